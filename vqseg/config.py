@@ -1,0 +1,266 @@
+"""Every setting of the project in one place: default, unit, range, choices and the sentence shown to people.
+
+The window builds its forms from these dataclasses, the command line its flags, the run folder its config.json;
+nothing is defined twice. Values are checked when a config is made.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args, get_type_hints
+
+from vqseg.errors import ConfigError
+from vqseg.volume import Window
+
+__all__ = [
+    "PRESETS",
+    "WINDOWS",
+    "Config",
+    "DataConfig",
+    "LossConfig",
+    "ModelConfig",
+    "PredictConfig",
+    "TrainConfig",
+    "preset",
+]
+
+MethodName = Literal["vq-seg", "supervised", "ua-mt", "unimatch", "bcp"]
+EncoderName = Literal["conv", "efficientnet-lite0", "dinov2"]
+PriorName = Literal["none", "dinov2", "clip", "biomedclip", "mae", "rad-dino"]
+PriorPolicy = Literal["auto", "required"]
+PerturbationName = Literal["qpm", "dropout", "none"]
+DeviceName = Literal["auto", "cpu", "cuda", "mps"]
+SegmentationLossName = Literal["ce", "ce+dice"]
+
+WINDOWS: dict[str, Window] = {
+    "lung": Window(-500, 1400),
+    "mediastinum": Window(40, 400),
+    "abdomen": Window(40, 350),
+    "bone": Window(400, 1000),
+    "brain": Window(50, 100),
+}
+"""Display presets of radiology (level, width in HU), in the order of their number keys."""
+
+
+def setting(
+    default: Any,
+    sentence: str,
+    *,
+    unit: str = "",
+    limits: tuple[float, float] | None = None,
+    step: float | None = None,
+    live: bool = False,
+) -> Any:
+    """A config field with the words and bounds that every face of the project shows.
+
+    Parameters
+    ----------
+    default : object
+        Default value.
+    sentence : str
+        One sentence for people, shown as help and tooltip.
+    unit : str
+        Unit of the value, "" where it has none.
+    limits : tuple of float, optional
+        Smallest and largest allowed value.
+    step : float, optional
+        Step of a slider or spin box.
+    live : bool
+        Whether a change is taken over while training runs.
+    """
+    return field(default=default, metadata={
+        "sentence": sentence, "unit": unit, "limits": limits, "step": step, "live": live,
+    })  # fmt: skip
+
+
+class _Checked:
+    """Checks each field against its type, choices and limits."""
+
+    def __post_init__(self) -> None:
+        hints = get_type_hints(type(self))
+        for item in dataclasses.fields(self):  # type: ignore[arg-type]
+            value = getattr(self, item.name)
+            choices = get_args(hints[item.name]) if hints[item.name] not in (int, float, str, bool) else ()
+            limits = item.metadata.get("limits")
+            if choices and all(isinstance(choice, str) for choice in choices) and value not in choices:
+                raise ConfigError(f"{item.name} is {value!r}; choose one of {', '.join(map(repr, choices))}.")
+            if limits and not limits[0] <= value <= limits[1]:
+                unit = f" {item.metadata['unit']}" if item.metadata["unit"] else ""
+                raise ConfigError(f"{item.name} is {value}; it must lie between {limits[0]:g} and {limits[1]:g}{unit}.")
+
+
+@dataclass(frozen=True)
+class ModelConfig(_Checked):
+    """What the network is made of (method: VQ-Seg, sections QPM, dual branch, PFA)."""
+
+    encoder: EncoderName = setting("efficientnet-lite0", "Encoder: convolutional from scratch, or pretrained.")
+    neighbours: int = setting(1, "Neighbouring slices on each side, as extra input channels.", limits=(0, 3), step=1)
+    codebook_size: int = setting(1024, "Number of codewords K.", limits=(16, 65536))
+    code_dim: int = setting(16, "Length of a codeword.", limits=(2, 768))
+    quantization_ramp: float = setting(
+        0.5, "Share of the training over which quantization is brought in.", limits=(0, 1), step=0.05
+    )
+    perturbation: PerturbationName = setting("qpm", "What perturbs the features of the unlabelled slices.")
+    epsilon: float = setting(
+        0.7, "Perturbation intensity: the chance that a code is replaced by a similar one.",
+        limits=(0, 1), step=0.05, live=True,
+    )  # fmt: skip
+    image_branch: bool = setting(True, "Reconstruct the image from the codes as well (dual branch).")
+    prior: PriorName = setting("none", "Frozen foundation model that the codes are aligned to.")
+    prior_policy: PriorPolicy = setting("auto", "Without the prior's weights: go on and say so, or stop.")
+    prior_path: str = setting("", "Local weights file of the prior; empty for timm's cache or hub.")
+
+
+@dataclass(frozen=True)
+class LossConfig(_Checked):
+    """Weights of the loss: L = L_l + lambda_u L_u + lambda_a L_align + commitment."""
+
+    segmentation: SegmentationLossName = setting("ce+dice", "Segmentation loss.")
+    unlabelled: float = setting(0.5, "Weight of the unlabelled slices (lambda_u).", limits=(0, 10), step=0.1, live=True)
+    alignment: float = setting(0.1, "Weight of the alignment to the prior (lambda_a).", limits=(0, 10), step=0.1)
+    reconstruction: float = setting(0.2, "Weight of the L1 image reconstruction.", limits=(0, 10), step=0.1)
+    commitment: float = setting(0.25, "Weight of the quantizer's commitment term.", limits=(0, 10), step=0.05)
+
+
+@dataclass(frozen=True)
+class DataConfig(_Checked):
+    """How slices become batches."""
+
+    window_level_hu: float = setting(40.0, "Centre of the training window.", unit="HU", limits=(-2000, 4000))
+    window_width_hu: float = setting(
+        0.0, "Width of the training window; 0 chooses it from the labelled slices.", unit="HU", limits=(0, 8000)
+    )
+    size: int = setting(256, "Longest side of a slice in training; larger slices are resampled.", unit="px",
+                        limits=(32, 1024), step=32)  # fmt: skip
+    batch_x: int = setting(4, "Labelled slices in a batch.", limits=(1, 64), step=1)
+    batch_u: int = setting(4, "Unlabelled slices in a batch.", limits=(0, 64), step=1)
+
+
+@dataclass(frozen=True)
+class TrainConfig(_Checked):
+    """How long and how to train."""
+
+    method: MethodName = setting("vq-seg", "Training method.")
+    time_budget_s: float = setting(60.0, "Wall time of training; 0 trains by iterations.", unit="s",
+                                   limits=(0, 864000), step=10, live=True)  # fmt: skip
+    iterations: int = setting(0, "Number of steps when there is no time budget.", limits=(0, 10_000_000))
+    warmup_s: float = setting(0.0, "Learning the volume before any label.", unit="s", limits=(0, 86400), step=10)
+    learning_rate: float = setting(1e-3, "AdamW's largest learning rate.", limits=(1e-7, 1))
+    weight_decay: float = setting(1e-2, "AdamW's weight decay.", limits=(0, 1))
+    ema_decay: float = setting(0.996, "How slowly the teacher follows the student (alpha).", limits=(0, 1))
+    confidence: float = setting(
+        0.95, "Pseudo-labels below this confidence are not used.", limits=(0, 1), step=0.01, live=True
+    )
+    use_unlabelled: bool = setting(True, "Learn from the unlabelled slices too.", live=True)
+    seed: int = setting(0, "Seed of every random choice.", limits=(0, 2**31 - 1))
+    device: DeviceName = setting("auto", "Where to compute.")
+    mixed_precision: bool = setting(True, "Compute in bfloat16 where the device gains from it.")
+
+
+@dataclass(frozen=True)
+class PredictConfig(_Checked):
+    """How a prediction is made from the network and the labelled slices."""
+
+    fuse_geometry: bool = setting(True, "Weigh in the shape interpolated between labelled slices.")
+    keep_connected: bool = setting(True, "Keep only components that touch a labelled slice of their class.")
+    flip: bool = setting(False, "Average over left-right flips (test-time augmentation).")
+
+
+@dataclass(frozen=True)
+class Config:
+    """One run's settings, grouped."""
+
+    preset: str = "fast"
+    model: ModelConfig = field(default_factory=ModelConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    predict: PredictConfig = field(default_factory=PredictConfig)
+
+    def replace(self, **settings: Any) -> Config:
+        """A copy with settings changed by their own name, whatever their group: ``replace(epsilon=0.5)``.
+
+        Raises
+        ------
+        ConfigError
+            For an unknown name or a value out of range.
+        """
+        groups = {}
+        for group in dataclasses.fields(self)[1:]:
+            current = getattr(self, group.name)
+            names = {item.name for item in dataclasses.fields(current)}
+            changes = {name: settings.pop(name) for name in list(settings) if name in names}
+            groups[group.name] = dataclasses.replace(current, **changes)
+        if settings:
+            raise ConfigError(f"Unknown setting {', '.join(sorted(settings))}; docs/data-format.md lists the settings.")
+        return Config(preset=self.preset, **groups)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain dictionaries, as in config.json."""
+        return dataclasses.asdict(self)
+
+    def to_json(self) -> str:
+        """Indented JSON, one group a block."""
+        return json.dumps(self.to_dict(), indent=2) + "\n"
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Config:
+        """The config in `values`; missing settings take their defaults.
+
+        Raises
+        ------
+        ConfigError
+            For unknown groups or settings, or values out of range.
+        """
+        hints = get_type_hints(cls)
+        groups: dict[str, Any] = {}
+        for name, value in values.items():
+            if name not in hints:
+                raise ConfigError(f"Unknown group of settings {name!r}; expected {', '.join(sorted(hints))}.")
+            if name == "preset":
+                groups[name] = str(value)
+                continue
+            known = {item.name for item in dataclasses.fields(hints[name])}
+            if unknown := set(value) - known:
+                raise ConfigError(f"Unknown setting {', '.join(sorted(unknown))} in {name!r}.")
+            groups[name] = hints[name](**value)
+        return cls(**groups)
+
+    @classmethod
+    def from_json(cls, text: str) -> Config:
+        """The config in a config.json's text; see :meth:`from_dict`."""
+        try:
+            values = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise ConfigError(f"The config is not valid JSON ({error}); restore it from the run's checkpoint.") from None
+        return cls.from_dict(values)
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "fast": {},
+    "balanced": {"time_budget_s": 600.0, "size": 384, "codebook_size": 4096, "flip": True},
+    "paper": {
+        "encoder": "dinov2", "neighbours": 0, "codebook_size": 16384, "code_dim": 384, "epsilon": 0.7,
+        "quantization_ramp": 0.0, "prior": "dinov2", "segmentation": "ce", "unlabelled": 1.0, "alignment": 1.0,
+        "reconstruction": 1.0, "size": 256, "batch_x": 12, "batch_u": 12, "time_budget_s": 0.0,
+        "iterations": 100_000, "learning_rate": 1e-4, "ema_decay": 0.996, "fuse_geometry": False,
+        "keep_connected": False,
+    },
+}  # fmt: skip
+"""What each preset changes from the defaults: minutes on a CPU, ten minutes, the paper's own settings."""
+
+
+def preset(name: str, **settings: Any) -> Config:
+    """The config of a preset, with `settings` changed on top.
+
+    Raises
+    ------
+    ConfigError
+        For an unknown preset, an unknown setting or a value out of range.
+    """
+    if name not in PRESETS:
+        raise ConfigError(f"Unknown preset {name!r}; choose one of {', '.join(PRESETS)}.")
+    return dataclasses.replace(Config(), preset=name).replace(**{**PRESETS[name], **settings})

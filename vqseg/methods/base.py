@@ -1,0 +1,101 @@
+"""What every method is: a student, a teacher, and a loss on a batch of labelled and unlabelled slices."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from vqseg.config import Config
+from vqseg.models.ema import update_ema
+
+__all__ = ["IGNORE_LABEL", "Batch", "Method"]
+
+IGNORE_LABEL = 255
+"""Label of voxels that no loss may see: unpainted in a scribbled slice, padding."""
+
+
+@dataclass
+class Batch:
+    """Slices of one training step, on the method's device.
+
+    Parameters
+    ----------
+    image_x : Tensor
+        (B, C, H, W) float, labelled slices, weakly augmented; C = 2 * neighbours + 1, centre channel is the slice.
+    label_x : Tensor
+        (B, H, W) int64, classes 0..K, or ``IGNORE_LABEL``.
+    image_u_w, image_u_s1, image_u_s2 : Tensor or None
+        (B', C, H, W): the weak view of unlabelled slices and two strong views of the same geometry
+        (intensity changes only, so labels carry over voxel by voxel).
+    valid_u : Tensor or None
+        (B', H, W) bool, False where the weak view was padded.
+    """
+
+    image_x: Tensor
+    label_x: Tensor
+    image_u_w: Tensor | None = None
+    image_u_s1: Tensor | None = None
+    image_u_s2: Tensor | None = None
+    valid_u: Tensor | None = None
+
+
+class Method(nn.Module, ABC):
+    """A way to train one network from labelled and unlabelled slices.
+
+    Parameters
+    ----------
+    config : Config
+        The run's settings.
+    in_channels : int
+        Channels of the input slices.
+    n_classes : int
+        Number of output classes, background included.
+
+    Attributes
+    ----------
+    student : nn.Module
+        The network that gradients train; ``student(x).logits`` is (B, n_classes, H, W).
+    teacher : nn.Module or None
+        Exponential moving average of the student, or None for methods without one.
+    generator : torch.Generator
+        Source of every random choice the method makes.
+    """
+
+    name: ClassVar[str]
+    student: nn.Module
+    teacher: nn.Module | None = None
+
+    def __init__(self, config: Config, in_channels: int, n_classes: int) -> None:
+        super().__init__()
+        self.config = config
+        self.in_channels = in_channels
+        self.n_classes = n_classes
+        self.generator = torch.Generator().manual_seed(config.train.seed)
+
+    @abstractmethod
+    def losses(self, batch: Batch, step: int, progress: float) -> dict[str, Tensor]:
+        """Loss terms of one batch, scalar each; "total" is the one to differentiate.
+
+        Parameters
+        ----------
+        batch : Batch
+            Labelled and unlabelled slices.
+        step : int
+            Steps taken so far.
+        progress : float
+            Share of the training that is over, in [0, 1]; time for runs with a budget.
+        """
+
+    def update_teacher(self, step: int) -> None:
+        """Let the teacher follow the student, after the optimizer's step."""
+        if self.teacher is not None:
+            update_ema(self.teacher, self.student, min(self.config.train.ema_decay, (1 + step) / (10 + step)))
+
+    @property
+    def network_for_prediction(self) -> nn.Module:
+        """The teacher where there is one, otherwise the student."""
+        return self.student if self.teacher is None else self.teacher
