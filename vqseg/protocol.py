@@ -1,0 +1,259 @@
+"""The messages between viewer and engine: one frozen dataclass each, one JSON line on a pipe each.
+
+Arrays never travel through the pipe; messages name files in the project folder that the other side maps.
+Slice indices `z` are canonical (vqseg.volume). Unknown message names raise; unknown fields are an error too,
+so that two versions never misunderstand each other silently.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from vqseg.errors import EngineError
+
+__all__ = ["PROTOCOL_VERSION", "Message", "decode", "encode"]
+
+PROTOCOL_VERSION = 1
+
+_MESSAGES: dict[str, type[Message]] = {}
+
+
+@dataclass(frozen=True)
+class Message:
+    """Base of all messages."""
+
+    def __init_subclass__(cls) -> None:
+        _MESSAGES[cls.__name__] = cls
+
+
+def encode(message: Message) -> str:
+    """One line of JSON, without the newline."""
+    return json.dumps({"message": type(message).__name__, **dataclasses.asdict(message)}, allow_nan=False)
+
+
+def decode(line: str) -> Message:
+    """The message in one line.
+
+    Raises
+    ------
+    EngineError
+        If the line is not a message of this protocol version.
+    """
+    try:
+        values = json.loads(line)
+        return _MESSAGES[values.pop("message")](**values)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise EngineError(
+            f"Not a message of protocol version {PROTOCOL_VERSION}: {line[:120]!r} ({type(error).__name__})."
+        ) from None
+
+
+# ---------------------------------------------------------------- viewer -> engine
+
+
+@dataclass(frozen=True)
+class OpenCase(Message):
+    """Load a case of a project; answered by CaseOpened (or Failed). The engine holds one project at a time."""
+
+    project_path: str
+    case_id: str
+
+
+@dataclass(frozen=True)
+class StartTraining(Message):
+    """Train a run folder that the viewer has made (its config.json and the annotations are on disk)."""
+
+    run_path: str
+    resume: bool = False
+
+
+@dataclass(frozen=True)
+class PauseTraining(Message):
+    """Hold training after the current step; the time budget stands still."""
+
+
+@dataclass(frozen=True)
+class ResumeTraining(Message):
+    """Go on after a pause."""
+
+
+@dataclass(frozen=True)
+class StopTraining(Message):
+    """Stop after the current step, keep a checkpoint and a final prediction; answered by TrainingEnded."""
+
+
+@dataclass(frozen=True)
+class UpdateSettings(Message):
+    """Live settings by name (config fields with live=True); answered by SettingsApplied."""
+
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class UpdateAnnotations(Message):
+    """The case's annotations on disk have changed; read them again between two steps."""
+
+    case_id: str
+
+
+@dataclass(frozen=True)
+class RequestPreview(Message):
+    """Predict slice z, `draws` times behind QPM when epsilon > 0; a newer request replaces a waiting one."""
+
+    request_id: int
+    case_id: str
+    z: int
+    epsilon: float = 0.0
+    draws: int = 1
+
+
+@dataclass(frozen=True)
+class RequestPrediction(Message):
+    """Predict the whole case with the newest weights; answered by PredictionReady."""
+
+    request_id: int
+    case_id: str
+
+
+@dataclass(frozen=True)
+class RequestCodebook(Message):
+    """Codebook report over a case; answered by CodebookReady."""
+
+    request_id: int
+    case_id: str
+
+
+@dataclass(frozen=True)
+class RequestSuggestions(Message):
+    """Rank the slices that are worth labelling next; answered by SuggestionsReady."""
+
+    request_id: int
+    case_id: str
+    count: int = 5
+
+
+@dataclass(frozen=True)
+class LoadCheckpoint(Message):
+    """Load a run's checkpoint for previews and predictions, without training."""
+
+    run_path: str
+
+
+@dataclass(frozen=True)
+class Shutdown(Message):
+    """Bank the work and leave. A closed pipe means the same."""
+
+
+# ---------------------------------------------------------------- engine -> viewer
+
+
+@dataclass(frozen=True)
+class Ready(Message):
+    """The engine has started and waits."""
+
+    protocol_version: int
+    device: str
+    versions: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class CaseOpened(Message):
+    """The case's volume is in the engine's memory."""
+
+    case_id: str
+    shape: list[int]
+
+
+@dataclass(frozen=True)
+class Progress(Message):
+    """State of the training, at most ten times a second."""
+
+    step: int
+    progress: float
+    time_left_s: float
+    losses: dict[str, float] = field(default_factory=dict)
+    confident_share: float | None = None
+    utilisation: float | None = None
+    perplexity: float | None = None
+    paused: bool = False
+
+
+@dataclass(frozen=True)
+class SettingsApplied(Message):
+    """Live settings are in force from `step` on."""
+
+    step: int
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class PreviewReady(Message):
+    """Preview of a slice: `path` is an .npz with labels uint8, confidence and stability float16, each (y, x)."""
+
+    request_id: int
+    case_id: str
+    z: int
+    epsilon: float
+    path: str
+    elapsed_s: float
+
+
+@dataclass(frozen=True)
+class PredictionReady(Message):
+    """Prediction of the case: paths of .npy files to map; labels uint8 (z, y, x), uncertainty float16 (z, y, x)."""
+
+    request_id: int | None
+    case_id: str
+    step: int
+    labels_path: str
+    uncertainty_path: str
+    final: bool = False
+
+
+@dataclass(frozen=True)
+class CodebookReady(Message):
+    """Codebook report: `path` is an .npz with usage int64 (K,), sorted as the codewords are."""
+
+    request_id: int
+    case_id: str
+    codebook_size: int
+    utilisation: float
+    perplexity: float
+    path: str
+
+
+@dataclass(frozen=True)
+class SuggestionsReady(Message):
+    """Slices worth labelling, best first: {"z": int, "score": float, "reason": str}."""
+
+    request_id: int
+    case_id: str
+    suggestions: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class TrainingEnded(Message):
+    """Training is over: reason is "finished", "stopped" or "failed"; the checkpoint is on disk unless failed."""
+
+    reason: str
+    step: int
+    checkpoint_path: str = ""
+
+
+@dataclass(frozen=True)
+class Notice(Message):
+    """Something to tell the person: level is "info" or "warning"."""
+
+    text: str
+    level: str = "info"
+
+
+@dataclass(frozen=True)
+class Failed(Message):
+    """A request could not be served; one sentence for the person. `request` is the message's name."""
+
+    text: str
+    request: str = ""
