@@ -1,0 +1,271 @@
+"""Vector quantization: every feature vector becomes the nearest of K codewords.
+
+VQ-Seg, section "Overall Architecture", https://arxiv.org/abs/2601.10124: ``i = argmin_j ||z - c_j||``.
+The codewords are a learned linear transform of a slowly changing base (SimVQ, https://arxiv.org/abs/2411.02038),
+so that one gradient moves all of them, used or not; the base starts as k-means of the first features, and codewords
+that nothing uses are put where tokens are badly served.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+__all__ = ["Quantized", "VectorQuantizer", "nearest_codewords"]
+
+CHUNK_BYTES = 1 << 24
+"""Largest block of a tokens x K matrix held at once; 16 MB stay in the cache and far below 64 MB."""
+
+
+@torch.no_grad()
+def nearest_codewords(tokens: Tensor, codebook: Tensor) -> Tensor:
+    """Index of the nearest codeword (Euclidean) of every token, in bounded memory.
+
+    Parameters
+    ----------
+    tokens : Tensor
+        (N, code_dim) float.
+    codebook : Tensor
+        (K, code_dim) float.
+
+    Returns
+    -------
+    Tensor
+        (N,) int64; among equally near codewords the first.
+    """
+    tokens, codebook = tokens.float(), codebook.float()
+    half_norms = codebook.square().sum(1).mul_(0.5)  # (K,)
+    transposed = codebook.t()
+    rows = max(1, CHUNK_BYTES // (4 * len(codebook)))
+    indices = torch.empty(len(tokens), dtype=torch.int64, device=tokens.device)
+    for start in range(0, len(tokens), rows):
+        part = tokens[start : start + rows]
+        # ||z - c||^2 / 2 without ||z||^2, which does not change the order
+        indices[start : start + rows] = torch.addmm(half_norms, part, transposed, alpha=-1.0).argmin(1)
+    return indices
+
+
+@dataclass
+class Quantized:
+    """What the quantizer makes of a feature map.
+
+    Parameters
+    ----------
+    quantized : Tensor
+        (B, C, h, w) features behind the bottleneck, with straight-through gradient.
+    projected : Tensor
+        (B, code_dim, h, w) float32 features in the space of the codewords, before quantization.
+    indices : Tensor
+        (B, h, w) int64 in [0, K).
+    commitment_loss : Tensor
+        Scalar: squared distance of features to codewords and of codewords to features.
+    """
+
+    quantized: Tensor
+    projected: Tensor
+    indices: Tensor
+    commitment_loss: Tensor
+
+
+class VectorQuantizer(nn.Module):
+    """Quantizes feature maps with a codebook of K codewords between two 1x1 projections.
+
+    Parameters
+    ----------
+    dim : int
+        Channels C of the feature map.
+    codebook_size : int
+        Number of codewords K.
+    code_dim : int
+        Length of a codeword.
+    scale : float
+        Standard deviation of each coordinate of the code space. It sets how local the perturbation's
+        ``exp(-distance)`` is: the larger, the nearer the substitutes.
+    usage_decay : float
+        How slowly the running usage forgets, per batch.
+
+    Attributes
+    ----------
+    usage : Tensor
+        (K,) running share of tokens of each codeword; sums to 1.
+    """
+
+    base: Tensor
+    usage: Tensor
+    initialised: Tensor
+
+    def __init__(
+        self, dim: int, codebook_size: int, code_dim: int, *, scale: float = 4.0, usage_decay: float = 0.98
+    ) -> None:
+        super().__init__()
+        self.codebook_size, self.code_dim = codebook_size, code_dim
+        self.scale, self.usage_decay = scale, usage_decay
+        self.project_in = nn.Conv2d(dim, code_dim, 1)
+        self.norm = nn.BatchNorm2d(code_dim, affine=False)
+        self.project_out = nn.Conv2d(code_dim, dim, 1)
+        self.transform = nn.Linear(code_dim, code_dim, bias=True)
+        nn.init.eye_(self.transform.weight)
+        nn.init.zeros_(self.transform.bias)
+        self.register_buffer("base", torch.randn(codebook_size, code_dim) * scale)
+        self.register_buffer("usage", torch.full((codebook_size,), 1.0 / codebook_size))
+        self.register_buffer("initialised", torch.tensor(False))
+
+    @property
+    def codebook(self) -> Tensor:
+        """(K, code_dim) effective codewords."""
+        return self.transform(self.base)
+
+    def project(self, z: Tensor) -> Tensor:
+        """Features in the space of the codewords: (B, C, h, w) -> (B, code_dim, h, w) float32."""
+        with torch.autocast(z.device.type, enabled=False):
+            return self.norm(self.project_in(z.float())) * self.scale
+
+    def unproject(self, codes: Tensor) -> Tensor:
+        """Features behind the bottleneck: (B, code_dim, h, w) -> (B, C, h, w)."""
+        return self.project_out(codes)
+
+    def codes(self, indices: Tensor) -> Tensor:
+        """Codewords of an index map: (B, h, w) -> (B, code_dim, h, w), differentiable in the transform."""
+        return self.transform(self.base[indices]).permute(0, 3, 1, 2)  # (B, h, w, code_dim) -> (B, code_dim, h, w)
+
+    def lookup(self, indices: Tensor) -> Tensor:
+        """Features of an index map: (B, h, w) int64 -> (B, C, h, w)."""
+        return self.unproject(self.codes(indices))
+
+    def mix(self, projected: Tensor, indices: Tensor, blend: float | Tensor = 1.0) -> Tensor:
+        """Features behind the bottleneck for codes `indices`, with straight-through gradient to `projected`.
+
+        Parameters
+        ----------
+        projected : Tensor
+            (B, code_dim, h, w) from :meth:`project`.
+        indices : Tensor
+            (B, h, w) codes, of `projected` or perturbed ones.
+        blend : float or Tensor
+            Share of quantization in [0, 1]: 0 passes the features on, 1 only the codewords.
+
+        Returns
+        -------
+        Tensor
+            (B, C, h, w).
+        """
+        with torch.autocast(projected.device.type, enabled=False):
+            offset = (self.codes(indices) - projected).detach()
+            return self.unproject(projected + blend * offset)
+
+    def forward(self, z: Tensor, blend: float | Tensor = 1.0) -> Quantized:
+        """Quantize a feature map.
+
+        Parameters
+        ----------
+        z : Tensor
+            (B, C, h, w) features of the encoder.
+        blend : float or Tensor
+            Share of quantization in [0, 1], so that it can be brought in gently.
+
+        Returns
+        -------
+        Quantized
+            Features, codes and the commitment loss; in training mode the running usage is updated.
+        """
+        projected = self.project(z)
+        tokens = projected.detach().permute(0, 2, 3, 1).reshape(-1, self.code_dim)  # (B h w, code_dim)
+        with torch.autocast(z.device.type, enabled=False):
+            if self.training and not self.initialised:
+                self.initialise(tokens)
+            flat = nearest_codewords(tokens, self.codebook.detach())
+            indices = flat.view(len(z), *z.shape[-2:])
+            codes = self.codes(indices)
+            per_dim = 1.0 / self.scale**2  # in units of the code space's variance
+            loss = F.mse_loss(projected, codes.detach()) + F.mse_loss(codes, projected.detach())
+            quantized = self.unproject(projected + blend * (codes - projected).detach())
+        if self.training:
+            self._count(flat)
+        return Quantized(quantized, projected, indices, loss * per_dim)
+
+    @torch.no_grad()
+    def _count(self, flat: Tensor) -> None:
+        shares = torch.bincount(flat, minlength=self.codebook_size).to(self.usage) / len(flat)
+        self.usage.lerp_(shares, 1.0 - self.usage_decay)
+
+    @torch.no_grad()
+    def initialise(self, tokens: Tensor, iterations: int = 5) -> None:
+        """Put the codewords where the features are: k-means, started at evenly spaced tokens.
+
+        With fewer tokens than codewords, the codewords are the tokens, repeated with a little deterministic jitter.
+
+        Parameters
+        ----------
+        tokens : Tensor
+            (N, code_dim) features in the code space.
+        iterations : int
+            Steps of Lloyd's algorithm.
+        """
+        size = self.codebook_size
+        picked = torch.linspace(0, len(tokens) - 1, size, device=tokens.device).round().long()
+        centres = tokens[picked].clone()  # (K, code_dim)
+        if len(tokens) < size:
+            jitter = torch.randn(centres.shape, generator=torch.Generator().manual_seed(0))
+            centres += 0.05 * self.scale * jitter.to(centres)
+            iterations = 0
+        for _ in range(iterations):
+            nearest = nearest_codewords(tokens, centres)
+            counts = torch.bincount(nearest, minlength=size).to(tokens)
+            sums = torch.zeros_like(centres).index_add_(0, nearest, tokens)
+            centres = torch.where(counts[:, None] > 0, sums / counts.clamp(min=1)[:, None], centres)
+        self.base.copy_(self._inverse_transform(centres))
+        self.initialised.fill_(True)
+
+    def _inverse_transform(self, codewords: Tensor) -> Tensor:
+        shifted = codewords - self.transform.bias
+        return torch.linalg.solve(self.transform.weight, shifted.t()).t()
+
+    @property
+    def dead(self) -> Tensor:
+        """(K,) bool: codewords that have had less than a tenth of an even share lately."""
+        return self.usage < 0.1 / self.codebook_size
+
+    @property
+    def utilisation(self) -> float:
+        """Share of codewords that are not :attr:`dead`, in [0, 1]."""
+        return 1.0 - float(self.dead.float().mean())
+
+    @property
+    def perplexity(self) -> float:
+        """Exponential of the entropy of the running usage: the number of codewords effectively in use, in [1, K]."""
+        shares = self.usage / self.usage.sum()
+        return float(torch.exp(-torch.xlogy(shares, shares).sum()))
+
+    @torch.no_grad()
+    def revive(self, projected: Tensor, generator: torch.Generator) -> int:
+        """Move dead codewords onto tokens that the codebook serves badly.
+
+        Parameters
+        ----------
+        projected : Tensor
+            (B, code_dim, h, w) features of a recent batch, from :class:`Quantized`.
+        generator : torch.Generator
+            Source of the choice of tokens.
+
+        Returns
+        -------
+        int
+            Number of codewords moved; each gets an even share of the usage, so that it has time to prove itself.
+        """
+        dead = self.dead.nonzero().squeeze(1)
+        if len(dead) == 0:
+            return 0
+        tokens = projected.detach().float().permute(0, 2, 3, 1).reshape(-1, self.code_dim)
+        codebook = self.codebook
+        errors = (tokens - codebook[nearest_codewords(tokens, codebook)]).square().sum(1)  # (N,)
+        count = min(len(dead), max(1, len(tokens) // 4))
+        weights = errors.to(generator.device) + 1e-12
+        chosen = torch.multinomial(weights, count, generator=generator).to(tokens.device)
+        worst = dead[self.usage[dead].argsort()[:count]]
+        self.base[worst] = self._inverse_transform(tokens[chosen])
+        self.usage[worst] = 1.0 / self.codebook_size
+        self.usage.div_(self.usage.sum())
+        return count
