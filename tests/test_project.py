@@ -1,0 +1,339 @@
+"""A project on disk: whole at any moment, never on another image, never written by two."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import nibabel
+import numpy as np
+import pytest
+
+from vqseg.annotations import Annotations, Origin, SliceState
+from vqseg.config import Config, preset
+from vqseg.errors import AnnotationError, ProjectError
+from vqseg.io import read_volume
+from vqseg.project import Case, Project, Run, RunState
+from vqseg.records import read_record, write_record
+
+
+def write_image(path, seed=0, shape=(8, 9, 7), affine=None):
+    array = np.random.default_rng(seed).integers(-1000, 1000, shape).astype(np.int16)
+    nibabel.save(nibabel.Nifti1Image(array, np.diag([0.7, 0.7, 3.0, 1]) if affine is None else affine), path)
+    return path
+
+
+@pytest.fixture
+def image_path(tmp_path):
+    return write_image(tmp_path / "image.nii.gz")
+
+
+@pytest.fixture
+def project(tmp_path):
+    return Project.create(tmp_path / "project", "Lungs", ["lung", "tumour"])
+
+
+@pytest.fixture
+def case(project, image_path):
+    return project.add_case(read_volume(image_path))
+
+
+def labelled(shape, slices=(1, 4), value=1):
+    annotations = Annotations.empty(shape)
+    for z in slices:
+        annotations.set_slice(z, np.full(shape[1:], value, np.uint8), SliceState.COMPLETE)
+    return annotations
+
+
+def test_a_project_opens_as_it_was_saved(project):
+    project.class_names[7] = "heart"
+    project.info["colours"] = {"1": "#ff0000"}
+    project.save()
+    for again in (Project.open(project.path), Project.open(project.path / "project.json")):
+        assert again.name == "Lungs"
+        assert again.class_names == {1: "lung", 2: "tumour", 7: "heart"}
+        assert again.info["colours"] == {"1": "#ff0000"}
+    assert Project.is_project(project.path)
+    assert not Project.is_project(project.path / "cases")
+
+
+def test_create_refuses_a_folder_with_something_in_it(tmp_path):
+    (tmp_path / "mine").mkdir()
+    Project.create(tmp_path / "mine", "One", {})
+    with pytest.raises(ProjectError, match="not empty"):
+        Project.create(tmp_path / "mine", "Two", {})
+
+
+@pytest.mark.parametrize("classes", [{0: "nothing"}, {255: "background"}, [" "]])
+def test_class_values_are_checked(tmp_path, classes):
+    with pytest.raises(ProjectError, match="1 to 254"):
+        Project.create(tmp_path / "project", "One", classes)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_opening_something_else_says_so(tmp_path):
+    with pytest.raises(ProjectError, match="missing"):
+        Project.open(tmp_path)
+    (tmp_path / "project.json").write_text("{")
+    with pytest.raises(ProjectError, match="damaged"):
+        Project.open(tmp_path)
+    write_record(tmp_path / "project.json", "project", 99, {})
+    with pytest.raises(ProjectError, match="update"):
+        Project.open(tmp_path)
+    write_record(tmp_path / "project.json", "run", 1, {})
+    with pytest.raises(ProjectError, match="'run'"):
+        Project.open(tmp_path)
+
+
+def test_a_case_reads_its_image_again(project, case, image_path):
+    assert case.id == "case-001"
+    assert [found.id for found in project.cases] == ["case-001"]
+    volume = project.case("case-001").load_volume()
+    np.testing.assert_array_equal(volume.array, read_volume(image_path).array)
+    assert case.shape == volume.shape == (7, 9, 8)
+    np.testing.assert_allclose(case.spacing_mm, (3, 0.7, 0.7), rtol=1e-5)
+
+
+def test_a_volume_without_a_file_is_stored_in_the_project(project, image_path):
+    from dataclasses import replace
+
+    volume = read_volume(image_path)
+    case = project.add_case(replace(volume, source=""), "sample")
+    again = Project.open(project.path).case("sample").load_volume()
+    np.testing.assert_array_equal(again.array, volume.array)
+    assert case.source.parent == case.path
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"seed": 1}, "other values"),
+        ({"shape": (8, 9, 6)}, "shape"),
+        ({"affine": np.diag([0.8, 0.7, 3.0, 1])}, "mm elsewhere"),
+    ],
+)
+def test_another_image_is_refused(case, image_path, change, words):
+    write_image(image_path, **change)
+    with pytest.raises(ProjectError, match=words) as caught:
+        case.load_volume()
+    assert str(image_path.parent) not in str(caught.value)
+
+
+def test_a_moved_image_is_found_again(project, case, image_path, tmp_path):
+    moved = image_path.rename(tmp_path / "elsewhere.nii.gz")
+    with pytest.raises(ProjectError, match="no longer"):
+        case.load_volume()
+    with pytest.raises(ProjectError, match="not the image"):
+        case.relocate(write_image(tmp_path / "other.nii.gz", seed=5))
+    case.relocate(moved)
+    assert project.case(case.id).load_volume().shape == case.shape
+
+
+@pytest.mark.parametrize("name", ["../up", "", "a/b", ".hidden", "a b"])
+def test_case_names_stay_inside_the_project(project, image_path, name):
+    with pytest.raises(ProjectError, match="use letters"):
+        project.add_case(read_volume(image_path), name)
+
+
+def test_a_taken_or_unknown_case_is_named(project, case, image_path):
+    with pytest.raises(ProjectError, match="exists already"):
+        project.add_case(read_volume(image_path), case.id)
+    with pytest.raises(ProjectError, match="its cases: case-001"):
+        project.case("case-002")
+    assert not [path for path in (project.path / "cases").iterdir() if path.name.startswith(".")]
+
+
+# ------------------------------------------------------------------------------------------- annotations
+
+
+def test_annotations_come_back_exactly(project, case):
+    assert case.load_annotations().records == {}
+    annotations = labelled(case.shape)
+    annotations.mark(2, SliceState.COMPLETE, Origin.ACCEPTED)
+    annotations.labels[6, 3, 3] = 255
+    case.save_annotations(annotations)
+    again = project.case(case.id).load_annotations()
+    np.testing.assert_array_equal(again.labels, annotations.labels)
+    assert again.records == annotations.records
+    with np.load(case.annotations_path) as file:
+        assert file["z"].tolist() == [1, 2, 4, 6]
+    saved = json.loads((case.path / "autosave.json").read_text())
+    assert saved["slices"][1] == {"z": 2, "state": "complete", "origin": "accepted"}
+
+
+def test_annotations_of_another_shape_are_refused(case):
+    with pytest.raises(AnnotationError, match="shape"):
+        case.save_annotations(Annotations.empty((1, 2, 3)))
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "zeros", "gone", "pickle", "array"])
+def test_damaged_annotations_fall_back_to_the_version_before(project, case, damage):
+    case.save_annotations(labelled(case.shape, (1,)))
+    case.save_annotations(labelled(case.shape, (1, 4)))
+    path = case.annotations_path
+    whole = path.read_bytes()
+    if damage == "gone":
+        path.unlink()
+    elif damage == "pickle":
+        with path.open("wb") as file:
+            np.save(file, np.array([object()]), allow_pickle=True)
+    elif damage == "array":
+        with path.open("wb") as file:
+            np.save(file, np.zeros(3))
+    else:
+        path.unlink()
+        path.write_bytes({"cut": whole[: len(whole) // 2], "empty": b"", "zeros": b"\0" * len(whole)}[damage])
+    again = project.case(case.id)
+    annotations = again.load_annotations()
+    assert annotations.complete == [1]
+    assert "saved before" in again.warnings[0]
+    again.save_annotations(labelled(case.shape, (1, 2)))
+    assert project.case(case.id).load_annotations().complete == [1, 2]
+    path.write_bytes(b"")
+    assert project.case(case.id).load_annotations().complete == [1], "the damaged version replaced the good one"
+
+
+def test_annotations_without_a_whole_version_are_an_error(case):
+    case.annotations_path.write_bytes(b"PK")
+    with pytest.raises(ProjectError, match="restore"):
+        case.load_annotations()
+
+
+SAVER = """
+import sys, numpy as np
+from vqseg.annotations import Annotations, SliceState
+from vqseg.project import Project
+case = Project.open(sys.argv[1]).case("case-001")
+print("go", flush=True)
+for value in range(1, 255):
+    annotations = Annotations.empty(case.shape)
+    for z in range(case.shape[0]):
+        annotations.set_slice(z, np.full(case.shape[1:], value), SliceState.COMPLETE)
+    case.save_annotations(annotations)
+"""
+
+
+def test_a_killed_writer_leaves_whole_annotations(project, case):
+    for delay_s in (0.003, 0.011, 0.023, 0.05):
+        process = subprocess.Popen([sys.executable, "-c", SAVER, str(project.path)], stdout=subprocess.PIPE)
+        process.stdout.readline()
+        time.sleep(delay_s)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        again = project.case(case.id)
+        annotations = again.load_annotations()
+        assert again.warnings == []
+        assert len(np.unique(annotations.labels)) == 1, "a mixture of two versions"
+
+
+# -------------------------------------------------------------------------------------------------- lock
+
+
+def test_two_windows_cannot_hold_one_project(project):
+    other = Project.open(project.path)
+    project.lock()
+    project.lock()
+    assert project.locked
+    with pytest.raises(ProjectError, match=f"process {os.getpid()}"):
+        other.lock()
+    project.unlock()
+    other.lock()
+    other.unlock()
+
+
+HOLDER = """
+import sys, time
+from vqseg.project import Project, Run, RunState
+project = Project.open(sys.argv[1])
+project.lock()
+for run in project.runs:
+    run.claim()
+    run.set_state(RunState.RUNNING)
+    (run.checkpoint_path).mkdir(exist_ok=True)
+    (run.checkpoint_path / "weights").write_text("")
+print("held", flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_killed_window_gives_its_locks_back_and_its_run_can_be_resumed(project, case):
+    run = project.new_run(Config(), [case.id])
+    assert project.interrupted_runs == []
+    process = subprocess.Popen([sys.executable, "-c", HOLDER, str(project.path)], stdout=subprocess.PIPE)
+    process.stdout.readline()
+    run.reload()
+    assert run.is_live
+    assert project.interrupted_runs == []
+    with pytest.raises(ProjectError, match=f"process {process.pid}"):
+        project.lock()
+    with pytest.raises(ProjectError, match=run.id):
+        run.claim()
+    process.kill()
+    process.communicate()
+    project.lock()
+    assert [found.id for found in project.interrupted_runs] == [run.id]
+    run.claim()
+    run.release()
+    project.unlock()
+
+
+# -------------------------------------------------------------------------------------------------- runs
+
+
+def test_a_run_keeps_its_settings(project, case):
+    config = preset("balanced", epsilon=0.3, seed=11)
+    run = project.new_run(config, [case.id])
+    again = Run(run.path)
+    assert again.config == config
+    assert again.case_ids == [case.id]
+    assert again.info["seed"] == 11
+    assert again.info["versions"]["python"]
+    assert again.state == RunState.NEW
+    assert not again.interrupted
+    assert again.project_path == project.path
+    assert again.prediction_path(case.id).parent.parent.parent == run.path
+    second = project.new_run(config, [case.id])
+    assert [found.id for found in project.runs] == [run.id, second.id]
+
+
+def test_run_states_are_dated(project, case):
+    run = project.new_run(Config(), [case.id])
+    run.set_state(RunState.RUNNING)
+    run.set_state(RunState.FINISHED, step=12)
+    values = read_record(run.path / "run.json", "run", 1)
+    assert values["started"]
+    assert values["ended"]
+    assert values["step"] == 12
+    assert project.run(run.id).state == RunState.FINISHED
+
+
+def test_metrics_survive_a_cut_line_and_numbers_that_are_none(project, case):
+    run = project.new_run(Config(), [case.id])
+    run.append_metrics({"step": 1, "losses": {"total": float("nan")}})
+    with run.metrics_path.open("a") as file:
+        file.write('{"step": 2, "los')
+    assert run.read_metrics() == [{"step": 1, "losses": {"total": None}}]
+
+
+def test_a_run_needs_known_cases_and_a_checkpoint_needs_training(project, case):
+    with pytest.raises(ProjectError, match="at least one"):
+        project.new_run(Config(), [])
+    with pytest.raises(ProjectError, match="no case"):
+        project.new_run(Config(), ["case-009"])
+    with pytest.raises(ProjectError, match="train it first"):
+        project.new_run(Config(), [case.id]).require_checkpoint()
+
+
+def test_a_case_opens_by_its_folder(case):
+    case.update(task="done")
+    assert Case(case.path).info["task"] == "done"
+
+
+def test_no_torch_and_no_qt():
+    code = (
+        "import sys, vqseg.project, vqseg.annotations, vqseg.protocol;"
+        "print([name for name in ('torch', 'timm', 'qtpy') if name in sys.modules])"
+    )
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"

@@ -1,0 +1,295 @@
+"""One volume of a project on disk: where it came from, and what is labelled on it.
+
+The voxels stay where they are; the case keeps a signature of them, so that labels never land on another image.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import zipfile
+import zlib
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vqseg.annotations import Annotations, Origin, SliceRecord, SliceState
+from vqseg.errors import AnnotationError, ProjectError
+from vqseg.io.atomic import atomic_path
+from vqseg.records import new_folder, now, read_record, write_record
+from vqseg.volume import Volume
+
+__all__ = ["Case", "signature"]
+
+SCHEMA = 1
+SAMPLED_SLICES = 3
+AFFINE_TOLERANCE_MM = 0.01
+
+
+def signature(volume: Volume) -> dict[str, Any]:
+    """What tells an image from all others: shape and affine as stored, and a digest over a few slices.
+
+    Only the sampled slices of a lazy volume are read.
+    """
+    digest = hashlib.sha256()
+    for z in np.linspace(0, volume.shape[0] - 1, SAMPLED_SLICES + 2).round().astype(int)[1:-1]:
+        digest.update(np.ascontiguousarray(volume.slice(int(z)), dtype="<f4").tobytes())
+    return {
+        "stored_shape": [int(size) for size in volume.stored.shape],
+        "stored_affine": np.asarray(volume.stored.affine, dtype=float).tolist(),
+        "slice_axis": int(volume.stored.slice_axis),
+        "sha256": digest.hexdigest(),
+    }
+
+
+def _difference(expected: Mapping[str, Any], found: Mapping[str, Any]) -> str:
+    """How two signatures differ, in words; empty where they agree."""
+    if list(expected["stored_shape"]) != list(found["stored_shape"]):
+        return f"its shape is {tuple(found['stored_shape'])}, not {tuple(expected['stored_shape'])}"
+    corner = np.append(np.array(expected["stored_shape"], dtype=float), 1.0)
+    shift = np.abs(np.array(expected["stored_affine"]) - np.array(found["stored_affine"])) @ corner
+    if not shift.max() <= AFFINE_TOLERANCE_MM:
+        return f"it lies up to {shift.max():.3g} mm elsewhere"
+    if expected["slice_axis"] != found["slice_axis"]:
+        return "it is sliced along another axis"
+    return "" if expected["sha256"] == found["sha256"] else "its voxels have other values"
+
+
+class Case:
+    """A volume of a project with its annotations.
+
+    Parameters
+    ----------
+    path : Path
+        The case's folder.
+
+    Attributes
+    ----------
+    warnings : list of str
+        What the person should know about the last load, in sentences.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(path)
+        self.info = read_record(self.path / "case.json", "case", SCHEMA)
+        self.warnings: list[str] = []
+        self._intact = False
+
+    @classmethod
+    def create(cls, path: Path, volume: Volume) -> Case:
+        """Make the folder of a new case; a volume without a file is stored inside it."""
+        with new_folder(path) as folder:
+            source = Path(volume.source).absolute() if volume.source else None
+            kept = source is None or not source.exists()
+            if kept:
+                from vqseg.io import write_map
+
+                write_map(folder / "image.nii.gz", np.asarray(volume.array), volume)
+            write_record(folder / "case.json", "case", SCHEMA, {
+                "added": now(),
+                "source": "image.nii.gz" if kept else str(source),
+                "series": volume.metadata.get("series_uid"),
+                "modality": volume.modality,
+                "shape": list(volume.shape),
+                "spacing_mm": list(volume.spacing_mm),
+                "signature": signature(volume),
+            })  # fmt: skip
+        return cls(path)
+
+    @property
+    def id(self) -> str:
+        """The case's name in the project."""
+        return self.path.name
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Shape of the volume, (z, y, x)."""
+        z, y, x = self.info["shape"]
+        return z, y, x
+
+    @property
+    def spacing_mm(self) -> tuple[float, float, float]:
+        """Spacing along (z, y, x), mm."""
+        z, y, x = self.info["spacing_mm"]
+        return z, y, x
+
+    @property
+    def source(self) -> Path:
+        """The image's file or folder; a relative one lies inside the case's folder."""
+        return self.path / str(self.info["source"])
+
+    @property
+    def annotations_path(self) -> Path:
+        """File of the annotations: the annotated slices only."""
+        return self.path / "annotations.npz"
+
+    def load_volume(self) -> Volume:
+        """Read the image and check that it is the one that was annotated.
+
+        Raises
+        ------
+        ProjectError
+            If the image is gone or is another one.
+        """
+        if not self.source.exists():
+            raise ProjectError(
+                f"The image of {self.id} is no longer where it was; say where it is now (Case.relocate), "
+                "the annotations are safe."
+            )
+        return self._read(self.source, self.info["source"])
+
+    def relocate(self, source: str | os.PathLike[str]) -> Volume:
+        """Read the image from its new place and remember that, if it is the image that was annotated.
+
+        Raises
+        ------
+        ProjectError
+            If it is another image.
+        """
+        path = Path(source).absolute()
+        volume = self._read(path, str(path))
+        self.update(source=str(path))
+        return volume
+
+    def _read(self, path: Path, shown: str) -> Volume:
+        from vqseg.io import read_volume
+
+        expected = self.info["signature"]
+        volume = read_volume(path, series=self.info.get("series"), axis=expected["slice_axis"])
+        if difference := _difference(expected, signature(volume)):
+            raise ProjectError(
+                f"{Path(shown).name} is not the image that {self.id} was annotated on: {difference}. "
+                "Choose the original image, or add this one as a new case."
+            )
+        return volume
+
+    def update(self, **values: Any) -> None:
+        """Change entries of case.json, such as a task's state."""
+        self.info.update(values)
+        write_record(self.path / "case.json", "case", SCHEMA, self.info)
+
+    # ------------------------------------------------------------------------------------------ annotations
+
+    def load_annotations(self) -> Annotations:
+        """The annotations on disk; the previous version where the newest is damaged (see `warnings`).
+
+        Raises
+        ------
+        ProjectError
+            If no version can be read.
+        """
+        self.warnings = []
+        previous = self.annotations_path.with_name("annotations.previous.npz")
+        if not self.annotations_path.exists() and not previous.exists():
+            return Annotations.empty(self.shape)
+        try:
+            annotations = _read_annotations(self.annotations_path, self.shape)
+            self._intact = True
+            return annotations
+        except _DAMAGE:
+            self._intact = False
+        try:
+            annotations = _read_annotations(previous, self.shape)
+        except _DAMAGE:
+            raise ProjectError(
+                f"The annotations of {self.id} are damaged; restore annotations.npz from a backup of the project."
+            ) from None
+        self.warnings.append(
+            f"The newest annotations of {self.id} are damaged; the version saved before them was opened. "
+            "Check the slices you labelled last."
+        )
+        return annotations
+
+    def save_annotations(self, annotations: Annotations) -> None:
+        """Write the annotated slices; the version before stays as annotations.previous.npz.
+
+        Raises
+        ------
+        AnnotationError
+            If the annotations have another shape than the volume.
+        """
+        if annotations.labels.shape != self.shape:
+            raise AnnotationError(f"The labels have shape {annotations.labels.shape}; the volume has {self.shape}.")
+        with atomic_path(self.annotations_path) as temporary:
+            _write_annotations(temporary, annotations)
+            self._keep_previous()
+        self._intact = True
+        self._write_summary(annotations)
+
+    def _keep_previous(self) -> None:
+        """Link the version on disk as the previous one; a damaged one is set aside and replaces nothing."""
+        if not self.annotations_path.exists():
+            return
+        if not self._intact:
+            try:
+                _read_annotations(self.annotations_path, self.shape)
+            except _DAMAGE:
+                os.replace(self.annotations_path, self.annotations_path.with_name("annotations.damaged.npz"))
+                return
+        link = self.annotations_path.with_name(".annotations.previous.npz")
+        with suppress(FileNotFoundError):
+            link.unlink()
+        try:
+            os.link(self.annotations_path, link)
+        except OSError:  # a file system without links
+            link.write_bytes(self.annotations_path.read_bytes())
+        os.replace(link, self.annotations_path.with_name("annotations.previous.npz"))
+
+    def _write_summary(self, annotations: Annotations) -> None:
+        """Say in autosave.json, for people, what was saved and when; nothing is read back from it."""
+        slices = [
+            {"z": z, "state": record.state.value, "origin": record.origin.value}
+            for z, record in sorted(annotations.records.items())
+        ]
+        digest = hashlib.sha256(self.annotations_path.read_bytes()).hexdigest()
+        write_record(
+            self.path / "autosave.json", "autosave", SCHEMA, {"saved": now(), "sha256": digest, "slices": slices}
+        )
+
+
+# ------------------------------------------------------------------------------------------------- npz
+
+_DAMAGE = (
+    OSError,
+    ValueError,
+    KeyError,
+    EOFError,
+    IndexError,
+    TypeError,
+    zipfile.BadZipFile,
+    zlib.error,
+    AnnotationError,
+)
+
+
+def _write_annotations(path: Path, annotations: Annotations) -> None:
+    slices = sorted(set(annotations.records) | set(np.flatnonzero(annotations.labels.any(axis=(1, 2))).tolist()))
+    records = [annotations.records.get(z) for z in slices]
+    with path.open("wb") as file:
+        np.savez_compressed(
+            file,
+            schema=np.int64(SCHEMA),
+            shape=np.array(annotations.labels.shape, dtype=np.int64),
+            z=np.array(slices, dtype=np.int64),
+            labels=annotations.labels[slices],
+            state=np.array(["" if record is None else record.state.value for record in records], dtype="U16"),
+            origin=np.array(["" if record is None else record.origin.value for record in records], dtype="U16"),
+        )
+
+
+def _read_annotations(path: Path, shape: tuple[int, int, int]) -> Annotations:
+    with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
+        if int(file["schema"]) > SCHEMA:
+            raise ProjectError(f"{path.name} is newer than this program; update napari-vqseg to open it.")
+        if tuple(file["shape"].tolist()) != shape:
+            raise ValueError("annotations of another shape")
+        annotations = Annotations.empty(shape)
+        slices = file["z"].tolist()
+        annotations.labels[slices] = file["labels"]
+        for z, state, origin in zip(slices, file["state"].tolist(), file["origin"].tolist(), strict=True):
+            if state:
+                annotations.records[z] = SliceRecord(SliceState(state), Origin(origin))
+    return annotations

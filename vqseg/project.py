@@ -1,0 +1,220 @@
+"""A project: a folder that holds everything a person made and everything that was made from it.
+
+``PROJECT/project.json``, ``cases/<id>/{case.json, annotations.npz}``, ``runs/<id>/{config.json, run.json, ...}``.
+Every file is whole at any moment; a viewer that writes holds the project's lock.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from vqseg.case import Case
+from vqseg.config import Config
+from vqseg.errors import ProjectError
+from vqseg.lock import FolderLock
+from vqseg.records import checked_id, new_folder, now, read_record, write_record
+from vqseg.run import Run, RunState
+from vqseg.volume import Volume
+
+__all__ = ["Case", "Project", "Run", "RunState"]
+
+SCHEMA = 1
+PathLike = str | os.PathLike[str]
+
+
+class Project:
+    """A project folder; open one with :meth:`open`, make one with :meth:`create`.
+
+    Attributes
+    ----------
+    path : Path
+        The folder.
+    name : str
+        Its title.
+    class_names : dict of int to str
+        Name of each class value, 1..254.
+    info : dict
+        Everything else in project.json; faces keep their own entries here (colours, locks, ...).
+    """
+
+    def __init__(self, path: PathLike) -> None:
+        self.path = Path(path).absolute()
+        self.info: dict[str, Any] = read_record(self.path / "project.json", "project", SCHEMA)
+        self.name = str(self.info.pop("name"))
+        self.class_names = {int(value): str(name) for value, name in self.info.pop("class_names").items()}
+        self._lock = FolderLock(self.path / "project.lock")
+
+    @classmethod
+    def create(cls, path: PathLike, name: str, class_names: Mapping[int, str] | Sequence[str]) -> Project:
+        """Make a new project folder.
+
+        Parameters
+        ----------
+        path : str or path-like
+            The folder; it may exist, if it is empty.
+        name : str
+            Title of the project.
+        class_names : mapping of int to str, or sequence of str
+            Class names by value; a sequence names the values 1, 2, ...
+
+        Raises
+        ------
+        ProjectError
+            If the folder holds anything already, or a class value is outside 1..254.
+        """
+        folder = Path(path).absolute()
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise ProjectError(f"{folder.name} is not empty; choose a new folder, or open the project in it.")
+        if folder.exists():
+            folder.rmdir()
+        with new_folder(folder) as temporary:
+            (temporary / "cases").mkdir()
+            (temporary / "runs").mkdir()
+            values = {"name": name, "class_names": _checked_classes(class_names), "created": now()}
+            write_record(temporary / "project.json", "project", SCHEMA, values)
+        return cls(folder)
+
+    @classmethod
+    def open(cls, path: PathLike) -> Project:
+        """Open a project folder, or its project.json.
+
+        Raises
+        ------
+        ProjectError
+            If it is none.
+        """
+        folder = Path(path)
+        return cls(folder.parent if folder.name == "project.json" else folder)
+
+    @staticmethod
+    def is_project(path: PathLike) -> bool:
+        """Whether a folder is a project."""
+        return (Path(path) / "project.json").is_file()
+
+    def save(self) -> None:
+        """Write project.json: name, classes and the entries of `info`."""
+        values = {**self.info, "name": self.name, "class_names": _checked_classes(self.class_names)}
+        write_record(self.path / "project.json", "project", SCHEMA, values)
+
+    # ------------------------------------------------------------------------------------------------- lock
+
+    def lock(self) -> None:
+        """Claim the project for writing; the claim ends with the process.
+
+        Raises
+        ------
+        ProjectError
+            If another window has it.
+        """
+        self._lock.acquire(f"The project {self.name!r}")
+
+    def unlock(self) -> None:
+        """End the claim."""
+        self._lock.release()
+
+    @property
+    def locked(self) -> bool:
+        """Whether this object holds the claim."""
+        return self._lock.held
+
+    # ------------------------------------------------------------------------------------------------ cases
+
+    @property
+    def cases(self) -> list[Case]:
+        """The cases, in the order they were added."""
+        found = [Case(folder) for folder in _folders(self.path / "cases", "case.json")]
+        return sorted(found, key=lambda case: (case.info["added"], case.id))
+
+    def case(self, case_id: str) -> Case:
+        """A case by its id.
+
+        Raises
+        ------
+        ProjectError
+            If there is none.
+        """
+        folder = self.path / "cases" / checked_id(case_id, "case")
+        if not (folder / "case.json").is_file():
+            names = ", ".join(case.id for case in self.cases) or "none yet"
+            raise ProjectError(f"The project has no case {case_id!r}; its cases: {names}.")
+        return Case(folder)
+
+    def add_case(self, volume: Volume, case_id: str | None = None) -> Case:
+        """Add a volume; it stays where it is, a volume without a file is stored in the project.
+
+        Parameters
+        ----------
+        volume : Volume
+            As read by :func:`vqseg.io.read_volume`.
+        case_id : str, optional
+            Name of the case; by default case-001 and on, which names no patient.
+
+        Raises
+        ------
+        ProjectError
+            If the name is taken or cannot be a folder's.
+        """
+        if case_id is None:
+            number = 1
+            while (self.path / "cases" / f"case-{number:03d}").exists():
+                number += 1
+            case_id = f"case-{number:03d}"
+        return Case.create(self.path / "cases" / checked_id(case_id, "case"), volume)
+
+    # ------------------------------------------------------------------------------------------------- runs
+
+    @property
+    def runs(self) -> list[Run]:
+        """The runs, oldest first."""
+        return [Run(folder) for folder in _folders(self.path / "runs", "run.json")]
+
+    @property
+    def interrupted_runs(self) -> list[Run]:
+        """Runs that were under way when their engine went, and that have a checkpoint to go on from."""
+        return [run for run in self.runs if run.interrupted and run.has_checkpoint]
+
+    def run(self, run_id: str) -> Run:
+        """A run by its id.
+
+        Raises
+        ------
+        ProjectError
+            If there is none.
+        """
+        return Run(self.path / "runs" / checked_id(run_id, "run"))
+
+    def new_run(self, config: Config, case_ids: Sequence[str]) -> Run:
+        """Make a run folder with its settings.
+
+        Raises
+        ------
+        ProjectError
+            If a case is unknown, or there is none.
+        """
+        if not case_ids:
+            raise ProjectError("A run needs at least one case; add a volume to the project.")
+        for case_id in case_ids:
+            self.case(case_id)
+        stamp = time.strftime("%Y%m%d-%H%M%S")
+        number = 1
+        while (self.path / "runs" / f"{stamp}-{number:02d}").exists():
+            number += 1
+        return Run.create(self.path / "runs" / f"{stamp}-{number:02d}", config, case_ids)
+
+
+def _folders(parent: Path, marker: str) -> list[Path]:
+    """Folders that hold `marker`, by name; unfinished ones start with a dot and are left out."""
+    return sorted(path.parent for path in parent.glob(f"[!.]*/{marker}"))
+
+
+def _checked_classes(class_names: Mapping[int, str] | Sequence[str]) -> dict[str, str]:
+    if not isinstance(class_names, Mapping):
+        class_names = dict(enumerate(class_names, start=1))
+    for value, name in class_names.items():
+        if not 1 <= int(value) <= 254 or not str(name).strip():
+            raise ProjectError(f"Class {value} ({name!r}) cannot be used; give a name to values from 1 to 254.")
+    return {str(int(value)): str(name) for value, name in sorted(class_names.items())}

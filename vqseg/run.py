@@ -1,0 +1,234 @@
+"""One training run on disk: its settings, its log, its checkpoint and what it predicted.
+
+A run folder appears whole. While an engine trains it, the engine holds the folder's lock; a run whose state says
+that it is under way but whose lock is free was interrupted, and can be resumed.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+import platform
+import subprocess
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from vqseg.config import Config
+from vqseg.errors import ProjectError
+from vqseg.lock import FolderLock
+from vqseg.records import checked_id, new_folder, now, read_record, write_record
+
+__all__ = ["Run", "RunState"]
+
+SCHEMA = 1
+PACKAGES = ("napari-vqseg", "torch", "timm", "monai", "numpy", "scipy")
+
+
+class RunState(StrEnum):
+    """Where a run stands."""
+
+    NEW = "new"
+    RUNNING = "running"
+    PAUSED = "paused"
+    FINISHED = "finished"
+    STOPPED = "stopped"
+    FAILED = "failed"
+
+
+@functools.cache
+def versions() -> dict[str, str]:
+    """Versions of Python and of what the results depend on, without importing any of it."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+@functools.cache
+def git_hash() -> str:
+    """Commit of the source tree that runs, "" for an installed package."""
+    root = Path(__file__).parent.parent
+    if not (root / ".git").exists():
+        return ""
+    try:
+        result = subprocess.run(
+            ["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return result.stdout.strip()
+
+
+class Run:
+    """A run folder of a project.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The run's folder, PROJECT/runs/<id>.
+
+    Raises
+    ------
+    ProjectError
+        If it is none.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.info: dict[str, Any] = read_record(self.path / "run.json", "run", SCHEMA)
+        self.config = Config.from_json(self.config_path.read_text(encoding="utf-8"))
+        self._lock = FolderLock(self.path / "engine.lock")
+
+    @classmethod
+    def create(cls, path: Path, config: Config, case_ids: Sequence[str]) -> Run:
+        """Make the folder of a new run, whole."""
+        with new_folder(path) as folder:
+            (folder / "config.json").write_text(config.to_json(), encoding="utf-8")
+            (folder / "predictions").mkdir()
+            write_record(folder / "run.json", "run", SCHEMA, {
+                "case_ids": [checked_id(case_id, "case") for case_id in case_ids],
+                "state": RunState.NEW.value,
+                "seed": config.train.seed,
+                "created": now(),
+                "started": None,
+                "ended": None,
+                "git": git_hash(),
+                "versions": versions(),
+            })  # fmt: skip
+        return cls(path)
+
+    @property
+    def id(self) -> str:
+        """The run's name in the project."""
+        return self.path.name
+
+    @property
+    def project_path(self) -> Path:
+        """Folder of the project that the run belongs to."""
+        return self.path.parent.parent
+
+    @property
+    def case_ids(self) -> list[str]:
+        """Cases that the run learns from."""
+        return list(self.info["case_ids"])
+
+    @property
+    def config_path(self) -> Path:
+        """The run's settings."""
+        return self.path / "config.json"
+
+    @property
+    def log_path(self) -> Path:
+        """What the engine and its libraries said while they trained."""
+        return self.path / "train.log"
+
+    @property
+    def metrics_path(self) -> Path:
+        """One JSON line a report."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def checkpoint_path(self) -> Path:
+        """Folder of the newest checkpoint; there is one once `has_checkpoint`."""
+        return self.path / "checkpoint"
+
+    @property
+    def has_checkpoint(self) -> bool:
+        """Whether a checkpoint has been written."""
+        return self.checkpoint_path.is_dir() and any(self.checkpoint_path.iterdir())
+
+    def prediction_path(self, case_id: str) -> Path:
+        """Predicted labels of a case: .npy, uint8 (z, y, x)."""
+        return self.path / "predictions" / checked_id(case_id, "case") / "labels.npy"
+
+    def uncertainty_path(self, case_id: str) -> Path:
+        """Uncertainty of a case's prediction: .npy, float16 (z, y, x)."""
+        return self.prediction_path(case_id).with_name("uncertainty.npy")
+
+    # ------------------------------------------------------------------------------------------------ state
+
+    @property
+    def state(self) -> RunState:
+        """State on disk when the run was opened or last changed here."""
+        return RunState(self.info["state"])
+
+    @property
+    def is_live(self) -> bool:
+        """Whether an engine holds the run now."""
+        return self._lock.taken
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether the run was under way when its engine went: it can be resumed from its checkpoint."""
+        return self.state in (RunState.RUNNING, RunState.PAUSED) and not self.is_live
+
+    def claim(self) -> None:
+        """Take the run for this process; the claim ends with the process.
+
+        Raises
+        ------
+        ProjectError
+            If another engine trains it.
+        """
+        self._lock.acquire(f"The run {self.id}")
+
+    def release(self) -> None:
+        """End the claim."""
+        self._lock.release()
+
+    def set_state(self, state: RunState, **values: Any) -> None:
+        """Record a new state, with the time where it starts or ends the run."""
+        self.info.update(values, state=RunState(state).value)
+        if state == RunState.RUNNING and not self.info.get("started"):
+            self.info["started"] = now()
+        if state in (RunState.FINISHED, RunState.STOPPED, RunState.FAILED):
+            self.info["ended"] = now()
+        write_record(self.path / "run.json", "run", SCHEMA, self.info)
+
+    def reload(self) -> None:
+        """Read the state on disk again."""
+        self.info = read_record(self.path / "run.json", "run", SCHEMA)
+
+    # ---------------------------------------------------------------------------------------------- metrics
+
+    def append_metrics(self, values: Mapping[str, Any]) -> None:
+        """Add a line to the metrics; numbers that are not finite become null."""
+        with self.metrics_path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(_finite(values), allow_nan=False) + "\n")
+
+    def read_metrics(self) -> list[dict[str, Any]]:
+        """The metrics so far; a last line cut short by a crash is left out."""
+        if not self.metrics_path.exists():
+            return []
+        rows = []
+        for line in self.metrics_path.read_text(encoding="utf-8").splitlines():
+            try:
+                rows.append(json.loads(line))
+            except ValueError:
+                continue
+        return rows
+
+    def require_checkpoint(self) -> Path:
+        """The checkpoint's folder.
+
+        Raises
+        ------
+        ProjectError
+            If the run has none yet.
+        """
+        if not self.has_checkpoint:
+            raise ProjectError(f"The run {self.id} has no checkpoint yet; train it first.")
+        return self.checkpoint_path
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
