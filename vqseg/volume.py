@@ -175,11 +175,15 @@ class Volume:
         """Slice index along the stored slice axis of canonical slice z; its own inverse."""
         return self.shape[0] - 1 - z if self.stored.flipped[0] else z
 
-    def require_same_geometry(self, other: Volume, what: str = "labels", tolerance_mm: float = 1e-3) -> None:
+    def require_same_geometry(self, other: Volume, what: str = "labels", tolerance_mm: float | None = None) -> None:
         """Raise :class:`GeometryError`, naming the difference, unless `other` lies on the same voxels.
 
         The two may be stored in different orientations: compared are shape and affine after both are canonical.
+        Up to `tolerance_mm` between any two corners is rounding (float32 affines, decimals in DICOM); by default
+        a twentieth of the smallest voxel side.
         """
+        if tolerance_mm is None:
+            tolerance_mm = 0.05 * min(self.spacing_mm)
         if self.shape != other.shape:
             raise GeometryError(
                 f"The {what} have shape {other.shape} (z, y, x), the image {self.shape}; "

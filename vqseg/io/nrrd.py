@@ -1,0 +1,81 @@
+"""NRRD, `.nrrd` and `.nhdr`, through SimpleITK; read at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from vqseg.errors import VolumeError
+from vqseg.io.geometry import LPS_TO_RAS, make_layout
+from vqseg.volume import Volume
+
+__all__ = ["read"]
+
+HEADER_LIMIT = 1 << 16
+"""Bytes in which a NRRD header ends, custom fields included."""
+
+
+def read(path: Path, axis: int | None = None) -> Volume:
+    """Read an NRRD file.
+
+    Parameters
+    ----------
+    path : Path
+        `.nrrd` or `.nhdr`.
+    axis : int, optional
+        Stored axis that becomes z; by default the most axial one.
+
+    Returns
+    -------
+    Volume
+        In memory.
+
+    Raises
+    ------
+    VolumeError
+        For a damaged file, or one that is not one scalar volume.
+    """
+    with path.open("rb") as file:
+        header = file.read(HEADER_LIMIT)
+    if not header.startswith(b"NRRD"):
+        raise VolumeError(f"{path.name} is not an NRRD file; choose another, or copy it again.")
+    image = _load(path)
+    affine = np.eye(4)
+    affine[:3, :3] = np.array(image.GetDirection()).reshape(3, 3) * np.array(image.GetSpacing())
+    affine[:3, 3] = image.GetOrigin()
+    layout = make_layout(image.GetSize(), LPS_TO_RAS @ affine, path.name, axis=axis)
+    stored = sitk.GetArrayFromImage(image).transpose(2, 1, 0)
+    if stored.dtype == np.float64:
+        stored = stored.astype(np.float32)
+    stated = b"\nspace:" in header.split(b"\n\n")[0].replace(b"\r", b"")
+    warnings = () if stated else ("The file states no orientation (no space field); left and right are a guess.",)
+    return Volume(layout.to_canonical(stored), layout, source=str(path), warnings=warnings)
+
+
+def _load(path: Path) -> sitk.Image:
+    """The image, of three dimensions and one number a voxel."""
+    reader = sitk.ImageFileReader()
+    reader.SetImageIO("NrrdImageIO")
+    reader.SetFileName(str(path))
+    try:
+        reader.ReadImageInformation()
+        dimensions, components = reader.GetDimension(), reader.GetNumberOfComponents()
+        size = reader.GetSize()
+    except RuntimeError:
+        raise _damaged(path) from None
+    if components != 1 or "complex" in sitk.GetPixelIDValueAsString(reader.GetPixelID()):
+        raise VolumeError(f"{path.name} holds {components} numbers a voxel; save one of them as a 3D file.")
+    if dimensions < 3:
+        raise VolumeError(f"{path.name} is a 2D image (shape {size}); choose a volume with at least two slices.")
+    if dimensions > 3:
+        raise VolumeError(f"{path.name} has {dimensions} axes (shape {size}); save the volume you want as a 3D file.")
+    try:
+        return reader.Execute()
+    except RuntimeError:
+        raise _damaged(path) from None
+
+
+def _damaged(path: Path) -> VolumeError:
+    return VolumeError(f"{path.name} is damaged, cut short or has no valid geometry; copy or convert it again.")
