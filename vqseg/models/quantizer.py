@@ -8,6 +8,7 @@ that nothing uses are put where tokens are badly served.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -84,8 +85,8 @@ class VectorQuantizer(nn.Module):
     scale : float
         Standard deviation of each coordinate of the code space. It sets how local the perturbation's
         ``exp(-distance)`` is: the larger, the nearer the substitutes.
-    usage_decay : float
-        How slowly the running usage forgets, per batch.
+    memory : float
+        How long the running usage remembers, in tokens per codeword.
 
     Attributes
     ----------
@@ -97,12 +98,10 @@ class VectorQuantizer(nn.Module):
     usage: Tensor
     initialised: Tensor
 
-    def __init__(
-        self, dim: int, codebook_size: int, code_dim: int, *, scale: float = 4.0, usage_decay: float = 0.98
-    ) -> None:
+    def __init__(self, dim: int, codebook_size: int, code_dim: int, *, scale: float = 4.0, memory: float = 4.0) -> None:
         super().__init__()
         self.codebook_size, self.code_dim = codebook_size, code_dim
-        self.scale, self.usage_decay = scale, usage_decay
+        self.scale, self.memory = scale, memory
         self.project_in = nn.Conv2d(dim, code_dim, 1)
         self.norm = nn.BatchNorm2d(code_dim, affine=False)
         self.project_out = nn.Conv2d(code_dim, dim, 1)
@@ -116,20 +115,24 @@ class VectorQuantizer(nn.Module):
     @property
     def codebook(self) -> Tensor:
         """(K, code_dim) effective codewords."""
-        return self.transform(self.base)
+        codewords: Tensor = self.transform(self.base)
+        return codewords
 
     def project(self, z: Tensor) -> Tensor:
         """Features in the space of the codewords: (B, C, h, w) -> (B, code_dim, h, w) float32."""
         with torch.autocast(z.device.type, enabled=False):
-            return self.norm(self.project_in(z.float())) * self.scale
+            normalised: Tensor = self.norm(self.project_in(z.float()))
+            return normalised * self.scale
 
     def unproject(self, codes: Tensor) -> Tensor:
         """Features behind the bottleneck: (B, code_dim, h, w) -> (B, C, h, w)."""
-        return self.project_out(codes)
+        features: Tensor = self.project_out(codes)
+        return features
 
     def codes(self, indices: Tensor) -> Tensor:
         """Codewords of an index map: (B, h, w) -> (B, code_dim, h, w), differentiable in the transform."""
-        return self.transform(self.base[indices]).permute(0, 3, 1, 2)  # (B, h, w, code_dim) -> (B, code_dim, h, w)
+        codes: Tensor = self.transform(self.base[indices])
+        return codes.permute(0, 3, 1, 2)  # (B, h, w, code_dim) -> (B, code_dim, h, w)
 
     def lookup(self, indices: Tensor) -> Tensor:
         """Features of an index map: (B, h, w) int64 -> (B, C, h, w)."""
@@ -189,7 +192,7 @@ class VectorQuantizer(nn.Module):
     @torch.no_grad()
     def _count(self, flat: Tensor) -> None:
         shares = torch.bincount(flat, minlength=self.codebook_size).to(self.usage) / len(flat)
-        self.usage.lerp_(shares, 1.0 - self.usage_decay)
+        self.usage.lerp_(shares, -math.expm1(-len(flat) / (self.memory * self.codebook_size)))
 
     @torch.no_grad()
     def initialise(self, tokens: Tensor, iterations: int = 5) -> None:
@@ -221,7 +224,8 @@ class VectorQuantizer(nn.Module):
 
     def _inverse_transform(self, codewords: Tensor) -> Tensor:
         shifted = codewords - self.transform.bias
-        return torch.linalg.solve(self.transform.weight, shifted.t()).t()
+        base: Tensor = torch.linalg.solve(self.transform.weight, shifted.t())
+        return base.t()
 
     @property
     def dead(self) -> Tensor:

@@ -1,0 +1,360 @@
+"""Frozen foundation models that the codes are aligned to (VQ-Seg, section PFA, https://arxiv.org/abs/2601.10124).
+
+Weights come from a local file, from the hub's cache, or from the hub; a prior that cannot be had is one sentence
+within seconds, never a hang.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+import urllib.request
+import warnings
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import timm
+import torch
+from safetensors.torch import load_file
+from timm.data.constants import (
+    IMAGENET_DEFAULT_MEAN,
+    IMAGENET_DEFAULT_STD,
+    OPENAI_CLIP_MEAN,
+    OPENAI_CLIP_STD,
+)
+from timm.models.vision_transformer import checkpoint_filter_fn
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vqseg.config import PriorPolicy
+from vqseg.errors import PriorError
+
+__all__ = ["PRIORS", "FeatureCache", "Prior", "PriorSpec", "PriorWarning", "load_prior", "load_weights"]
+
+CONNECT_S = 3.0
+"""Seconds to wait for the hub to answer before giving up."""
+
+
+class PriorWarning(UserWarning):
+    """Training goes on without the prior that was asked for."""
+
+
+@dataclass(frozen=True)
+class PriorSpec:
+    """Where a prior's weights are and how it wants its images.
+
+    Parameters
+    ----------
+    architecture : str
+        timm's name of the vision transformer.
+    hub : str
+        Repository on the Hugging Face hub.
+    filename : str
+        File in the repository.
+    patch : int
+        Side of a patch in pixels.
+    mean, std : tuple of float
+        Normalisation per colour channel, for images in [0, 1].
+    options : mapping
+        Further arguments of timm's ``create_model``.
+    """
+
+    architecture: str
+    hub: str
+    filename: str = "model.safetensors"
+    patch: int = 16
+    mean: tuple[float, ...] = IMAGENET_DEFAULT_MEAN
+    std: tuple[float, ...] = IMAGENET_DEFAULT_STD
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def build(self) -> Any:
+        """The vision transformer with random weights, for images of any size."""
+        return timm.create_model(
+            self.architecture, pretrained=False, num_classes=0, dynamic_img_size=True, **self.options
+        )
+
+
+PRIORS: dict[str, PriorSpec] = {
+    "dinov2": PriorSpec(
+        "vit_small_patch14_dinov2", "timm/vit_small_patch14_dinov2.lvd142m", patch=14, options={"img_size": 518}
+    ),
+    "clip": PriorSpec(
+        "vit_base_patch16_clip_quickgelu_224", "timm/vit_base_patch16_clip_224.openai",
+        mean=OPENAI_CLIP_MEAN, std=OPENAI_CLIP_STD,
+    ),
+    "biomedclip": PriorSpec(
+        "vit_base_patch16_224", "microsoft/BiomedCLIP-PubMedBERT_256-vit_base_patch16_224",
+        filename="open_clip_pytorch_model.bin", mean=OPENAI_CLIP_MEAN, std=OPENAI_CLIP_STD,
+    ),
+    "mae": PriorSpec("vit_base_patch16_224", "timm/vit_base_patch16_224.mae"),
+    "rad-dino": PriorSpec(
+        "vit_base_patch14_dinov2", "microsoft/rad-dino", patch=14,
+        mean=(0.5307,) * 3, std=(0.2583,) * 3, options={"img_size": 518},
+    ),
+}  # fmt: skip
+"""Every prior by its public name."""
+
+
+class Prior(nn.Module):
+    """A frozen vision transformer that turns slices into patch features.
+
+    Parameters
+    ----------
+    spec : PriorSpec
+        Which model, and its normalisation.
+    vit : nn.Module
+        The transformer with its weights.
+
+    Attributes
+    ----------
+    dim : int
+        Channels D of the features.
+    patch : int
+        Side of a patch in pixels.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, spec: PriorSpec, vit: Any) -> None:
+        super().__init__()
+        self.vit: Any = vit
+        self.dim, self.patch = int(vit.num_features), spec.patch
+        self.register_buffer("mean", torch.tensor(spec.mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(spec.std).view(3, 1, 1), persistent=False)
+        self.requires_grad_(False)
+        self.eval()
+
+    def train(self, mode: bool = True) -> Prior:
+        """Stay in evaluation mode, whatever is asked."""
+        return super().train(False)
+
+    def grid(self, size: Sequence[int]) -> tuple[int, int]:
+        """Patches (h, w) of an image of (H, W) pixels."""
+        return max(1, round(size[0] / self.patch)), max(1, round(size[1] / self.patch))
+
+    @torch.no_grad()
+    def features(self, x: Tensor) -> Tensor:
+        """Patch features of slices.
+
+        Parameters
+        ----------
+        x : Tensor
+            (B, 1, H, W) windowed to [0, 1]; resized to whole patches.
+
+        Returns
+        -------
+        Tensor
+            (B, D, h, w) with (h, w) = :meth:`grid` of (H, W).
+        """
+        height, width = self.grid(x.shape[-2:])
+        size = (height * self.patch, width * self.patch)
+        if x.shape[-2:] != size:
+            x = F.interpolate(x, size=size, mode="bilinear", align_corners=False, antialias=True)
+        x = (x.expand(-1, 3, -1, -1) - self.mean) / self.std  # (B, 3, H', W')
+        tokens: Tensor = self.vit.forward_features(x)[:, self.vit.num_prefix_tokens :]
+        return tokens.transpose(1, 2).reshape(len(x), self.dim, height, width)  # (B, h w, D) -> (B, D, h, w)
+
+
+class FeatureCache:
+    """A prior's features, computed once per slice and kept in memory as float16.
+
+    Parameters
+    ----------
+    capacity : int
+        Largest number of slices; the oldest ones go first.
+    """
+
+    def __init__(self, capacity: int = 4096) -> None:
+        self.capacity = capacity
+        self._stored: OrderedDict[Hashable, Tensor] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._stored)
+
+    def features(self, keys: Sequence[Hashable], images: Tensor, compute: Callable[[Tensor], Tensor]) -> Tensor:
+        """Features of a batch of slices: stored ones, and new ones for the slices not seen before.
+
+        Parameters
+        ----------
+        keys : sequence of hashable
+            What tells slices apart, for example (case, z, window); one for each image.
+        images : Tensor
+            (B, 1, H, W), all of one size.
+        compute : callable
+            :meth:`Prior.features`.
+
+        Returns
+        -------
+        Tensor
+            (B, D, h, w) float32 on the images' device.
+        """
+        found = {key: self._stored[key] for key in keys if key in self._stored}
+        missing = [i for i, key in enumerate(keys) if key not in found]
+        if missing:
+            for i, feature in zip(missing, compute(images[missing]).half().cpu(), strict=True):
+                found[keys[i]] = self._stored[keys[i]] = feature
+        while len(self._stored) > self.capacity:
+            self._stored.popitem(last=False)
+        return torch.stack([found[key] for key in keys]).to(images.device).float()
+
+
+def load_prior(name: str, path: str | Path = "", policy: PriorPolicy = "required") -> Prior | None:
+    """A frozen prior by its public name.
+
+    Parameters
+    ----------
+    name : {"none", "dinov2", "clip", "biomedclip", "mae", "rad-dino"}
+        Which foundation model.
+    path : str or Path
+        Local weights file (.safetensors, .pth, .bin); empty for the hub and its cache.
+    policy : {"auto", "required"}
+        Without weights: warn and return None, or raise.
+
+    Returns
+    -------
+    Prior or None
+        None for "none", and under "auto" where the weights can't be had.
+
+    Raises
+    ------
+    PriorError
+        Under "required" where the weights can't be had or do not fit.
+    """
+    if name == "none":
+        return None
+    try:
+        spec = _spec(name)
+        vit = spec.build()
+        vit.load_state_dict(load_weights(name, path, vit))
+    except PriorError as error:
+        if policy == "required":
+            raise
+        warnings.warn(f"{error} Training goes on without alignment.", PriorWarning, stacklevel=2)
+        return None
+    return Prior(spec, vit)
+
+
+def load_weights(name: str, path: str | Path = "", vit: Any = None) -> dict[str, Tensor]:
+    """A prior's weights under timm's names.
+
+    Parameters
+    ----------
+    name : str
+        Public name of the prior.
+    path : str or Path
+        Local weights file; empty for the hub and its cache.
+    vit : nn.Module, optional
+        The transformer they are meant for; built when not given.
+
+    Returns
+    -------
+    dict of str to Tensor
+        A complete state dict of the transformer.
+
+    Raises
+    ------
+    PriorError
+        Where the weights can't be had or do not fit.
+    """
+    spec = _spec(name)
+    file = Path(path).expanduser() if path else _from_hub(name, spec)
+    vit = spec.build() if vit is None else vit
+    stored = _from_transformers(_read(name, file))
+    expected = vit.state_dict()
+    try:
+        weights = {key: value for key, value in checkpoint_filter_fn(stored, vit).items() if key in expected}
+    except (AttributeError, KeyError, RuntimeError, ValueError) as error:
+        raise PriorError(f"{file} does not hold weights of {name} ({error}); download it again.") from None
+    wrong = [key for key in expected if key not in weights or weights[key].shape != expected[key].shape]
+    if wrong:
+        raise PriorError(
+            f"{file} does not fit {name} ({spec.architecture}): {len(wrong)} of {len(expected)} tensors are missing or"
+            f" of another shape, the first is {wrong[0]!r}; give the weights of {spec.hub}."
+        )
+    return weights
+
+
+def _spec(name: str) -> PriorSpec:
+    if name not in PRIORS:
+        raise PriorError(f"Unknown prior {name!r}; choose one of {', '.join(PRIORS)}, or none.")
+    return PRIORS[name]
+
+
+def _read(name: str, file: Path) -> dict[str, Any]:
+    """The tensors of a weights file; never runs code from it."""
+    if not file.is_file():
+        raise PriorError(f"There is no weights file of {name} at {file}; correct the path or leave it empty.")
+    try:
+        if file.suffix == ".safetensors":
+            return load_file(file)
+        stored = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # safetensors, pickle and zip each have their own errors
+        first = (str(error).splitlines() or [""])[0]
+        raise PriorError(f"{file} cannot be read as weights of {name} ({first}); download it again.") from None
+    if not isinstance(stored, dict):
+        raise PriorError(f"{file} holds a {type(stored).__name__}, not tensors by name; give a state dict of {name}.")
+    return stored
+
+
+_TRANSFORMERS_NAMES = (
+    (r"^dinov2\.", ""),
+    (r"^embeddings\.(cls_token|mask_token)$", r"\1"),
+    (r"^embeddings\.position_embeddings$", "pos_embed"),
+    (r"^embeddings\.patch_embeddings\.projection\.", "patch_embed.proj."),
+    (r"^encoder\.layer\.", "blocks."),
+    (r"\.attention\.output\.dense\.", ".attn.proj."),
+    (r"\.layer_scale([12])\.lambda1$", r".ls\1.gamma"),
+    (r"^layernorm\.", "norm."),
+)
+"""Names of transformers' Dinov2Model, as in microsoft/rad-dino, and timm's."""
+
+
+def _from_transformers(stored: dict[str, Any]) -> dict[str, Any]:
+    """Rename transformers' Dinov2 keys to timm's, joining query, key and value; other layouts pass unchanged."""
+    if not any(key.endswith("embeddings.patch_embeddings.projection.weight") for key in stored):
+        return stored
+    renamed: dict[str, Any] = {}
+    for key, value in stored.items():
+        for pattern, replacement in _TRANSFORMERS_NAMES:
+            key = re.sub(pattern, replacement, key)
+        renamed[key] = value
+    for key in [key for key in renamed if ".attention.attention.query." in key]:
+        parts = [renamed.pop(key.replace("query", part)) for part in ("query", "key", "value")]
+        renamed[key.replace("attention.attention.query", "attn.qkv")] = torch.cat(parts)
+    return renamed
+
+
+def _from_hub(name: str, spec: PriorSpec) -> Path:
+    """The weights file in the hub's cache, downloaded first where need be."""
+    from huggingface_hub import constants, hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    way_out = f"Give a local file of {spec.hub}/{spec.filename} (setting prior_path), or connect to the internet once."
+    try:
+        return Path(hf_hub_download(spec.hub, spec.filename, local_files_only=True))
+    except LocalEntryNotFoundError:
+        pass
+    if constants.HF_HUB_OFFLINE or not _reachable(constants.ENDPOINT):
+        raise PriorError(
+            f"The weights of the prior {name!r} are not on this machine and the hub is not reachable. {way_out}"
+        )
+    try:
+        return Path(hf_hub_download(spec.hub, spec.filename, etag_timeout=CONNECT_S))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise PriorError(f"The weights of the prior {name!r} could not be downloaded ({first}). {way_out}") from None
+
+
+def _reachable(endpoint: str) -> bool:
+    """Whether the hub, or the proxy before it, accepts a connection within a few seconds."""
+    url = urlsplit(urllib.request.getproxies().get("https") or endpoint)
+    try:
+        socket.create_connection((url.hostname or "", url.port or 443), timeout=CONNECT_S).close()
+    except OSError:
+        return False
+    return True
