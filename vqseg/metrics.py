@@ -5,7 +5,7 @@ Definitions (those of medpy, which the semi-supervised papers use)
     Jaccard     |P and R| / |P or R|
     surface     voxels of a mask with one of the 6 face neighbours outside it; the volume's edge counts as outside
     HD95        95th percentile of the distances of both directions pooled (MONAI takes the larger of the two
-                directions' percentiles instead, which is never smaller by more than rounding)
+                directions' percentiles instead, which is the same or larger)
     ASD         mean distance from the prediction's surface to the reference's
 
 Where a class is in neither mask everything is undefined (NaN); where it is in one only, Dice and Jaccard are 0 and
@@ -107,9 +107,7 @@ def evaluate(
     counted = np.ones(reference.shape[0], dtype=bool)
     counted[list(exclude_slices)] = False
     spacing = tuple(float(size) for size in spacing_mm)
-    return {
-        int(value): _class_scores(prediction == value, reference == value, spacing, counted) for value in classes
-    }
+    return {int(value): _class_scores(prediction == value, reference == value, spacing, counted) for value in classes}
 
 
 def summarise(scores: Mapping[Any, ClassScores] | Sequence[ClassScores]) -> Summary:

@@ -47,7 +47,8 @@ class Window:
         """Map HU to [0, 1], clipped at the window's limits; the shape stays."""
         low, high = self.limits_hu
         scaled = (np.asarray(array, dtype=np.float32) - np.float32(low)) / np.float32(high - low)
-        return np.clip(scaled, 0.0, 1.0)
+        clipped: npt.NDArray[np.float32] = np.clip(scaled, 0.0, 1.0)
+        return clipped
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +77,8 @@ class StoredLayout:
         """Nibabel orientation (3, 2) of the stored axes with respect to the canonical x, y, z."""
         ornt = orientations.io_orientation(self.affine)
         target = orientations.axcodes2ornt(("L", "P", "S"))
-        return orientations.ornt_transform(ornt, target)
+        transform: npt.NDArray[np.float64] = orientations.ornt_transform(ornt, target)
+        return transform
 
     @property
     def permutation(self) -> tuple[int, int, int]:
@@ -92,10 +94,11 @@ class StoredLayout:
         """Whether each of (z, y, x) runs against its stored axis."""
         transform = self._canonical()
         # Superior runs up the screen in a coronal or sagittal slice, so it is flipped where it is a row axis.
-        return tuple(  # type: ignore[return-value]
-            (transform[stored, 1] < 0) != (position > 0 and int(transform[stored, 0]) == 2)
+        flips = [
+            bool(transform[stored, 1] < 0) != (position > 0 and int(transform[stored, 0]) == 2)
             for position, stored in enumerate(self.permutation)
-        )
+        ]
+        return flips[0], flips[1], flips[2]
 
     def to_canonical(self, array: Any) -> Any:
         """Stored (i, j, k) array, numpy or dask -> (z, y, x), a view without copying."""

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from vqseg.errors import VolumeError
-from vqseg.io.dicom_frames import PHASE_TAGS, Frame, NotAnImage, is_dicom, read_frames
+from vqseg.io.dicom_frames import PHASE_TAGS, Frame, NotAnImageError, is_dicom, read_frames
 from vqseg.io.dicom_grid import has_duplicates, lay_grid, sort_frames
 from vqseg.io.geometry import LPS_TO_RAS, make_layout
 from vqseg.volume import Volume
@@ -186,7 +186,7 @@ def _read_all(files: Sequence[Path]) -> tuple[list[Frame], Counter[str]]:
             continue
         try:
             frames += read_frames(file)
-        except NotAnImage:
+        except NotAnImageError:
             ignored["DICOM object(s) that are not slices"] += 1
     return frames, ignored
 

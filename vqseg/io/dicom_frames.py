@@ -15,15 +15,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pydicom
-from pydicom.pixels import pixel_array
+from pydicom.pixels.utils import pixel_array
 from pydicom.uid import UID
 
 from vqseg.errors import VolumeError
 
-__all__ = ["Frame", "NotAnImage", "is_dicom", "read_frames", "read_values"]
+__all__ = ["Frame", "NotAnImageError", "is_dicom", "read_frames", "read_values"]
 
 TAGS = [
-    "SOPInstanceUID", "SeriesInstanceUID", "SeriesNumber", "SeriesDescription", "Modality", "ImageType", "InstanceNumber",
+    "SOPInstanceUID", "SeriesInstanceUID", "SeriesNumber", "SeriesDescription", "Modality", "ImageType",
     "Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation", "BitsAllocated", "BitsStored",
     "PixelRepresentation", "PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient", "RescaleSlope",
     "RescaleIntercept", "SliceThickness", "ConvolutionKernel", "TemporalPositionIdentifier", "AcquisitionNumber",
@@ -39,7 +39,7 @@ NOT_IMAGES = ("SEG", "RTDOSE", "RTSTRUCT", "RTPLAN", "RTIMAGE", "PR", "SR", "KO"
 """Modalities of objects that accompany images."""
 
 
-class NotAnImage(Exception):
+class NotAnImageError(Exception):
     """A DICOM object that is no slice in the patient: a localizer, a report, a segmentation..."""
 
 
@@ -96,7 +96,7 @@ def read_frames(path: Path) -> list[Frame]:
 
     Raises
     ------
-    NotAnImage
+    NotAnImageError
         For objects that are not slices in the patient.
     VolumeError
         For a damaged file.
@@ -104,7 +104,7 @@ def read_frames(path: Path) -> list[Frame]:
     try:
         dataset = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(TAGS), force=True)
         return list(_frames(path, dataset))
-    except (NotAnImage, VolumeError):
+    except (NotAnImageError, VolumeError):
         raise
     except Exception as error:  # pydicom raises many kinds on damaged files
         raise VolumeError(f"{path.name} is a damaged DICOM file; copy it again from the archive.") from error
@@ -113,9 +113,9 @@ def read_frames(path: Path) -> list[Frame]:
 def _frames(path: Path, dataset: pydicom.Dataset) -> Iterator[Frame]:
     image_type = [str(part).upper() for part in dataset.get("ImageType") or []]
     if "Rows" not in dataset or dataset.get("Modality") in NOT_IMAGES or "LOCALIZER" in image_type:
-        raise NotAnImage
+        raise NotAnImageError
     if int(dataset.get("SamplesPerPixel") or 1) != 1:
-        raise NotAnImage  # screenshots and dose reports in colour
+        raise NotAnImageError  # screenshots and dose reports in colour
     count = int(dataset.get("NumberOfFrames") or 1)
     _require_whole(path, dataset, count)
     for index in range(count):
@@ -123,7 +123,7 @@ def _frames(path: Path, dataset: pydicom.Dataset) -> Iterator[Frame]:
         position, orientation = values("ImagePositionPatient"), values("ImageOrientationPatient")
         spacing = values("PixelSpacing")
         if position is None or orientation is None or spacing is None:
-            raise NotAnImage
+            raise NotAnImageError
         slope, intercept = values("RescaleSlope"), values("RescaleIntercept")
         axes = np.array(orientation, dtype=float).reshape(2, 3)
         axes = axes / np.maximum(np.linalg.norm(axes, axis=1, keepdims=True), 1e-12)
@@ -143,7 +143,9 @@ class _Lookup:
             sequence = dataset.get(keyword)
             if sequence and item < len(sequence):
                 groups.append(sequence[item])
-        self.nested = [element.value[0] for group in groups for element in group if element.VR == "SQ" and element.value]
+        self.nested = [
+            element.value[0] for group in groups for element in group if element.VR == "SQ" and element.value
+        ]
         self.dataset = dataset
 
     def __call__(self, keyword: str) -> Any:
@@ -209,13 +211,13 @@ def read_values(frame: Frame) -> npt.NDArray[np.float64]:
 
 def _read_with_gdcm(frame: Frame) -> npt.NDArray[np.float64]:
     """The same through SimpleITK, which applies the rescale itself (JPEG Lossless, for one)."""
-    import SimpleITK as sitk
+    import SimpleITK
 
-    reader = sitk.ImageFileReader()
+    reader = SimpleITK.ImageFileReader()
     reader.SetImageIO("GDCMImageIO")
     reader.SetFileName(str(frame.path))
     try:
-        array = sitk.GetArrayFromImage(reader.Execute())
+        array = SimpleITK.GetArrayFromImage(reader.Execute())
         return np.asarray(array[frame.index], dtype=np.float64)
     except (RuntimeError, IndexError):
         raise _undecodable() from None

@@ -101,7 +101,8 @@ def lay_grid(frames: Sequence[Frame]) -> Grid:
 def _along_normal(frames: Sequence[Frame]) -> npt.NDArray[np.float64]:
     """Positions along the first frame's normal, mm, from 0."""
     positions = np.array([frame.position_mm for frame in frames])
-    return (positions - positions[0]) @ frames[0].normal
+    along: npt.NDArray[np.float64] = (positions - positions[0]) @ frames[0].normal
+    return along
 
 
 def _stack(along_mm: npt.NDArray[np.float64]) -> tuple[list[tuple[int, int, float]], float, list[str]]:
@@ -164,8 +165,8 @@ class _LazySlices:
         self.shape, self.ndim, self.dtype = grid.shape, 3, _value_dtype(grid.frames)
 
     def __getitem__(self, key: Any) -> npt.NDArray[Any]:
-        key = key if isinstance(key, tuple) else (key,)
-        column, row, which = (*key, *(slice(None),) * (3 - len(key)))
+        keys: tuple[Any, ...] = key if isinstance(key, tuple) else (key,)
+        column, row, which = keys + (slice(None),) * (3 - len(keys))
         wanted = np.arange(self.shape[2])[which]
         slices = [self._slice(int(index))[column, row] for index in np.atleast_1d(wanted)]
         return slices[0] if np.ndim(wanted) == 0 else np.stack(slices, axis=-1)

@@ -1,4 +1,4 @@
-"""Checks that every format shares: is it three-dimensional, and does its affine place the voxels in space?"""
+"""Checks that every format shares: three dimensions, and an affine that places the voxels in space."""
 
 from __future__ import annotations
 
@@ -72,9 +72,7 @@ def require_affine(affine: npt.NDArray[np.float64], name: str) -> None:
             f"{name} has zero spacing along axis {int(np.argmin(lengths))}; set its voxel size, or convert it again."
         )
     if abs(np.linalg.det(affine[:3, :3] / lengths)) < MIN_VOLUME_SHARE:
-        raise VolumeError(
-            f"{name} has an affine whose axes lie in one plane; convert the image again from its source."
-        )
+        raise VolumeError(f"{name} has an affine whose axes lie in one plane; convert the image again from its source.")
 
 
 def choose_slice_axis(affine: npt.NDArray[np.float64], axis: int | None) -> int:

@@ -34,7 +34,9 @@ PLAUSIBLE_SPACING_MM = (0.001, 50.0)
 COMPRESSION = 4
 """Gzip level of masks: near the smallest size, several times faster than 9."""
 
-Header = Any  # nib.Nifti1Header | nib.Nifti2Header
+Header = Any  # one of the two:
+Nifti1Header: Any = nib.Nifti1Header
+Nifti2Header: Any = nib.Nifti2Header
 
 
 def read(path: Path, axis: int | None = None) -> Volume:
@@ -119,8 +121,8 @@ def _read_header(path: Path) -> tuple[bytes, Header]:
         raise _damaged(path) from None
     if raw[:2] == b"\x1f\x8b":
         raise VolumeError(f"{path.name} is compressed with gzip; rename it to .nii.gz.")
-    sizes = {int.from_bytes(raw[:4], order) for order in ("little", "big")}  # type: ignore[arg-type]
-    for kind, size, magic in ((nib.Nifti1Header, 348, raw[344:348]), (nib.Nifti2Header, 540, raw[4:8])):
+    sizes = {int.from_bytes(raw[:4], order) for order in ("little", "big")}
+    for kind, size, magic in ((Nifti1Header, 348, raw[344:348]), (Nifti2Header, 540, raw[4:8])):
         if size in sizes and len(raw) >= size and magic.startswith(b"n+"):
             return raw[:size], kind(raw[:size], check=False)
     raise VolumeError(f"{path.name} is not a NIfTI file in one piece; choose a .nii or .nii.gz, or copy it again.")
@@ -142,12 +144,12 @@ def _volume_shape(header: Header, name: str) -> tuple[int, int, int]:
             f"{name} holds {int(np.prod(extra))} volumes (shape {tuple(sizes)}), such as time points; "
             "save the one you want as a 3D file."
         )
-    return tuple((sizes + [1, 1])[:3])  # type: ignore[return-value]
+    return tuple([*sizes, 1, 1][:3])  # type: ignore[return-value]
 
 
 def _scalar_dtype(header: Header, name: str) -> np.dtype[Any]:
     try:
-        dtype = np.dtype(header.get_data_dtype())
+        dtype: np.dtype[Any] = np.dtype(header.get_data_dtype())
     except (HeaderDataError, KeyError):
         dtype = np.dtype("V")
     if dtype.kind not in "iuf":
@@ -205,17 +207,19 @@ def _read_once(path: Path, spec: Any) -> npt.NDArray[Any]:
     buffer = np.empty(int(np.prod(shape)) * dtype.itemsize, dtype=np.uint8)
     try:
         with _open(path) as file:
-            if len(file.read(offset)) < offset or _fill(file, memoryview(buffer)) < buffer.size:
+            if len(file.read(offset)) < offset or _fill(file, memoryview(buffer.data)) < buffer.size:
                 raise EOFError
             while file.read(1 << 20):
                 pass
     except (EOFError, zlib.error, OSError):
         raise _damaged(path) from None
-    array = buffer.view(dtype).reshape(shape, order="F")
+    array: npt.NDArray[Any] = buffer.view(dtype).reshape(shape, order="F")
     values = _value_dtype(dtype, slope, intercept)
     if (slope, intercept) == (1.0, 0.0):
-        return array.astype(values, order="F", copy=False)
-    return (array * np.float64(slope) + intercept).astype(values, order="F")
+        array = array.astype(values, order="F", copy=False)
+    else:
+        array = (array * np.float64(slope) + intercept).astype(values, order="F")
+    return array
 
 
 def _fill(file: IO[bytes], view: memoryview) -> int:
@@ -271,9 +275,9 @@ def _output_header(stored: npt.NDArray[Any], layout: StoredLayout) -> Header:
 def _source_header(layout: StoredLayout) -> Header:
     """The source's header, or a new one that states the affine as scanner coordinates."""
     if layout.header is not None:
-        kind = nib.Nifti1Header if len(layout.header) == 348 else nib.Nifti2Header
+        kind = Nifti1Header if len(layout.header) == 348 else Nifti2Header
         return kind(layout.header, check=False)
-    header = (nib.Nifti1Header if max(layout.shape) < 2**15 else nib.Nifti2Header)()
+    header = (Nifti1Header if max(layout.shape) < 2**15 else Nifti2Header)()
     header.set_data_shape(layout.shape)
     header.set_sform(layout.affine, code=1)
     columns = layout.affine[:3, :3] / np.linalg.norm(layout.affine[:3, :3], axis=0)

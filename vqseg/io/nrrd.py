@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk
+import SimpleITK
 
 from vqseg.errors import VolumeError
 from vqseg.io.geometry import LPS_TO_RAS, make_layout
@@ -46,7 +46,7 @@ def read(path: Path, axis: int | None = None) -> Volume:
     affine[:3, :3] = np.array(image.GetDirection()).reshape(3, 3) * np.array(image.GetSpacing())
     affine[:3, 3] = image.GetOrigin()
     layout = make_layout(image.GetSize(), LPS_TO_RAS @ affine, path.name, axis=axis)
-    stored = sitk.GetArrayFromImage(image).transpose(2, 1, 0)
+    stored = SimpleITK.GetArrayFromImage(image).transpose(2, 1, 0)
     if stored.dtype == np.float64:
         stored = stored.astype(np.float32)
     stated = b"\nspace:" in header.split(b"\n\n")[0].replace(b"\r", b"")
@@ -54,9 +54,9 @@ def read(path: Path, axis: int | None = None) -> Volume:
     return Volume(layout.to_canonical(stored), layout, source=str(path), warnings=warnings)
 
 
-def _load(path: Path) -> sitk.Image:
+def _load(path: Path) -> SimpleITK.Image:
     """The image, of three dimensions and one number a voxel."""
-    reader = sitk.ImageFileReader()
+    reader = SimpleITK.ImageFileReader()
     reader.SetImageIO("NrrdImageIO")
     reader.SetFileName(str(path))
     try:
@@ -65,14 +65,15 @@ def _load(path: Path) -> sitk.Image:
         size = reader.GetSize()
     except RuntimeError:
         raise _damaged(path) from None
-    if components != 1 or "complex" in sitk.GetPixelIDValueAsString(reader.GetPixelID()):
+    if components != 1 or "complex" in SimpleITK.GetPixelIDValueAsString(reader.GetPixelID()):
         raise VolumeError(f"{path.name} holds {components} numbers a voxel; save one of them as a 3D file.")
     if dimensions < 3:
         raise VolumeError(f"{path.name} is a 2D image (shape {size}); choose a volume with at least two slices.")
     if dimensions > 3:
         raise VolumeError(f"{path.name} has {dimensions} axes (shape {size}); save the volume you want as a 3D file.")
     try:
-        return reader.Execute()
+        image: SimpleITK.Image = reader.Execute()
+        return image
     except RuntimeError:
         raise _damaged(path) from None
 
