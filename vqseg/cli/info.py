@@ -1,0 +1,115 @@
+"""``vqseg info``: what an image, a project or a checkpoint holds."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any, get_args
+
+from vqseg.cli.console import Console, table
+from vqseg.cli.parser import add_output_flags, known_settings
+from vqseg.errors import VQSegError
+
+__all__ = ["add_arguments", "run"]
+
+EPILOG = """\
+examples:
+  vqseg info ct.nii.gz            shape, spacing, orientation, and which axis --slices counts along
+  vqseg info dicom_folder         its series
+  vqseg info PROJECT              classes, cases and runs
+  vqseg info --settings           every setting that --set takes
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Define the verb's arguments."""
+    parser.epilog = EPILOG
+    parser.add_argument("path", metavar="PATH", nargs="?", help="image, DICOM folder, project or checkpoint")
+    parser.add_argument("--settings", action="store_true", help="list all settings")
+    parser.add_argument("--axis", type=int, choices=(0, 1, 2), help="slice axis to assume")
+    add_output_flags(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Print what is known about PATH."""
+    from vqseg.project import Project
+
+    console = Console(args)
+    if args.settings:
+        _settings(console)
+    elif not args.path:
+        raise VQSegError("nothing to look at; give a PATH, or --settings")
+    elif Project.is_project(args.path):
+        _project(console, Project.open(args.path))
+    elif (Path(args.path) / "config.json").is_file():
+        _show(console, {"checkpoint": args.path, **json.loads((Path(args.path) / "config.json").read_text())})
+    else:
+        _image(console, args.path, args.axis)
+
+
+def _show(console: Console, fields: dict[str, Any]) -> None:
+    rows = [[name.replace("_", " "), str(value)] for name, value in fields.items()]
+    width = max(len(row[0]) for row in rows)
+    console.result("\n".join(f"{name.ljust(width)}  {value}" for name, value in rows), **fields)
+
+
+def _image(console: Console, path: str, axis: int | None) -> None:
+    import vqseg.io as io
+
+    if Path(path).is_dir():
+        series = io.list_series(path)
+        if len(series) > 1:
+            rows = [[item.uid, item.description, item.modality, str(item.n_slices)] for item in series]
+            found = [dataclasses.asdict(item) for item in series]
+            console.result(table(["series", "description", "modality", "slices"], rows), series=found)
+            return
+    volume = io.read_volume(path, axis=axis)
+    _show(console, {
+        "image": path,
+        "modality": volume.modality or "not told",
+        "shape": list(volume.stored.shape),
+        "spacing_mm": [round(float(size), 4) for size in (volume.stored.affine[:3, :3] ** 2).sum(axis=0) ** 0.5],
+        "orientation": _orientation(volume.stored.affine),
+        "slice_axis": volume.stored.slice_axis,
+        "slices": volume.shape[0],
+        "slice_0_is": "at the head" if volume.to_stored_index(0) else "at the feet",
+        "warnings": list(volume.warnings) or "none",
+    })  # fmt: skip
+
+
+def _orientation(affine: Any) -> str:
+    """Where the stored axes point, as three letters: RAS, LPS, ..."""
+    letters = ""
+    for direction in affine[:3, :3].T:
+        world = int(abs(direction).argmax())
+        letters += ("RAS" if direction[world] > 0 else "LPI")[world]
+    return letters
+
+
+def _project(console: Console, project: Any) -> None:
+    cases = []
+    for case in project.cases:
+        annotations = case.load_annotations()
+        cases.append({"case": case.id, "shape": list(case.shape), "complete": len(annotations.complete),
+                      "scribbled": len(annotations.scribbled), "draft": len(annotations.draft)})  # fmt: skip
+    runs = [{"run": run.id, "state": str(run.state), "cases": run.case_ids} for run in project.runs]
+    lines = [f"project  {project.name}", f"classes  {', '.join(f'{v} {n}' for v, n in project.class_names.items())}"]
+    for rows in (cases, runs):
+        if rows:
+            lines += ["", table(list(rows[0]), [[str(value) for value in row.values()] for row in rows])]
+    console.result("\n".join(lines), project=project.name, classes=project.class_names, cases=cases, runs=runs)
+
+
+def _settings(console: Console) -> None:
+    rows, fields = [], {}
+    for name, (field, kind) in known_settings().items():
+        limits = field.metadata["limits"]
+        choices = "|".join(get_args(kind)) or (f"{limits[0]:g}..{limits[1]:g}" if limits else kind.__name__)
+        unit = field.metadata["unit"]
+        rows.append([name, str(field.default), f"{choices}{' ' * bool(unit)}{unit}", field.metadata["sentence"]])
+        fields[name] = {"default": field.default, "choices": choices, "unit": unit, "help": field.metadata["sentence"]}
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    lines = ["  ".join([cell.ljust(width) for cell, width in zip(row, widths, strict=False)] + row[3:]) for row in rows]
+    console.result("\n".join(lines), settings=fields)

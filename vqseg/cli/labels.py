@@ -1,0 +1,95 @@
+"""Label files as people have them: values with gaps, and beyond the 254 classes that the project works with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+import vqseg.io as io
+from vqseg.errors import AnnotationError, VolumeError
+from vqseg.io.labels import MAX_LABEL, align
+from vqseg.volume import Volume
+
+__all__ = ["LabelValues", "canonical_slices", "read_values"]
+
+
+def read_values(path: str, volume: Volume, what: str = "labels") -> tuple[npt.NDArray[Any], dict[int, str]]:
+    """Label values of any size on the voxels of `volume`, and their names where the file has them.
+
+    Returns
+    -------
+    labels : ndarray of int
+        (z, y, x), canonical.
+    names : dict
+        Name by label value.
+
+    Raises
+    ------
+    VQSegError
+        If the file lies on other voxels or holds other things than whole numbers from 0.
+    """
+    source = io.read_volume(path).load()
+    if source.array.max() <= MAX_LABEL:
+        label_map = align(source, volume, what)
+        return label_map.array, label_map.names
+    values, index = np.unique(source.array, return_inverse=True)
+    if values[0] < 0 or (values != np.round(values)).any():
+        raise VolumeError(f"The {what} hold negative values or fractions; save them as whole numbers from 0.")
+    if len(values) > MAX_LABEL:
+        raise AnnotationError(f"The {what} hold {len(values)} different values; at most {MAX_LABEL} are possible.")
+    codes = np.append(0, values[values != 0]).astype(np.int64)
+    # Without a zero in the file the first value has index 0; zero stays the background.
+    index = (index.reshape(source.shape) + (values[0] != 0)).astype(np.uint8)
+    label_map = align(replace(source, array=index), volume, what)
+    return codes[label_map.array], label_map.names
+
+
+@dataclass(frozen=True)
+class LabelValues:
+    """The label values of a file, rising, and the classes 1..K that stand for them in training."""
+
+    values: npt.NDArray[np.int64]
+
+    @classmethod
+    def of(cls, labels: npt.NDArray[Any]) -> LabelValues:
+        """The values above 0 that occur in `labels`."""
+        values = np.unique(labels)
+        return cls(values[values != 0].astype(np.int64))
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def to_classes(self, labels: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+        """Label values -> classes; values that are not known become background."""
+        table = np.append(0, self.values)
+        position = np.searchsorted(table, labels).clip(max=len(self))
+        return np.where(table[position] == labels, position, 0).astype(np.uint8)
+
+    def to_labels(self, classes: npt.NDArray[np.uint8]) -> npt.NDArray[Any]:
+        """Classes -> label values, in the smallest unsigned type that holds them."""
+        table = np.append(0, self.values)
+        small: npt.NDArray[Any] = table.astype(np.min_scalar_type(int(table.max())))
+        return small[classes]
+
+    def names(self, names: dict[int, str]) -> dict[int, str]:
+        """Name of each class 1..K, from the file's names where it has them."""
+        return {k: names.get(int(value), str(value)) for k, value in enumerate(self.values, start=1)}
+
+
+def canonical_slices(stored: list[int], volume: Volume) -> list[int]:
+    """Slice indices as stored -> canonical z, rising.
+
+    Raises
+    ------
+    AnnotationError
+        If one lies outside the volume.
+    """
+    if outside := [index for index in stored if index >= volume.shape[0]]:
+        raise AnnotationError(
+            f"slice {', '.join(map(str, outside))} is outside the image; "
+            f"its slices run from 0 to {volume.shape[0] - 1} along axis {volume.stored.slice_axis}"
+        )
+    return sorted(volume.to_stored_index(index) for index in stored)

@@ -1,0 +1,212 @@
+"""What the verbs' arguments have in common: the parser, slice lists, settings, output paths."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+import tempfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn, get_args, get_type_hints
+
+from vqseg.config import PRESETS, Config, preset
+from vqseg.errors import AnnotationError, ConfigError, VQSegError
+
+__all__ = [
+    "Parser",
+    "add_output_flags",
+    "add_settings",
+    "check_outputs",
+    "config_from",
+    "known_settings",
+    "nifti_path",
+    "parse_slices",
+    "series",
+    "slices_from",
+]
+
+FLAGS = {
+    "--method": "method",
+    "--time-budget": "time_budget_s",
+    "--warmup": "warmup_s",
+    "--epsilon": "epsilon",
+    "--seed": "seed",
+    "--device": "device",
+}
+"""The settings with a flag of their own; ``--set`` reaches all others."""
+
+
+class Parser(argparse.ArgumentParser):
+    """Argparse whose errors are one line, and whose help keeps the examples' line breaks."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **options)
+
+    def error(self, message: str) -> NoReturn:
+        """Leave with exit code 2 and one line."""
+        self.exit(2, f"vqseg: error: {message}; see {self.prog} --help\n")
+
+
+def add_output_flags(parser: argparse.ArgumentParser) -> None:
+    """``--json`` and ``--quiet``, the same for every verb."""
+    parser.add_argument("--json", action="store_true", help="JSON lines on stdout, for machines")
+    parser.add_argument("--quiet", action="store_true", help="no progress; errors only")
+
+
+# ---------------------------------------------------------------- settings
+
+
+def known_settings() -> dict[str, tuple[dataclasses.Field[Any], Any]]:
+    """Field and type of every setting, by name."""
+    groups = [field.default_factory for field in dataclasses.fields(Config)[1:]]
+    return {
+        field.name: (field, get_type_hints(group)[field.name])
+        for group in groups
+        for field in dataclasses.fields(group)  # type: ignore[arg-type]
+    }
+
+
+def _value(name: str, text: str) -> Any:
+    """The setting's value in `text`, by the setting's type."""
+    known = known_settings()
+    if name not in known:
+        raise ConfigError(f"unknown setting {name!r}; `vqseg info --settings` lists them")
+    kind = known[name][1]
+    if kind is bool:
+        if text.lower() not in ("true", "false", "1", "0", "yes", "no", "on", "off"):
+            raise ConfigError(f"{name} is {text!r}; it must be true or false")
+        return text.lower() in ("true", "1", "yes", "on")
+    if kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            raise ConfigError(f"{name} is {text!r}; it must be {'a whole' if kind is int else 'a'} number") from None
+    return text
+
+
+def _as_argument(name: str) -> Any:
+    def convert(text: str) -> Any:
+        try:
+            return _value(name, text)
+        except ConfigError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return convert
+
+
+def add_settings(parser: argparse.ArgumentParser) -> None:
+    """``--preset``, the flags of the settings most used, and ``--set`` for all of them."""
+    known = known_settings()
+    group = parser.add_argument_group("settings")
+    group.add_argument("--preset", choices=list(PRESETS), default="fast", help="a set of defaults (default: fast)")
+    for flag, name in FLAGS.items():
+        field, kind = known[name]
+        unit = f" [{field.metadata['unit']}]" if field.metadata["unit"] else ""
+        group.add_argument(
+            flag,
+            dest=name,
+            type=_as_argument(name),
+            choices=get_args(kind) or None,
+            metavar=None if get_args(kind) else "S" if unit else "N",
+            help=f"{field.metadata['sentence'].rstrip('.').lower()}{unit} (default: {field.default})",
+        )
+    group.add_argument(
+        "--set", dest="settings", action="append", default=[], metavar="NAME=VALUE",
+        help="any other setting; `vqseg info --settings` lists them. May be repeated",
+    )  # fmt: skip
+
+
+def config_from(args: argparse.Namespace) -> Config:
+    """The preset with the flags and ``--set`` values on top.
+
+    Raises
+    ------
+    ConfigError
+        For unknown names and values out of range.
+    """
+    settings = {name: getattr(args, name) for name in FLAGS.values() if getattr(args, name) is not None}
+    for item in args.settings:
+        name, separator, text = item.partition("=")
+        if not separator:
+            raise ConfigError(f"--set {item!r} has no value; write --set NAME=VALUE")
+        settings[name.strip()] = _value(name.strip(), text.strip())
+    config = preset(args.preset, **settings)
+    if config.train.time_budget_s == 0 and config.train.iterations == 0:
+        raise ConfigError("the time budget is 0 and so are the iterations; give --time-budget or --set iterations=N")
+    return config
+
+
+# ---------------------------------------------------------------- slices
+
+
+def parse_slices(text: str) -> list[int]:
+    """Slice indices in text such as ``"3,9,15"`` or ``"3-7 12"``, sorted.
+
+    Raises
+    ------
+    AnnotationError
+        If there are none, if one is given twice, or for anything that is not a slice or a range.
+    """
+    slices: list[int] = []
+    for word in text.replace(",", " ").split():
+        first, _, last = word.partition("-")
+        if not first.isdigit() or ("-" in word and not last.isdigit()):
+            raise AnnotationError(f"{word!r} is not a slice; give whole numbers from 0, as in 3,9,15 or 3-7")
+        if last and int(last) < int(first):
+            raise AnnotationError(f"the range {word} runs backwards; write {last}-{first}")
+        slices.extend(range(int(first), int(last or first) + 1))
+    if not slices:
+        raise AnnotationError("the list of slices is empty; name the slices that are labelled, as in --slices 3,9,15")
+    if twice := sorted({index for index in slices if slices.count(index) > 1}):
+        raise AnnotationError(f"slice {', '.join(map(str, twice))} is listed twice; list each slice once")
+    return sorted(slices)
+
+
+def slices_from(args: argparse.Namespace) -> list[int]:
+    """The slices of ``--slices`` or ``--slices-file``; the file may hold comments after ``#``."""
+    if args.slices is not None:
+        return parse_slices(args.slices)
+    try:
+        text = Path(args.slices_file).read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise AnnotationError(f"{args.slices_file} is not a text file of slice numbers") from None
+    return parse_slices("\n".join(line.partition("#")[0] for line in text.splitlines()))
+
+
+# ---------------------------------------------------------------- inputs and outputs
+
+
+def nifti_path(text: str) -> Path:
+    """An output path that ends in .nii or .nii.gz (argparse type)."""
+    if not text.lower().endswith((".nii", ".nii.gz")):
+        raise argparse.ArgumentTypeError(f"{text!r} must end in .nii.gz or .nii")
+    return Path(text)
+
+
+def series(text: str) -> str | int:
+    """A DICOM series by its number in the folder, from 1, or by UID or description (argparse type)."""
+    return int(text) if text.isdigit() else text
+
+
+def check_outputs(outputs: Iterable[Path | None], inputs: Sequence[str | Path] = (), folders: bool = False) -> None:
+    """Raise before any work unless each output can be written and none of them is another or an input.
+
+    Missing parent folders are made.
+    """
+    taken = {Path(path).resolve(): "is also an input" for path in inputs}
+    for output in filter(None, outputs):
+        if problem := taken.get(output.resolve()):
+            raise VQSegError(f"{output} {problem}; choose another output")
+        taken[output.resolve()] = "is given for two outputs"
+        if output.is_dir() and not folders:
+            raise VQSegError(f"{output} is a folder; give the name of a file")
+        if output.exists() and not output.is_dir() and not os.access(output, os.W_OK):
+            raise VQSegError(f"{output} is write-protected; choose another output")
+        folder = output if folders else output.parent
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        except OSError as error:
+            raise VQSegError(f"cannot write to {folder} ({error.strerror}); choose another output") from None

@@ -1,0 +1,104 @@
+"""``vqseg segment``: label a few slices, get the volume."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+
+from vqseg.cli.console import Console
+from vqseg.cli.parser import add_output_flags, add_settings, check_outputs, config_from, nifti_path, series, slices_from
+from vqseg.errors import AnnotationError
+
+__all__ = ["add_arguments", "run"]
+
+EPILOG = """\
+The listed slices are taken as complete: what is unlabelled there is background. All other slices count as
+unlabelled, whatever LABELS holds there. The listed slices come back unchanged. Label values may have gaps and any
+size; a class must be in at least one listed slice to be found elsewhere.
+
+The time budget is seconds of training; reading, --warmup and the prediction come on top.
+Probabilities are written as (i, j, k, 1 + classes): background first, then the classes by rising label value.
+
+examples:
+  vqseg segment ct.nii.gz labels.nii.gz --slices 20,40,60 --output whole.nii.gz
+  vqseg segment dicom_folder labels.nii.gz --slices 3-7,40 --time-budget 300 --output whole.nii.gz
+  vqseg segment ct.nii.gz labels.nii.gz --slices-file slices.txt --preset balanced --seed 1 \\
+      --output whole.nii.gz --uncertainty where_to_look.nii.gz --checkpoint model
+  vqseg segment ct.nii.gz labels.nii.gz --slices 20,40 --set codebook_size=4096 --set size=384 --output whole.nii.gz
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Define the verb's arguments."""
+    parser.epilog = EPILOG
+    parser.add_argument("image", metavar="IMAGE", help="NIfTI or NRRD file, or a folder of DICOM files")
+    parser.add_argument("labels", metavar="LABELS", help="label image on the voxels of IMAGE")
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("--slices", metavar="LIST", help="labelled slices of IMAGE as stored, from 0: 3,9,15 or 3-7")
+    which.add_argument("--slices-file", metavar="FILE", help="a text file with the labelled slices")
+    parser.add_argument("--axis", type=int, choices=(0, 1, 2), help="IMAGE's axis that slices count along "
+                        "(default: the most axial one)")  # fmt: skip
+    parser.add_argument("--series", type=series, metavar="UID", help="series of a folder with several: UID or number")
+    parser.add_argument("--output", required=True, type=nifti_path, metavar="PRED", help="segmentation to write")
+    parser.add_argument("--probabilities", type=nifti_path, metavar="FILE", help="class probabilities to write")
+    parser.add_argument("--uncertainty", type=nifti_path, metavar="FILE", help="voxel uncertainty to write")
+    parser.add_argument("--checkpoint", metavar="DIR", help="folder to keep the trained network in")
+    add_settings(parser)
+    add_output_flags(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Train on the listed slices, predict, write."""
+    console = Console(args)
+    started = time.monotonic()
+    config = config_from(args)
+    stored = slices_from(args)
+    outputs = [args.output, args.probabilities, args.uncertainty]
+    check_outputs(outputs, inputs=[args.image, args.labels])
+    if args.checkpoint:
+        check_outputs([args.checkpoint], folders=True)
+
+    import vqseg.io as io
+    from vqseg.annotations import Annotations
+    from vqseg.cli.labels import LabelValues, canonical_slices, read_values
+
+    volume = io.read_volume(args.image, series=args.series, axis=args.axis).load()
+    for warning in volume.warnings:
+        console.say(f"warning: {warning}")
+    labels, label_names = read_values(args.labels, volume)
+    slices = canonical_slices(stored, volume)
+    known = LabelValues.of(labels[slices])
+    if not len(known):
+        raise AnnotationError("no listed slice holds any label; list the slices that are labelled, counted from 0")
+    names = known.names(label_names)
+    annotations = Annotations.from_slices(known.to_classes(labels), slices)
+    console.say(f"{len(slices)} labelled slices of {volume.shape[0]}, classes: {', '.join(names.values())}")
+
+    from vqseg.segment import segment  # torch loads here, once the input is known to be good
+
+    prediction, trainer = segment(volume, annotations, names, config, on_report=console.training)
+    result = known.to_labels(prediction.labels)
+    if not np.array_equal(result[slices], labels[slices]):
+        raise AssertionError("the labelled slices did not come back unchanged")
+
+    written = list(io.write_labels(args.output, result, volume, label_names))
+    if args.probabilities:
+        written += io.write_map(args.probabilities, prediction.probabilities, volume)
+    if args.uncertainty:
+        written += io.write_map(args.uncertainty, prediction.uncertainty, volume)
+    if args.checkpoint:
+        trainer.save(args.checkpoint)
+        # For `vqseg predict`: the label values behind the classes 1..K.
+        Path(args.checkpoint, "label_values.json").write_text(json.dumps(known.values.tolist()), encoding="utf-8")
+        written.append(args.checkpoint)
+    seconds = time.monotonic() - started
+    console.result(
+        f"Wrote {', '.join(map(str, written))} after {trainer.step_index} steps on {trainer.device}, {seconds:.0f} s.",
+        output=args.output, written=written, steps=trainer.step_index, device=str(trainer.device), seconds=seconds,
+        classes={int(value): names[k] for k, value in enumerate(known.values, start=1)},
+        labelled_slices=stored,
+    )  # fmt: skip

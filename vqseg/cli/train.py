@@ -1,0 +1,67 @@
+"""``vqseg train``: train a project folder, as the window does."""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+
+from vqseg.cli.console import Console
+from vqseg.cli.parser import add_output_flags, add_settings, config_from
+
+__all__ = ["add_arguments", "run"]
+
+EPILOG = """\
+A project is the folder that the window works in. Its annotated cases are trained together in a new run; the run's
+folder gets the settings, the log, the metrics, the checkpoint and a prediction of every case. Ctrl-C stops early and
+keeps all of them.
+
+examples:
+  vqseg train PROJECT --time-budget 300
+  vqseg train PROJECT --case case-001 --case case-002 --preset balanced
+  vqseg train PROJECT --resume 20260101-120000-01      go on where an interrupted run stopped
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Define the verb's arguments."""
+    parser.epilog = EPILOG
+    parser.add_argument("project", metavar="PROJECT", help="project folder")
+    parser.add_argument("--case", action="append", metavar="ID", help="case to learn from (default: all annotated)")
+    parser.add_argument("--resume", metavar="RUN", help="go on with this interrupted run, with its own settings")
+    add_settings(parser)
+    add_output_flags(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Train a new or an interrupted run in an engine process."""
+    config = config_from(args)
+
+    from vqseg.client import Engine
+    from vqseg.errors import AnnotationError
+    from vqseg.project import Project
+
+    console = Console(args)
+    project = Project.open(args.project)
+    if args.resume:
+        training = project.run(args.resume)
+    else:
+        chosen = args.case or [case.id for case in project.cases]
+        annotated = [case_id for case_id in chosen if project.case(case_id).load_annotations().used]
+        if not annotated:
+            raise AnnotationError("no case has a complete or scribbled slice; label some slices in the window first")
+        training = project.new_run(config, annotated)
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        Engine(Path(scratch, "engine.log"), console.training, lambda notice: console.say(notice.text)) as engine,
+    ):
+        for case_id in training.case_ids:
+            engine.open_case(project, case_id)
+        ended = engine.train(training, resume=bool(args.resume))
+        for case_id in training.case_ids:
+            if not training.prediction_path(case_id).exists():
+                engine.predict(case_id)
+    console.result(
+        f"Run {training.id}: {ended.reason} after {ended.step} steps; checkpoint and predictions in {training.path}",
+        run=training.id, path=training.path, steps=ended.step, reason=ended.reason, cases=training.case_ids,
+    )  # fmt: skip

@@ -1,0 +1,191 @@
+"""The whole loop, unattended: a synthetic chest CT, a few labelled slices, training in the engine, review figures.
+
+Everything a person would do in the window happens here through the same project folder and the same engine process.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vqseg.annotations import Annotations
+from vqseg.client import Engine
+from vqseg.config import preset
+from vqseg.errors import ProjectError
+from vqseg.io import read_volume, write_labels, write_map
+from vqseg.metrics import ClassScores, evaluate
+from vqseg.phantom import synthetic_thorax
+from vqseg.project import Project
+from vqseg.protocol import Notice, Progress
+
+__all__ = ["DemoResult", "run_demo", "sensible_slices"]
+
+CANDIDATES = 28
+SCREENSHOT_WITHIN_S = 120.0
+
+
+@dataclass(frozen=True)
+class DemoResult:
+    """What the demo made."""
+
+    project_path: Path
+    image_path: Path
+    labels_path: Path
+    reference_path: Path
+    prediction_path: Path
+    screenshot_path: Path | None
+    slices: list[int]
+    steps: int
+    class_names: dict[int, str]
+    scores: dict[int, ClassScores] = field(default_factory=dict)
+
+
+def sensible_slices(labels: npt.NDArray[Any], count: int) -> list[int]:
+    """The slices a person would label first: every structure is in one of them, and near one everywhere.
+
+    Parameters
+    ----------
+    labels : ndarray of int
+        (z, y, x) label values, 0 background.
+    count : int
+        Number of slices.
+
+    Returns
+    -------
+    list of int
+        Rising.
+    """
+    n_slices = labels.shape[0]
+    values = np.unique(labels)
+    sizes = np.stack([(labels == value).sum(axis=(1, 2)) for value in values[values != 0]]).astype(float)  # (K, z)
+    shares = sizes / sizes.sum(axis=1, keepdims=True)
+    occupied = np.flatnonzero(sizes.any(axis=0))
+    candidates = np.unique(np.linspace(occupied[0], occupied[-1], CANDIDATES).round().astype(int))
+    gaps = np.abs(np.arange(n_slices)[None] - candidates[:, None])  # (candidate, z)
+    # Distance from each slice to a candidate that shows the class; the whole height where it does not.
+    reach = np.where(sizes[:, candidates, None] > 0, gaps[None], n_slices)  # (K, candidate, z)
+    best = min(
+        combinations(range(len(candidates)), min(count, len(candidates))),
+        key=lambda chosen: float((reach[:, list(chosen)].min(axis=1) * shares).sum()),
+    )
+    return sorted(int(candidates[index]) for index in best)
+
+
+def take_screenshot(project_path: Path, path: Path) -> str | None:
+    """Open the project in the real window, in a process of its own, and save what it shows.
+
+    Returns
+    -------
+    str or None
+        Why there is no screenshot, None if there is one.
+    """
+    command = [sys.executable, "-m", "napari_vqseg.screenshot", str(project_path), str(path)]
+    if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        virtual_display = shutil.which("xvfb-run")
+        if virtual_display is None:
+            return "no display, and xvfb-run is not installed"
+        command = [virtual_display, "-a", "-s", "-screen 0 1600x1000x24", *command]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=SCREENSHOT_WITHIN_S, check=False)
+    except subprocess.TimeoutExpired:
+        return f"the window did not open within {SCREENSHOT_WITHIN_S:.0f} s"
+    if done.returncode or not path.is_file():
+        last = (done.stderr.strip() or "no message").splitlines()[-1]
+        return f"the window could not be drawn ({last})"
+    return None
+
+
+def run_demo(
+    output: Path,
+    *,
+    time_budget_s: float = 45.0,
+    n_slices: int = 3,
+    seed: int = 0,
+    shape: Sequence[int] | None = None,
+    window: bool = True,
+    on_progress: Callable[[Progress], None] | None = None,
+    say: Callable[[str], None] = lambda text: None,
+) -> DemoResult:
+    """Make a project in `output` and take it through the loop.
+
+    Parameters
+    ----------
+    output : Path
+        Folder for the project and its files; an earlier demo there is replaced.
+    time_budget_s : float
+        Seconds of training.
+    n_slices : int
+        How many slices are labelled from the reference.
+    seed : int
+        Seed of the CT and of the training.
+    shape : sequence of int, optional
+        (z, y, x) of the CT; the phantom's own by default.
+    window : bool
+        Whether to open the window for a screenshot.
+    on_progress : callable, optional
+        Called while it trains.
+    say : callable
+        Told what happens, a sentence at a time.
+
+    Raises
+    ------
+    ProjectError
+        If `output` holds a project that is not a demo.
+    """
+    project_path = output / "project"
+    if project_path.exists():
+        if not (Project.is_project(project_path) and Project.open(project_path).info.get("demo")):
+            raise ProjectError(f"{project_path} is there already and is no demo; choose another folder with --output.")
+        shutil.rmtree(project_path)
+    phantom, reference = synthetic_thorax(seed=seed) if shape is None else synthetic_thorax(seed=seed, shape=shape)
+    [image_path] = write_map(output / "thorax.nii.gz", phantom.array, phantom)
+    volume = read_volume(image_path).load()
+    say(f"Sample CT: {'x'.join(map(str, volume.shape))} voxels, structures: {', '.join(reference.names.values())}.")
+
+    slices = sensible_slices(reference.array, n_slices)
+    annotations = Annotations.from_slices(reference.array, slices)
+    reference_path = write_labels(output / "reference.nii.gz", reference.array, volume, reference.names)[0]
+    labels_path = write_labels(output / "labels.nii.gz", annotations.labels, volume, reference.names)[0]
+    project = Project.create(project_path, "Synthetic thorax", reference.names)
+    project.info["demo"] = True
+    project.save()
+    case = project.add_case(volume, "thorax")
+    case.save_annotations(annotations)
+    stored = sorted(volume.to_stored_index(z) for z in slices)
+    say(f"Labelled slices: {', '.join(map(str, stored))} of {volume.shape[0]}.")
+
+    run = project.new_run(preset("fast", time_budget_s=time_budget_s, seed=seed), [case.id])
+    say(f"Training for {time_budget_s:.0f} s in the engine process...")
+
+    def pass_on(notice: Notice) -> None:
+        say(notice.text)
+
+    with Engine(output / "engine.log", on_progress, pass_on) as engine:
+        engine.open_case(project, case.id)
+        ended = engine.train(run)
+        if not run.prediction_path(case.id).exists():
+            engine.predict(case.id)
+    prediction = np.load(run.prediction_path(case.id), allow_pickle=False)
+    prediction_path = write_labels(output / "prediction.nii.gz", prediction, volume, reference.names)[0]
+    scores = evaluate(prediction, reference.array, volume.spacing_mm, list(reference.names), exclude_slices=slices)
+
+    screenshot_path: Path | None = output / "window.png"
+    problem = take_screenshot(project.path, output / "window.png") if window else "not asked for"
+    if problem is not None:
+        screenshot_path = None
+        if window:
+            say(f"No screenshot: {problem}.")
+    return DemoResult(
+        project.path, image_path, labels_path, reference_path, prediction_path, screenshot_path,
+        stored, ended.step, dict(reference.names), scores,
+    )  # fmt: skip
