@@ -22,13 +22,14 @@ MAY_IMPORT = {
     "methods": {STARRED, "losses", "data", "models"},
     "codebook": {STARRED, "data", "models", "methods", "predict", "checkpoint"},
     "predict": {STARRED, "data", "models", "methods", "checkpoint", "codebook", "losses"},
-    "suggest": {STARRED, "data", "models", "predict"},
     "train": {STARRED, "losses", "data", "models", "methods", "checkpoint", "predict", "codebook"},
     "segment": {STARRED, "data", "train", "predict"},
-    "engine": {STARRED, "data", "train", "predict", "codebook", "suggest", "checkpoint"},
-    "benchmark": {STARRED, "losses", "data", "models", "methods", "train", "predict", "codebook", "suggest", "segment"},
-    "cli": {STARRED, "segment", "train", "predict", "codebook", "suggest", "benchmark", "demo"},
+    "engine": {STARRED, "data", "train", "predict", "codebook", "checkpoint"},
+    "benchmark": {STARRED, "losses", "data", "models", "methods", "train", "predict", "codebook", "segment"},
+    "cli": {STARRED, "segment", "train", "predict", "codebook", "benchmark", "demo", "engine"},
 }
+# The engine is several files.
+ENGINE = ("engine", "desk", "runner", "workspace")
 # Third-party packages, and the files that alone may import them.
 ONLY_IN = {
     "timm": ("vqseg/models/priors.py", "vqseg/models/encoders.py"),
@@ -80,6 +81,7 @@ def is_module(package: str, name: str) -> bool:
 
 def room_of(module: str) -> str:
     room = module.split(".")[1] if "." in module else ""
+    room = "engine" if room in ENGINE else room
     return room if room in MAY_IMPORT else STARRED
 
 

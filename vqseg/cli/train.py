@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import tempfile
-from pathlib import Path
 
 from vqseg.cli.console import Console
 from vqseg.cli.parser import add_output_flags, add_settings, config_from
@@ -14,7 +12,7 @@ __all__ = ["add_arguments", "run"]
 EPILOG = """\
 A project is the folder that the window works in. Its annotated cases are trained together in a new run; the run's
 folder gets the settings, the log, the metrics, the checkpoint and a prediction of every case. Ctrl-C stops early and
-keeps all of them.
+keeps the checkpoint.
 
 examples:
   vqseg train PROJECT --time-budget 300
@@ -34,10 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Train a new or an interrupted run in an engine process."""
+    """Train a new or an interrupted run."""
     config = config_from(args)
 
-    from vqseg.client import Engine
     from vqseg.errors import AnnotationError
     from vqseg.project import Project
 
@@ -51,17 +48,16 @@ def run(args: argparse.Namespace) -> None:
         if not annotated:
             raise AnnotationError("no case has a complete or scribbled slice; label some slices in the window first")
         training = project.new_run(config, annotated)
-    with (
-        tempfile.TemporaryDirectory() as scratch,
-        Engine(Path(scratch, "engine.log"), console.training, lambda notice: console.say(notice.text)) as engine,
-    ):
-        for case_id in training.case_ids:
-            engine.open_case(project, case_id)
-        ended = engine.train(training, resume=bool(args.resume))
-        for case_id in training.case_ids:
-            if not training.prediction_path(case_id).exists():
-                engine.predict(case_id)
+
+    from vqseg.runner import train_run
+
+    try:
+        state = train_run(training, console.training, resume=bool(args.resume))
+    except KeyboardInterrupt:
+        console.say(f"Stopped; go on with: vqseg train {args.project} --resume {training.id}")
+        raise
+    steps = int(training.info.get("step", 0))
     console.result(
-        f"Run {training.id}: {ended.reason} after {ended.step} steps; checkpoint and predictions in {training.path}",
-        run=training.id, path=training.path, steps=ended.step, reason=ended.reason, cases=training.case_ids,
+        f"Run {training.id}: {state} after {steps} steps; checkpoint and predictions in {training.path}",
+        run=training.id, path=training.path, steps=steps, state=str(state), cases=training.case_ids,
     )  # fmt: skip

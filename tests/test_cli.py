@@ -1,0 +1,386 @@
+"""The command line, from arguments to files and exit codes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+from nibabel.orientations import axcodes2ornt, inv_ornt_aff, ornt_transform
+
+import vqseg
+from vqseg.cli import VERBS, main
+from vqseg.cli.benchmark import tables
+from vqseg.cli.labels import LabelValues
+from vqseg.cli.parser import parse_slices
+from vqseg.errors import AnnotationError
+
+QUICK = ["--time-budget", "2", "--set", "size=64", "--set", "encoder=conv", "--set", "codebook_size=64", "--quiet"]
+"""A training too short to learn much; what is tested is everything around it."""
+
+
+@dataclass(frozen=True)
+class Files:
+    """A small CT with labels, on disk."""
+
+    folder: Path
+    image: Path
+    labels: Path
+    n_slices: int
+
+    @property
+    def output(self) -> Path:
+        return self.folder / "whole.nii.gz"
+
+    def segment(self, *options: str, slices: str = "3,9") -> list[str]:
+        common = ["segment", str(self.image), str(self.labels), "--output", str(self.output), "--slices", slices]
+        return [*common, *QUICK, *options]
+
+
+def stored(array: np.ndarray, affine: np.ndarray, codes: str) -> nibabel.Nifti1Image:
+    """An RAS array (i, j, k) as a file of another orientation would hold it."""
+    transform = ornt_transform(axcodes2ornt("RAS"), axcodes2ornt(tuple(codes)))
+    image = nibabel.Nifti1Image(nibabel.orientations.apply_orientation(array, transform),
+                                affine @ inv_ornt_aff(transform, array.shape))  # fmt: skip
+    image.set_sform(image.affine, code=1)
+    image.set_qform(image.affine, code=2)
+    return image
+
+
+def make_files(folder: Path, codes: str = "RAS", values: tuple[int, int] = (1, 2), dtype: str = "uint8") -> Files:
+    i, j, k = np.meshgrid(np.arange(48), np.arange(40), np.arange(14), indexing="ij")
+    labels = np.zeros(i.shape, dtype)
+    labels[(i - 16) ** 2 + (j - 20) ** 2 < 80 + 6 * k] = values[0]
+    labels[(i - 34) ** 2 + (j - 18) ** 2 < 60 - 2 * k] = values[1]
+    image = -900.0 + 600 * (labels == values[0]) + 950 * (labels == values[1])
+    image += np.random.default_rng(0).normal(0, 20, image.shape)
+    affine = np.diag([1.0, 1.0, 3.0, 1.0])
+    affine[:3, 3] = [-20, 10, 55]
+    paths = folder / "ct.nii.gz", folder / "labels.nii.gz"
+    nibabel.save(stored(image.astype(np.int16), affine, codes), paths[0])
+    nibabel.save(stored(labels, affine, codes), paths[1])
+    return Files(folder, *paths, n_slices=14)
+
+
+@pytest.fixture
+def files(tmp_path) -> Files:
+    return make_files(tmp_path)
+
+
+def array_of(path: Path) -> np.ndarray:
+    return np.asanyarray(nibabel.load(path).dataobj)
+
+
+def last_json(text: str) -> dict:
+    return json.loads(text.splitlines()[-1])
+
+
+# ---------------------------------------------------------------- help and slices
+
+
+def test_help_teaches(capsys):
+    assert main(["--help"]) == 0
+    text = capsys.readouterr().out
+    assert "not a medical device" in text
+    for verb in VERBS:
+        assert verb in text
+
+
+@pytest.mark.parametrize("verb", [verb for verb in VERBS if verb != "benchmark"])
+def test_every_verb_shows_examples(verb, capsys):
+    assert main([verb, "--help"]) == 0
+    assert f"vqseg {verb}" in capsys.readouterr().out.partition("examples:")[2]
+
+
+def test_version(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"vqseg {vqseg.__version__}\n"
+
+
+@pytest.mark.parametrize("text, expected", [
+    ("3,9,15", [3, 9, 15]),
+    ("15, 3,9", [3, 9, 15]),
+    ("3-7", [3, 4, 5, 6, 7]),
+    ("0-1,5", [0, 1, 5]),
+    ("4-4", [4]),
+])  # fmt: skip
+def test_lists_of_slices(text, expected):
+    assert parse_slices(text) == expected
+
+
+@pytest.mark.parametrize("text, words", [
+    ("", "empty"),
+    (",,", "empty"),
+    ("3,three", "'three' is not a slice"),
+    ("-3", "'-3' is not a slice"),
+    ("1.5", "'1.5' is not a slice"),
+    ("7-3", "write 3-7"),
+    ("3,9,3", "slice 3 is listed twice"),
+    ("3-5,4", "slice 4 is listed twice"),
+])  # fmt: skip
+def test_lists_of_slices_that_make_no_sense(text, words):
+    with pytest.raises(AnnotationError, match=words):
+        parse_slices(text)
+
+
+def test_label_values_go_there_and_back():
+    labels = np.array([0, 5, 300, 70000, 5])
+    known = LabelValues.of(labels)
+    classes = known.to_classes(labels)
+    assert classes.tolist() == [0, 1, 2, 3, 1]
+    assert known.to_labels(classes).tolist() == labels.tolist()
+    assert known.to_labels(classes).dtype == np.uint32
+    assert LabelValues.of(np.array([2])).to_classes(np.array([0, 1, 2, 3])).tolist() == [0, 0, 1, 0]
+
+
+# ---------------------------------------------------------------- errors: one line, exit code 2, no work lost
+
+
+def error_of(arguments: list[str], capsys) -> str:
+    assert main(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("vqseg: error: ")
+    assert captured.err.count("\n") == 1
+    return captured.err
+
+
+@pytest.mark.parametrize("options, words", [
+    (["--slices", "3,99"], "slice 99 is outside the image; its slices run from 0 to 13 along axis 2"),
+    (["--slices", "3,3"], "listed twice"),
+    (["--epsilon", "2"], "epsilon is 2.0; it must lie between 0 and 1"),
+    (["--epsilon", "much"], "must be a number"),
+    (["--method", "magic"], "invalid choice"),
+    (["--set", "size"], "has no value"),
+    (["--set", "sizes=3"], "unknown setting 'sizes'"),
+    (["--set", "use_unlabelled=perhaps"], "true or false"),
+    (["--time-budget", "0"], "time budget is 0"),
+    (["--output", "whole.txt"], "must end in .nii.gz or .nii"),
+    (["--slices-file", "slices.txt"], "not allowed with argument"),
+    (["--bogus"], "unrecognized arguments"),
+])  # fmt: skip
+def test_wrong_options(files, options, words, capsys):
+    assert words in error_of(files.segment(*options), capsys)
+    assert not files.output.exists()
+
+
+def test_no_verb_and_no_slices(files, capsys):
+    assert "required: VERB" in error_of([], capsys)
+    assert "--slices" in error_of(["segment", str(files.image), str(files.labels), "--output", "x.nii.gz"], capsys)
+
+
+def test_missing_and_broken_inputs(files, capsys):
+    arguments = files.segment()
+    arguments[1] = str(files.folder / "nothing.nii.gz")
+    assert "does not exist" in error_of(arguments, capsys)
+    files.image.write_bytes(files.image.read_bytes()[:2000])
+    assert "ct.nii.gz" in error_of(files.segment(), capsys)
+
+
+def test_labels_on_other_voxels(files, capsys):
+    nibabel.save(nibabel.Nifti1Image(np.ones((48, 40, 13), np.uint8), np.diag([1, 1, 3, 1])), files.labels)
+    assert "have shape" in error_of(files.segment(), capsys)
+
+
+@pytest.mark.parametrize("value", [0.5, -1])
+def test_labels_that_are_no_labels(files, value, capsys):
+    array = array_of(files.labels).astype(np.float32)
+    array[0, 0] = value
+    nibabel.save(nibabel.Nifti1Image(array, nibabel.load(files.labels).affine), files.labels)
+    assert "labels hold" in error_of(files.segment(), capsys)
+
+
+def test_listed_slices_without_any_label(files, capsys):
+    nibabel.save(nibabel.Nifti1Image(np.zeros((48, 40, 14), np.uint8), nibabel.load(files.image).affine), files.labels)
+    assert "no listed slice holds any label" in error_of(files.segment(), capsys)
+
+
+@pytest.mark.parametrize("output, words", [
+    ("ct.nii.gz", "also an input"),
+    ("labels.nii.gz", "also an input"),
+    ("folder.nii.gz", "is a folder"),
+    ("file/whole.nii.gz", "cannot write to"),
+])  # fmt: skip
+def test_outputs_are_checked_before_training(files, output, words, monkeypatch, capsys):
+    (files.folder / "file").write_text("not a folder")
+    (files.folder / "folder.nii.gz").mkdir()
+    before = files.image.read_bytes(), files.labels.read_bytes()
+    assert words in error_of(files.segment("--output", str(files.folder / output)), capsys)
+    assert (files.image.read_bytes(), files.labels.read_bytes()) == before
+
+
+def test_one_file_for_two_outputs(files, capsys):
+    assert "two outputs" in error_of(files.segment("--uncertainty", str(files.output)), capsys)
+
+
+def test_a_device_that_is_missing(files, capsys):
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("this machine has CUDA")
+    assert "cuda" in error_of(files.segment("--device", "cuda"), capsys).lower()
+
+
+@pytest.mark.parametrize("error, code, words", [
+    (KeyboardInterrupt(), 130, "interrupted"),
+    (MemoryError(), 2, "out of memory"),
+    (OSError(28, "No space left on device", "whole.nii.gz"), 2, "No space left on device: whole.nii.gz"),
+    (ZeroDivisionError("division by zero"), 2, "unexpected ZeroDivisionError"),
+])  # fmt: skip
+def test_what_else_may_happen(monkeypatch, error, code, words, capsys):
+    def fail(args):
+        raise error
+
+    monkeypatch.setattr("vqseg.cli.info.run", fail)
+    assert main(["info", "x"]) == code
+    captured = capsys.readouterr()
+    assert words in captured.err
+    assert captured.err.count("\n") == 1
+
+
+def test_a_reader_that_leaves_is_no_error():
+    command = f"{sys.executable} -m vqseg info --settings | head -n 1"
+    done = subprocess.run(["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert done.stdout.startswith("encoder")
+
+
+# ---------------------------------------------------------------- segment
+
+
+@pytest.mark.parametrize("codes", ["RAS", "LPI", "SLA"])
+def test_listed_slices_come_back_unchanged_where_they_were(tmp_path, codes):
+    files = make_files(tmp_path, codes)
+    axis = next(index for index, letter in enumerate(codes) if letter in "SI")
+    assert main(files.segment(slices="3,9")) == 0
+    before, after = nibabel.load(files.labels), nibabel.load(files.output)
+    assert after.shape == before.shape
+    assert np.array_equal(after.affine, before.affine)
+    assert int(after.header["sform_code"]) == 1
+    assert int(after.header["qform_code"]) == 2
+    assert array_of(files.output).dtype == np.uint8
+    for index in (3, 9):
+        assert np.array_equal(array_of(files.output).take(index, axis), array_of(files.labels).take(index, axis))
+
+
+def test_unlisted_labels_are_not_looked_at(files):
+    """A class that only unlisted slices hold must not appear."""
+    array = array_of(files.labels).copy()
+    array[20:30, 2:8, 11] = 7
+    nibabel.save(nibabel.Nifti1Image(array, nibabel.load(files.labels).affine), files.labels)
+    assert main(files.segment()) == 0
+    assert set(np.unique(array_of(files.output))) <= {0, 1, 2}
+
+
+def test_label_values_with_gaps_and_beyond_a_byte_survive(tmp_path):
+    files = make_files(tmp_path, values=(5, 1000), dtype="int16")
+    assert main(files.segment()) == 0
+    result = array_of(files.output)
+    assert set(np.unique(result)) == {0, 5, 1000}
+    assert result.dtype == np.uint16
+    assert np.array_equal(result[..., [3, 9]], array_of(files.labels)[..., [3, 9]])
+
+
+def test_another_axis(files):
+    assert main(files.segment("--axis", "0", slices="14-16,34")) == 0
+    assert np.array_equal(array_of(files.output)[[15, 34]], array_of(files.labels)[[15, 34]])
+
+
+def test_slices_from_a_file_and_an_empty_slice(files):
+    array = array_of(files.labels).copy()
+    array[..., 12] = 0
+    nibabel.save(nibabel.Nifti1Image(array, nibabel.load(files.labels).affine), files.labels)
+    listing = files.folder / "slices.txt"
+    listing.write_text("3  # the first\n9\n\n12  # nothing here\n")
+    arguments = files.segment()
+    position = arguments.index("--slices")
+    arguments[position : position + 2] = ["--slices-file", str(listing)]
+    assert main(arguments) == 0
+    assert not array_of(files.output)[..., 12].any()
+
+
+def test_everything_that_can_be_written(files, capsys):
+    paths = {name: files.folder / f"{name}.nii.gz" for name in ("probabilities", "uncertainty")}
+    extra = [word for name, path in paths.items() for word in (f"--{name}", str(path))]
+    model = files.folder / "model"
+    assert main([*files.segment(*extra, "--checkpoint", str(model), "--json")]) == 0
+    result = last_json(capsys.readouterr().out)
+    assert result["event"] == "result"
+    assert result["labelled_slices"] == [3, 9]
+    assert result["steps"] > 0
+    for path in result["written"]:
+        assert Path(path).exists()
+    probabilities = array_of(paths["probabilities"])
+    assert probabilities.shape == (48, 40, 14, 3)
+    assert np.allclose(probabilities.sum(axis=-1), 1, atol=0.02)
+    assert array_of(paths["uncertainty"]).shape == (48, 40, 14)
+
+    again = files.folder / "again.nii.gz"
+    assert main(["predict", str(model), str(files.image), "--output", str(again), "--quiet"]) == 0
+    assert set(np.unique(array_of(again))) <= {0, 1, 2}
+    assert main(["info", str(model)]) == 0
+
+
+def test_progress_is_plain_lines_or_json_lines(files, capsys):
+    arguments = [word for word in files.segment() if word != "--quiet"]
+    assert main(arguments) == 0
+    captured = capsys.readouterr()
+    assert "training" in captured.err
+    assert "\r" not in captured.err
+    assert captured.out.startswith("Wrote ")
+    assert main([*arguments, "--json"]) == 0
+    captured = capsys.readouterr()
+    events = [json.loads(line) for line in captured.out.splitlines()]
+    assert {event["event"] for event in events} >= {"progress", "result"}
+
+
+def test_the_same_seed_and_steps_make_the_same_labels(files):
+    options = ["--set", "time_budget_s=0", "--set", "iterations=4", "--device", "cpu"]
+    results = []
+    for seed in (1, 1):
+        assert main(files.segment(*options, "--seed", str(seed))) == 0
+        results.append(array_of(files.output))
+    assert np.array_equal(results[0], results[1])
+
+
+# ---------------------------------------------------------------- evaluate, info, benchmark
+
+
+def test_evaluate(files, capsys):
+    worse = array_of(files.labels).copy()
+    worse[worse == 2] = 0
+    worse[0, 0, 0] = 9
+    other = files.folder / "worse.nii.gz"
+    nibabel.save(nibabel.Nifti1Image(worse, nibabel.load(files.labels).affine), other)
+    assert main(["evaluate", str(other), str(files.labels)]) == 0
+    rows = {line.split()[0]: line.split()[1:] for line in capsys.readouterr().out.splitlines()}
+    assert rows["1"] == ["1.000", "1.000", "0.00", "0.00"]
+    assert rows["2"] == ["0.000", "0.000", "nan", "nan"]
+    assert rows["nan"] == ["0", "0", "2", "2"]
+
+    assert main(["evaluate", str(other), str(files.labels), "--exclude-slices", "0-13", "--json"]) == 0
+    result = last_json(capsys.readouterr().out)
+    assert result["mean"]["dice"] is None
+    assert result["nan"]["dice"] == 3
+
+
+def test_info(files, capsys):
+    assert main(["info", str(files.image), "--json"]) == 0
+    result = last_json(capsys.readouterr().out)
+    assert result["shape"] == [48, 40, 14]
+    assert result["orientation"] == "RAS"
+    assert (result["slice_axis"], result["slices"], result["slice_0_is"]) == (2, 14, "at the feet")
+    assert main(["info"]) == 2
+
+
+def test_benchmarks_are_found_without_importing_them(capsys):
+    assert all(sentence for sentence in tables().values())
+    assert main(["benchmark", "--help"]) == 0
+    text = capsys.readouterr().out
+    assert all(name in text for name in tables())
