@@ -96,7 +96,7 @@ class _Checked:
 class ModelConfig(_Checked):
     """What the network is made of (method: VQ-Seg, sections QPM, dual branch, PFA)."""
 
-    encoder: EncoderName = setting("efficientnet-lite0", "Encoder: convolutional from scratch, or pretrained.")
+    encoder: EncoderName = setting("conv", "Encoder: convolutional from scratch, or pretrained.")
     neighbours: int = setting(1, "Neighbouring slices on each side, as extra input channels.", limits=(0, 3), step=1)
     codebook_size: int = setting(1024, "Number of codewords K.", limits=(16, 65536))
     code_dim: int = setting(16, "Length of a codeword.", limits=(2, 768))

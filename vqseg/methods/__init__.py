@@ -23,7 +23,9 @@ METHODS = {
 """Where each method lives; a module is imported when its method is created."""
 
 
-def create_method(name: str, config: Config, in_channels: int, n_classes: int) -> Method:
+def create_method(
+    name: str, config: Config, in_channels: int, n_classes: int, *, pretrained: bool = True
+) -> Method:
     """The method called `name`, ready to train.
 
     Parameters
@@ -36,6 +38,8 @@ def create_method(name: str, config: Config, in_channels: int, n_classes: int) -
         Channels of the input slices.
     n_classes : int
         Number of output classes, background included.
+    pretrained : bool
+        Load a pretrained encoder's weights; False where a checkpoint is loaded afterwards.
 
     Raises
     ------
@@ -45,5 +49,6 @@ def create_method(name: str, config: Config, in_channels: int, n_classes: int) -
     if name not in METHODS:
         raise ConfigError(f"Unknown method {name!r}; choose one of {', '.join(METHODS)}.")
     module, cls = METHODS[name].split(":")
-    method: Method = getattr(import_module(module), cls)(config, in_channels, n_classes)
+    options = {} if pretrained or name != "vq-seg" else {"pretrained": False}
+    method: Method = getattr(import_module(module), cls)(config, in_channels, n_classes, **options)
     return method

@@ -3,45 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from vqseg.config import Config
+from vqseg.data.batch import IGNORE_LABEL, Batch
 from vqseg.models.ema import update_ema
 
 __all__ = ["IGNORE_LABEL", "Batch", "Method"]
-
-IGNORE_LABEL = 255
-"""Label of voxels that no loss may see: unpainted in a scribbled slice, padding."""
-
-
-@dataclass
-class Batch:
-    """Slices of one training step, on the method's device.
-
-    Parameters
-    ----------
-    image_x : Tensor
-        (B, C, H, W) float, labelled slices, weakly augmented; C = 2 * neighbours + 1, centre channel is the slice.
-    label_x : Tensor
-        (B, H, W) int64, classes 0..K, or ``IGNORE_LABEL``.
-    image_u_w, image_u_s1, image_u_s2 : Tensor or None
-        (B', C, H, W): the weak view of unlabelled slices and two strong views of the same geometry
-        (intensity changes only, so labels carry over voxel by voxel).
-    valid_u : Tensor or None
-        (B', H, W) bool, False where the weak view was padded.
-    """
-
-    image_x: Tensor
-    label_x: Tensor
-    image_u_w: Tensor | None = None
-    image_u_s1: Tensor | None = None
-    image_u_s2: Tensor | None = None
-    valid_u: Tensor | None = None
-
 
 class Method(nn.Module, ABC):
     """A way to train one network from labelled and unlabelled slices.
@@ -66,11 +37,14 @@ class Method(nn.Module, ABC):
     """
 
     name: ClassVar[str]
+    uses_shape: ClassVar[bool] = False
+    """Whether the network takes shape evidence beside the slices."""
     student: nn.Module
-    teacher: nn.Module | None = None
+    teacher: nn.Module | None
 
     def __init__(self, config: Config, in_channels: int, n_classes: int) -> None:
         super().__init__()
+        self.teacher = None
         self.config = config
         self.in_channels = in_channels
         self.n_classes = n_classes

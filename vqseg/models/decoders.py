@@ -26,20 +26,23 @@ def _resize(x: Tensor, size: Sequence[int]) -> Tensor:
 
 
 class _Merge(nn.Module):
-    """Brings coarse features to a skip's resolution and adds the skip, then one 3x3 convolution."""
+    """Brings coarse features to a skip's resolution, adds the skip and the shape evidence, then one 3x3 convolution."""
 
-    def __init__(self, in_channels: int, skip_channels: int, out_channels: int) -> None:
+    def __init__(self, in_channels: int, skip_channels: int, out_channels: int, shape_channels: int = 0) -> None:
         super().__init__()
         self.coarse = nn.Conv2d(in_channels, out_channels, 1)
         self.fine = nn.Conv2d(skip_channels, out_channels, 1) if skip_channels else None
+        self.shape = nn.Conv2d(shape_channels, out_channels, 1) if shape_channels else None
         self.conv = _conv(out_channels, out_channels)
 
-    def forward(self, x: Tensor, skip: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, skip: Tensor | None, shape: Tensor | None = None) -> Tensor:
         x = self.coarse(x)  # narrow before it is enlarged
         if skip is None or self.fine is None:
             x = F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
         else:
             x = _resize(x, skip.shape[-2:]) + self.fine(skip)
+        if self.shape is not None and shape is not None:
+            x = x + self.shape(_resize(shape, x.shape[-2:]))
         result: Tensor = self.conv(x)
         return result
 
@@ -59,6 +62,8 @@ class SegmentationDecoder(nn.Module):
         Number of classes, background included.
     widths : sequence of int
         Channels after each doubling of the resolution; the last ones are those at the finest features.
+    shape_channels : int
+        Channels of the shape evidence (vqseg.data.shape_prior) that joins at every resolution; 0 for none.
     """
 
     def __init__(
@@ -68,17 +73,22 @@ class SegmentationDecoder(nn.Module):
         image_channels: int,
         n_classes: int,
         widths: Sequence[int] = (64, 48, 32),
+        shape_channels: int = 0,
     ) -> None:
         super().__init__()
         self.start = _conv(in_channels, widths[0])
         skips = list(reversed(skip_channels)) or [0] * len(widths)
         outs = [*widths, *[widths[-1]] * len(skips)][: len(skips)]
         ins = [widths[0], *outs]
-        self.merges = nn.ModuleList(_Merge(a, s, b) for a, s, b in zip(ins, skips, outs, strict=False))
-        self.full = _Merge(outs[-1], image_channels, 16)
+        self.merges = nn.ModuleList(
+            _Merge(a, s, b, shape_channels) for a, s, b in zip(ins, skips, outs, strict=False)
+        )
+        self.full = _Merge(outs[-1], image_channels, 16, shape_channels)
         self.head = nn.Conv2d(16, n_classes, 1)
 
-    def forward(self, features: Tensor, skips: Sequence[Tensor], image: Tensor) -> Tensor:
+    def forward(
+        self, features: Tensor, skips: Sequence[Tensor], image: Tensor, shape: Tensor | None = None
+    ) -> Tensor:
         """Logits at the resolution of the image.
 
         Parameters
@@ -89,6 +99,8 @@ class SegmentationDecoder(nn.Module):
             The encoder's finer features, fine to coarse; may be empty.
         image : Tensor
             (B, image_channels, H, W).
+        shape : Tensor, optional
+            (B, shape_channels, H, W) shape evidence.
 
         Returns
         -------
@@ -98,8 +110,8 @@ class SegmentationDecoder(nn.Module):
         x = self.start(features)  # (B, 64, h, w)
         ordered: list[Tensor | None] = [*reversed(skips)] or [None] * len(self.merges)
         for merge, skip in zip(self.merges, ordered, strict=True):
-            x = merge(x, skip)  # doubles h and w
-        logits: Tensor = self.head(self.full(x, image))
+            x = merge(x, skip, shape)  # doubles h and w
+        logits: Tensor = self.head(self.full(x, image, shape))
         return logits
 
 

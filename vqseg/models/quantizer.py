@@ -98,7 +98,7 @@ class VectorQuantizer(nn.Module):
     usage: Tensor
     initialised: Tensor
 
-    def __init__(self, dim: int, codebook_size: int, code_dim: int, *, scale: float = 4.0, memory: float = 4.0) -> None:
+    def __init__(self, dim: int, codebook_size: int, code_dim: int, *, scale: float = 4.0, memory: float = 2.0) -> None:
         super().__init__()
         self.codebook_size, self.code_dim = codebook_size, code_dim
         self.scale, self.memory = scale, memory
@@ -244,32 +244,33 @@ class VectorQuantizer(nn.Module):
         return float(torch.exp(-torch.xlogy(shares, shares).sum()))
 
     @torch.no_grad()
-    def revive(self, projected: Tensor, generator: torch.Generator) -> int:
-        """Move dead codewords onto tokens that the codebook serves badly.
+    def revive(self, projected: Tensor, indices: Tensor, generator: torch.Generator) -> int:
+        """Move dead codewords onto tokens that the codebook serves badly, after the optimizer's step.
 
         Parameters
         ----------
         projected : Tensor
-            (B, code_dim, h, w) features of a recent batch, from :class:`Quantized`.
+            (B, code_dim, h, w) features of the batch, from :class:`Quantized`.
+        indices : Tensor
+            (B, h, w) their codes.
         generator : torch.Generator
-            Source of the choice of tokens.
+            Source of the choice of tokens, which is proportional to their squared distance to their codeword.
 
         Returns
         -------
         int
-            Number of codewords moved; each gets an even share of the usage, so that it has time to prove itself.
+            Number of codewords moved, at most one for four tokens; each gets an even share of the usage, so that it
+            has time to prove itself.
         """
         dead = self.dead.nonzero().squeeze(1)
         if len(dead) == 0:
             return 0
-        tokens = projected.detach().float().permute(0, 2, 3, 1).reshape(-1, self.code_dim)
-        codebook = self.codebook
-        errors = (tokens - codebook[nearest_codewords(tokens, codebook)]).square().sum(1)  # (N,)
-        count = min(len(dead), max(1, len(tokens) // 4))
-        weights = errors.to(generator.device) + 1e-12
-        chosen = torch.multinomial(weights, count, generator=generator).to(tokens.device)
-        worst = dead[self.usage[dead].argsort()[:count]]
-        self.base[worst] = self._inverse_transform(tokens[chosen])
+        errors = (projected.detach() - self.codes(indices)).square().sum(1).flatten()  # (B h w,)
+        count = min(len(dead), max(1, len(errors) // 4))
+        chosen = torch.multinomial(errors.to(generator.device) + 1e-12, count, generator=generator)
+        tokens = projected.detach().permute(0, 2, 3, 1).reshape(-1, self.code_dim)[chosen.to(projected.device)]
+        worst = dead[self.usage[dead].argsort(stable=True)[:count]]
+        self.base[worst] = self._inverse_transform(tokens)
         self.usage[worst] = 1.0 / self.codebook_size
         self.usage.div_(self.usage.sum())
         return count

@@ -5,6 +5,7 @@ https://arxiv.org/abs/2601.10124, section "Overall Architecture".
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import torch
@@ -100,6 +101,8 @@ class VQSegNet(nn.Module):
         Load the encoder's pretrained weights; False where a checkpoint is loaded afterwards.
     stride : int
         Largest reduction used: the quantizer sits on the coarsest feature map up to it.
+    shape_evidence : bool
+        Whether the segmentation decoder takes shape evidence (n_classes channels) beside the features.
 
     Attributes
     ----------
@@ -117,8 +120,9 @@ class VQSegNet(nn.Module):
     blend: Tensor
 
     def __init__(
-        self, config: ModelConfig, in_channels: int, n_classes: int, *, pretrained: bool = True, stride: int = 16
-    ) -> None:
+        self, config: ModelConfig, in_channels: int, n_classes: int, *, pretrained: bool = True, stride: int = 16,
+        shape_evidence: bool = False,
+    ) -> None:  # fmt: skip
         super().__init__()
         self.config = config
         path = config.prior_path if config.prior == "dinov2" else ""
@@ -127,7 +131,9 @@ class VQSegNet(nn.Module):
         self.stride = self.encoder.reductions[self.depth - 1]
         channels = self.encoder.channels[: self.depth]
         self.quantizer = VectorQuantizer(channels[-1], config.codebook_size, config.code_dim)
-        self.segmentation_decoder = SegmentationDecoder(channels[-1], channels[:-1], in_channels, n_classes)
+        self.segmentation_decoder = SegmentationDecoder(
+            channels[-1], channels[:-1], in_channels, n_classes, shape_channels=n_classes if shape_evidence else 0
+        )
         self.image_decoder = ImageDecoder(channels[-1]) if config.image_branch else None
         self.register_buffer("blend", torch.tensor(1.0))
 
@@ -144,10 +150,16 @@ class VQSegNet(nn.Module):
         q = self.quantizer(z, self.blend)
         return Encoded(image, (height, width), skips, z, q.projected, q.quantized, q.indices, q.commitment_loss)
 
-    def decode(self, encoded: Encoded, quantized: Tensor | None = None) -> Tensor:
-        """Logits (B, n_classes, H, W) from the quantized features, or from `quantized` (perturbed ones) instead."""
+    def decode(self, encoded: Encoded, quantized: Tensor | None = None, shape: Tensor | None = None) -> Tensor:
+        """Logits (B, n_classes, H, W) from the quantized features, or from `quantized` (perturbed ones) instead.
+
+        `shape` is (B, n_classes, H, W) shape evidence, for networks made to take it.
+        """
         features = encoded.quantized if quantized is None else quantized
-        logits = self.segmentation_decoder(features, encoded.skips, encoded.image)
+        if shape is not None:
+            (height, width), padded = encoded.size, encoded.image.shape[-2:]
+            shape = F.pad(shape, (0, padded[1] - width, 0, padded[0] - height), mode="replicate")
+        logits = self.segmentation_decoder(features, encoded.skips, encoded.image, shape)
         return _crop(logits, encoded.size)
 
     def reconstruct(self, encoded: Encoded) -> Tensor:
@@ -186,10 +198,33 @@ class VQSegNet(nn.Module):
             return dropout(encoded.quantized, epsilon, generator)
         return encoded.quantized
 
-    def forward(self, x: Tensor) -> Output:
-        """Slices (B, in_channels, H, W), windowed to [0, 1] -> :class:`Output`."""
+    def perturb_draws(
+        self, x: Tensor, shape: Tensor | None, epsilon: float, draws: int, generator: torch.Generator
+    ) -> Tensor:
+        """Logits (draws, n_classes, H, W) of one slice (1, in_channels, H, W), each behind its own QPM draw.
+
+        The slice is encoded once; only QPM and the decoder run `draws` times.
+        """
         encoded = self.encode(x)
-        return Output(self.decode(encoded), encoded)
+        repeated = dataclasses.replace(
+            encoded,
+            image=encoded.image.expand(draws, -1, -1, -1),
+            skips=[skip.expand(draws, -1, -1, -1) for skip in encoded.skips],
+            projected=encoded.projected.expand(draws, -1, -1, -1),
+            quantized=encoded.quantized.expand(draws, -1, -1, -1),
+            indices=encoded.indices.expand(draws, -1, -1),
+        )
+        perturbed = self.perturb(repeated, epsilon, generator, "qpm")
+        return self.decode(repeated, perturbed, None if shape is None else shape.expand(draws, -1, -1, -1))
+
+    def revive(self, encoded: Encoded, generator: torch.Generator) -> int:
+        """Put dead codewords to use, once a step and after the optimizer's; returns how many were moved."""
+        return self.quantizer.revive(encoded.projected, encoded.indices, generator)
+
+    def forward(self, x: Tensor, shape: Tensor | None = None) -> Output:
+        """Slices (B, in_channels, H, W), windowed to [0, 1], and shape evidence -> :class:`Output`."""
+        encoded = self.encode(x)
+        return Output(self.decode(encoded, shape=shape), encoded)
 
 
 def _crop(x: Tensor, size: tuple[int, int]) -> Tensor:

@@ -1,0 +1,98 @@
+"""Random warps and intensity changes of a batch, from one generator, without loops over slices."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+__all__ = ["Warp", "change_intensity", "displace", "random_warp"]
+
+ELASTIC_CELL = 32
+"""Pixels between the control points of the elastic warp."""
+
+
+@dataclass(frozen=True)
+class Warp:
+    """Where each pixel of the output comes from: (B, h, w) row and column in pixels of the source."""
+
+    rows: Tensor
+    columns: Tensor
+
+    def sample(self, sources: Tensor, *, nearest: bool = False) -> Tensor:
+        """Draw from (B, C, H, W); beyond the border the edge is repeated. Returns (B, C, h, w)."""
+        height, width = sources.shape[-2:]
+        grid = torch.stack([self.columns * (2 / width) - 1, self.rows * (2 / height) - 1], -1)
+        mode = "nearest" if nearest else "bilinear"
+        return F.grid_sample(sources, grid, mode=mode, padding_mode="border", align_corners=False)
+
+
+def _normal(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    return torch.randn(shape, generator=generator)
+
+
+def _smooth_field(batch: int, channels: int, size: tuple[int, int], cells: tuple[int, int],
+                  generator: torch.Generator) -> Tensor:  # fmt: skip
+    """A smooth random field (batch, channels, *size) of about unit deviation, from `cells` control points."""
+    coarse = _normal((batch, channels, *cells), generator)
+    return F.interpolate(coarse, size=size, mode="bicubic", align_corners=False)
+
+
+def random_warp(centres: Tensor, size: tuple[int, int], generator: torch.Generator, *, strength: float = 1.0) -> Warp:
+    """Rotation, scaling and an elastic warp round a centre each.
+
+    Parameters
+    ----------
+    centres : Tensor
+        (B, 2) row and column in the source that the output is centred on.
+    size : tuple of int
+        (h, w) of the output.
+    generator : torch.Generator
+        Source of the draws, on the CPU.
+    strength : float
+        1 gives a standard deviation of 9 degrees, 12 % in size and up to 3 pixels of elastic displacement.
+    """
+    batch = len(centres)
+    angle = _normal((batch, 1, 1), generator) * (0.15 * strength)
+    zoom = torch.exp(_normal((batch, 1, 1), generator) * (0.12 * strength))
+    rows = torch.arange(size[0], dtype=torch.float32).view(1, -1, 1) - (size[0] - 1) / 2
+    columns = torch.arange(size[1], dtype=torch.float32).view(1, 1, -1) - (size[1] - 1) / 2
+    cos, sin = torch.cos(angle) * zoom, torch.sin(angle) * zoom
+    cells = tuple(math.ceil(side / ELASTIC_CELL) + 2 for side in size)
+    elastic = _smooth_field(batch, 2, size, cells, generator)  # type: ignore[arg-type]
+    elastic *= 3.0 * strength * torch.rand((batch, 1, 1, 1), generator=generator)
+    return Warp(
+        cos * rows - sin * columns + centres[:, :1, None] + 0.5 + elastic[:, 0],
+        sin * rows + cos * columns + centres[:, 1:, None] + 0.5 + elastic[:, 1],
+    )
+
+
+def displace(warp: Warp, amplitude_px: Tensor, generator: torch.Generator) -> Warp:
+    """`warp` followed by a smooth displacement of (B,) pixels' standard deviation: a shape drawn elsewhere."""
+    batch, *size = warp.rows.shape
+    field = _smooth_field(batch, 2, (size[0], size[1]), (3, 3), generator) * amplitude_px.view(-1, 1, 1, 1)
+    return Warp(warp.rows + field[:, 0], warp.columns + field[:, 1])
+
+
+def change_intensity(images: Tensor, generator: torch.Generator, *, strength: float = 1.0) -> Tensor:
+    """Gamma, contrast, brightness and noise, another draw for each slice.
+
+    Parameters
+    ----------
+    images : Tensor
+        (B, C, h, w) in [0, 1].
+    generator : torch.Generator
+        Source of the draws, on the CPU.
+    strength : float
+        1 is the weak view (gamma 20 %, contrast 15 %, brightness 0.05); strong views use 2 and more.
+    """
+    each = (len(images), 1, 1, 1)
+    gamma = torch.exp(_normal(each, generator) * (0.2 * strength)).to(images.device)
+    contrast = torch.exp(_normal(each, generator) * (0.15 * strength)).to(images.device)
+    brightness = (_normal(each, generator) * (0.05 * strength)).to(images.device)
+    noise = (torch.rand(each, generator=generator) * (0.03 * strength)).to(images.device)
+    changed = (images.clamp(0, 1) ** gamma - 0.5) * contrast + 0.5 + brightness
+    return changed + noise * _normal(tuple(images.shape), generator).to(images.device)

@@ -1,0 +1,33 @@
+"""Where to compute, and in which precision."""
+
+from __future__ import annotations
+
+import torch
+
+from vqseg.errors import DeviceError
+
+__all__ = ["choose_device", "gains_from_bfloat16"]
+
+
+def choose_device(name: str) -> torch.device:
+    """The device called `name`; "auto" takes CUDA, then Apple's MPS, then the CPU.
+
+    Raises
+    ------
+    DeviceError
+        If a device is asked for that is not there.
+    """
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        return torch.device(next(device for device, there in available.items() if there))
+    if not available.get(name, False):
+        there = ", ".join(device for device, is_there in available.items() if is_there)
+        raise DeviceError(f"The device {name!r} was asked for and is not there; choose auto or one of: {there}.")
+    return torch.device(name)
+
+
+def gains_from_bfloat16(device: torch.device) -> bool:
+    """Whether the device computes convolutions faster in bfloat16: CUDA, and CPUs with matrix tiles (AMX)."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    return device.type == "cpu" and bool(torch.cpu.get_capabilities().get("amx_bf16", False))

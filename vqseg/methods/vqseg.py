@@ -1,0 +1,160 @@
+"""VQ-Seg: perturb the codes of the unlabelled slices, not their activations (https://arxiv.org/abs/2601.10124)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from vqseg.config import Config
+from vqseg.data.batch import IGNORE_LABEL, Batch
+from vqseg.data.shape_prior import no_shape
+from vqseg.losses import reconstruction_loss, segmentation_loss
+from vqseg.methods.base import Method
+from vqseg.models.adapter import FeatureAdapter
+from vqseg.models.ema import make_teacher
+from vqseg.models.vqseg import Encoded, VQSegNet
+
+__all__ = ["VQSegMethod"]
+
+UNLABELLED_FROM = 0.3
+"""Share of the training after which the unlabelled slices are used: a teacher that has not seen a small class yet
+calls it background with confidence, and the student would forget it."""
+SHAPE_CONFLICT = 0.5
+"""Depth (in the shape channels' units) inside an interpolated structure where "background" is not believed."""
+
+
+class VQSegMethod(Method):
+    """Labelled: L_rec + L_seg. Unlabelled: L_rec + L_seg(pseudo, plain) + L_seg(pseudo, behind QPM).
+
+    Where this differs from the paper: quantization is brought in over ``quantization_ramp`` of the training; the
+    teacher and the segmentation decoder also see the shape interpolated between labelled slices; pseudo-labels start
+    late, need confidence and must not contradict that shape; the student's unlabelled view is a strong one, without
+    the shape.
+
+    Parameters
+    ----------
+    config, in_channels, n_classes
+        As in :class:`Method`.
+    """
+
+    name = "vq-seg"
+    uses_shape = True
+    student: VQSegNet
+    teacher: VQSegNet
+
+    def __init__(self, config: Config, in_channels: int, n_classes: int, *, pretrained: bool = True) -> None:
+        super().__init__(config, in_channels, n_classes)
+        self.student = VQSegNet(config.model, in_channels, n_classes, pretrained=pretrained, shape_evidence=True)
+        self.teacher = make_teacher(self.student)  # type: ignore[assignment]
+        self.adapter: FeatureAdapter | None = None
+        self.epsilon = config.model.epsilon
+        self._revivable: Encoded | None = None
+
+    def align_to(self, prior_dim: int) -> None:
+        """Add the adapter (PFA) to a prior with `prior_dim` channels; the loop then fills ``batch.prior_x``."""
+        self.adapter = FeatureAdapter(self.student.encoder.channels[self.student.depth - 1], prior_dim)
+
+    def losses(self, batch: Batch, step: int, progress: float) -> dict[str, Tensor]:
+        """L = L_l + lambda_u L_u + lambda_a L_align + commitment (method, "Loss & Training")."""
+        self.student.set_blend(self._blend(progress))
+        weights = self.config.loss
+        uses_unlabelled = batch.image_u_w is not None and progress >= UNLABELLED_FROM
+
+        images = batch.image_x
+        if uses_unlabelled:
+            assert batch.image_u_s1 is not None
+            images = torch.cat([images, batch.image_u_s1])
+        encoded = self.student.encode(images)
+        self._revivable = encoded
+        shapes = self._shapes(batch, len(images))
+        logits = self.student.decode(encoded, shape=shapes)
+
+        n = len(batch.image_x)
+        terms = {
+            "segmentation": segmentation_loss(logits[:n], batch.label_x, weights.segmentation),
+            "commitment": encoded.commitment_loss,
+        }
+        if self.student.image_decoder is not None:
+            centre = images[:, self.in_channels // 2, None]
+            terms["reconstruction"] = reconstruction_loss(self.student.reconstruct(encoded), centre)
+        if self.adapter is not None and batch.prior_x is not None:
+            terms["alignment"] = self.adapter.loss(encoded.quantized[:n], batch.prior_x)
+        if uses_unlabelled:
+            terms |= self._unlabelled(batch, encoded, logits, shapes)
+        total = (
+            terms["segmentation"]
+            + weights.commitment * terms["commitment"]
+            + weights.reconstruction * terms.get("reconstruction", 0.0)
+            + weights.alignment * terms.get("alignment", 0.0)
+            + weights.unlabelled * terms.get("unlabelled", 0.0)
+        )
+        return terms | {"total": total}
+
+    def warmup_losses(self, images: Tensor) -> dict[str, Tensor]:
+        """Learning without labels: the image from its codes, patches of it hidden.
+
+        Parameters
+        ----------
+        images : Tensor
+            (B, C, H, W) slices, labelled or not.
+        """
+        height, width = images.shape[-2:]
+        coarse = torch.rand((len(images), 1, -(-height // 16), -(-width // 16)), generator=self.generator) > 0.3
+        seen = torch.nn.functional.interpolate(coarse.float(), size=(height, width)).to(images)
+        self.student.set_blend(0.0)
+        encoded = self.student.encode(images * seen)
+        centre = images[:, self.in_channels // 2, None]
+        reconstruction = reconstruction_loss(self.student.reconstruct(encoded), centre)
+        return {"reconstruction": reconstruction, "total": reconstruction + 0.1 * encoded.commitment_loss}
+
+    def update_teacher(self, step: int) -> None:
+        """EMA of the student, with its share of quantization; dead codewords are put to use."""
+        if self._revivable is not None and step % 8 == 0:
+            self.student.revive(self._revivable, self.generator)
+        self._revivable = None
+        super().update_teacher(step)
+        self.teacher.blend.copy_(self.student.blend)
+
+    def _blend(self, progress: float) -> float:
+        ramp = self.config.model.quantization_ramp
+        return 1.0 if ramp == 0 else min(1.0, progress / ramp)
+
+    def _shapes(self, batch: Batch, count: int) -> Tensor:
+        """Shape evidence (count, K + 1, H, W): the labelled slices' own, none for the student's unlabelled view."""
+        size = batch.image_x.shape[-2:]
+        labelled = batch.shape_x
+        if labelled is None:
+            return no_shape(count, self.n_classes, size).to(batch.image_x)
+        rest = no_shape(count - len(labelled), self.n_classes, size).to(labelled)
+        return torch.cat([labelled, rest])
+
+    def _unlabelled(self, batch: Batch, encoded: Encoded, logits: Tensor, shapes: Tensor) -> dict[str, Tensor]:
+        """Consistency with the teacher, plain and behind the perturbation (L_u)."""
+        n = len(batch.image_x)
+        pseudo_label, confident_share = self._pseudo_labels(batch)
+        perturbed = self.student.perturb(encoded, self.epsilon, self.generator)
+        logits_a = self.student.decode(encoded, perturbed, shapes)[n:]
+        kind = self.config.loss.segmentation
+        plain = segmentation_loss(logits[n:], pseudo_label, kind)
+        behind = segmentation_loss(logits_a, pseudo_label, kind)
+        return {"unlabelled": plain + behind, "confident_share": confident_share}
+
+    @torch.no_grad()
+    def _pseudo_labels(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The teacher's classes (B', H, W), ``IGNORE_LABEL`` where it is unsure or geometry speaks against it."""
+        assert batch.image_u_w is not None
+        logits = self.teacher(batch.image_u_w, self._teacher_shapes(batch)).logits
+        confidence, pseudo_label = logits.float().softmax(1).max(1)
+        trusted = confidence >= self.config.train.confidence
+        if batch.shape_u is not None:
+            inside = (batch.shape_u[:, :-1] > SHAPE_CONFLICT).any(1)
+            trusted &= ~(inside & (pseudo_label == 0))
+        if batch.valid_u is not None:
+            trusted &= batch.valid_u
+        return pseudo_label.masked_fill(~trusted, IGNORE_LABEL), trusted.float().mean()
+
+    def _teacher_shapes(self, batch: Batch) -> Tensor:
+        assert batch.image_u_w is not None
+        if batch.shape_u is not None:
+            return batch.shape_u
+        return no_shape(len(batch.image_u_w), self.n_classes, batch.image_u_w.shape[-2:]).to(batch.image_u_w)

@@ -1,0 +1,303 @@
+"""From a trained network to a labelled volume, and to one slice at once for the screen.
+
+Two witnesses speak about every voxel: the network, from the image's appearance, and the shape interpolated between
+labelled slices. Their log-odds are added, geometry's scaled by how wrong it has been at that distance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from vqseg.annotations import Annotations
+from vqseg.config import Config
+from vqseg.data.case import Framing, PreparedCase
+from vqseg.data.shape_prior import encode_shape, no_shape
+from vqseg.device import choose_device, gains_from_bfloat16
+from vqseg.extent import keep_reachable
+from vqseg.volume import Volume
+
+__all__ = ["Prediction", "Predictor", "SlicePreview"]
+
+CHUNK = 4
+"""Slices predicted at once."""
+
+
+@dataclass
+class Prediction:
+    """A labelled volume.
+
+    Parameters
+    ----------
+    labels : ndarray
+        (z, y, x) uint8; labelled slices are as the person left them.
+    uncertainty : ndarray
+        (z, y, x) float16, entropy of the class probabilities over its largest value, in [0, 1]; 0 on complete slices.
+    probabilities : ndarray or None
+        (K + 1, z, y, x) float16, background first, where they were asked for.
+    """
+
+    labels: npt.NDArray[np.uint8]
+    uncertainty: npt.NDArray[np.float16]
+    probabilities: npt.NDArray[np.float16] | None = None
+
+
+@dataclass
+class SlicePreview:
+    """What the network says about one slice.
+
+    Parameters
+    ----------
+    labels : ndarray
+        (y, x) uint8, from the mean of the draws.
+    confidence : ndarray
+        (y, x) float32, probability of that label.
+    stability : ndarray
+        (y, x) float32, share of the draws behind the perturbation that agree with it; 1 everywhere at epsilon 0.
+    """
+
+    labels: npt.NDArray[np.uint8]
+    confidence: npt.NDArray[np.float32]
+    stability: npt.NDArray[np.float32]
+
+
+class Predictor:
+    """Predicts with a network's weights as they are; a deep copy has its own weights and shares the volumes.
+
+    Parameters
+    ----------
+    network : nn.Module
+        ``network(images).logits``, or ``network(images, shapes).logits`` with `uses_shape`.
+    config : Config
+        The run's settings.
+    framing : Framing
+        Window and pixel size of the run.
+    class_names : mapping of int to str
+        Name of each class 1..K.
+    uses_shape : bool
+        Whether the network takes shape evidence.
+    device : torch.device
+        Where the network is.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        config: Config,
+        framing: Framing,
+        class_names: Mapping[int, str],
+        *,
+        uses_shape: bool,
+        device: torch.device,
+    ) -> None:
+        self.network, self.config, self.framing = network, config, framing
+        self.class_names = dict(class_names)
+        self.uses_shape, self.device = uses_shape, device
+        self._bfloat16 = config.train.mixed_precision and gains_from_bfloat16(device)
+        self._prepared: list[PreparedCase] = []
+
+    @classmethod
+    def load(cls, path: Path | str, device: str = "auto") -> Predictor:
+        """The predictor in a checkpoint folder.
+
+        Raises
+        ------
+        CheckpointError
+            If the folder is not a whole checkpoint.
+        DeviceError
+            If the device is not there.
+        """
+        from vqseg.train import load_predictor
+
+        return load_predictor(Path(path), choose_device(device))
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Predictor:
+        import copy
+
+        twin = copy.copy(self)
+        twin.network = copy.deepcopy(self.network, memo).eval()
+        twin._prepared = list(self._prepared)
+        return twin
+
+    @property
+    def n_classes(self) -> int:
+        """Number of classes K, background excluded."""
+        return len(self.class_names)
+
+    def prepare(self, volume: Volume, annotations: Annotations | None = None) -> PreparedCase:
+        """The volume in the network's frame; kept, so that a second call costs nothing."""
+        for case in self._prepared:
+            if case.volume is volume:
+                if annotations is None or annotations is case.annotations:
+                    return case
+                return case.with_annotations(annotations)
+        case = PreparedCase(volume, annotations, self.framing, self.n_classes)
+        self.adopt(case)
+        return case
+
+    def adopt(self, case: PreparedCase) -> None:
+        """Use a case that is prepared already."""
+        self._prepared = [*self._prepared[-3:], case]
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self._bfloat16)
+
+    def _images(self, case: PreparedCase, slices: list[int]) -> Tensor:
+        images = case.input(slices, self.config.model.neighbours).to(self.device)
+        return images.contiguous(memory_format=torch.channels_last)
+
+    def _shapes(self, case: PreparedCase, slices: list[int]) -> Tensor:
+        """Shape evidence (B, K + 1, h, w) of some slices; a labelled slice is left out of its own."""
+        if case.shape is None:
+            return no_shape(len(slices), self.n_classes + 1, case.size).to(self.device)
+        evidence = [case.shape.at(z, leave_out=z) for z in slices]
+        maps = torch.stack([item.distance_maps for item in evidence])
+        return encode_shape(maps, torch.tensor([item.distance_mm for item in evidence])).to(self.device)
+
+    def _with_geometry(self, case: PreparedCase, z: int, logits: Tensor) -> Tensor:
+        """Logits (..., K + 1, h, w) with the shape prior's log-odds added to the classes."""
+        if case.shape is None or not self.config.predict.fuse_geometry:
+            return logits
+        log_odds = case.shape.log_odds(case.shape.at(z, leave_out=z)).to(logits)
+        return torch.cat([logits[..., :1, :, :], logits[..., 1:, :, :] + log_odds], -3)
+
+    @torch.inference_mode()
+    def _logits(self, case: PreparedCase, slices: list[int]) -> Tensor:
+        """(B, K + 1, h, w) float32 logits of some slices."""
+        self.network.eval()
+        images = self._images(case, slices)
+        extra = (self._shapes(case, slices),) if self.uses_shape else ()
+        with self._autocast():
+            logits: Tensor = self.network(images, *extra).logits.float()
+            if self.config.predict.flip:
+                flipped = self.network(images.flip(-1), *(shape.flip(-1) for shape in extra)).logits.float()
+                logits = (logits + flipped.flip(-1)) / 2
+        return logits
+
+    @torch.inference_mode()
+    def preview(
+        self, volume: Volume, z: int, *, epsilon: float = 0.0, draws: int = 1, seed: int = 0
+    ) -> SlicePreview:
+        """Predict one slice, as the network sees it, labelled or not.
+
+        Parameters
+        ----------
+        volume : Volume
+            The image.
+        z : int
+            Slice index.
+        epsilon : float
+            Perturbation intensity in [0, 1]; above 0 the codes are perturbed in every draw.
+        draws : int
+            Number of draws behind the perturbation.
+        seed : int
+            Seed of the draws.
+        """
+        case = self.prepare(volume)
+        logits = self._logits(case, [z]) if epsilon == 0 else self._perturbed_logits(case, z, epsilon, draws, seed)
+        probabilities = torch.stack([
+            case.to_volume(one.cpu()).softmax(0) for one in self._with_geometry(case, z, logits)
+        ])  # fmt: skip
+        confidence, labels = probabilities.mean(0).max(0)
+        agreement = (probabilities.argmax(1) == labels).float().mean(0)
+        y0, y1, x0, x1 = case.box
+        shape = volume.shape[1:]
+        preview = SlicePreview(np.zeros(shape, np.uint8), np.ones(shape, np.float32), np.ones(shape, np.float32))
+        preview.labels[y0:y1, x0:x1] = labels.numpy()
+        preview.confidence[y0:y1, x0:x1] = confidence.numpy()
+        preview.stability[y0:y1, x0:x1] = agreement.numpy()
+        return preview
+
+    def _perturbed_logits(self, case: PreparedCase, z: int, epsilon: float, draws: int, seed: int) -> Tensor:
+        """(draws, K + 1, h, w) logits of slice z, each behind its own perturbation of the codes."""
+        network: Any = self.network.eval()
+        if not hasattr(network, "perturb_draws"):
+            return self._logits(case, [z])
+        generator = torch.Generator().manual_seed(seed)
+        images = self._images(case, [z])
+        shapes = self._shapes(case, [z]) if self.uses_shape else None
+        with self._autocast():
+            logits: Tensor = network.perturb_draws(images, shapes, epsilon, draws, generator).float()
+        return logits
+
+    def codes(self, volume: Volume, slices: list[int]) -> npt.NDArray[np.int64] | None:
+        """Code indices (B, h, w) of some slices; None for networks without a codebook."""
+        network: Any = self.network.eval()
+        if not hasattr(network, "quantizer"):
+            return None
+        with torch.inference_mode(), self._autocast():
+            indices: Tensor = network.encode(self._images(self.prepare(volume), slices)).indices
+        return indices.cpu().numpy()
+
+    def predict(
+        self,
+        volume: Volume,
+        annotations: Annotations | None = None,
+        *,
+        keep_probabilities: bool = False,
+        on_progress: Callable[[float], None] | None = None,
+        should_stop: Callable[[], bool] | None = None,
+    ) -> Prediction:
+        """Predict a volume.
+
+        Parameters
+        ----------
+        volume : Volume
+            The image.
+        annotations : Annotations, optional
+            What is labelled on it: complete slices come back unchanged, painted voxels of scribbled ones too.
+        keep_probabilities : bool
+            Return the class probabilities as well, 2 (K + 1) bytes a voxel.
+        on_progress : callable, optional
+            Told the share that is done, in [0, 1].
+        should_stop : callable, optional
+            Asked between chunks of slices; where it says so, the rest stays background.
+        """
+        case = self.prepare(volume, annotations)
+        depth = volume.shape[0]
+        result = Prediction(np.zeros(volume.shape, np.uint8), np.zeros(volume.shape, np.float16))
+        if keep_probabilities:
+            result.probabilities = np.zeros((self.n_classes + 1, *volume.shape), np.float16)
+            result.probabilities[0] = 1
+        for start in range(0, depth, CHUNK):
+            if should_stop is not None and should_stop():
+                break
+            slices = list(range(start, min(start + CHUNK, depth)))
+            for z, logits in zip(slices, self._logits(case, slices), strict=True):
+                self._fill(result, case, z, logits.cpu())
+            if on_progress is not None:
+                on_progress(slices[-1] / max(1, depth - 1))
+        if annotations is not None:
+            if self.config.predict.keep_connected:
+                keep_reachable(result.labels, annotations, self.n_classes)
+            _restore(result, annotations)
+        return result
+
+    def _fill(self, result: Prediction, case: PreparedCase, z: int, logits: Tensor) -> None:
+        """Put one slice's logits (K + 1, h, w) into the result."""
+        y0, y1, x0, x1 = case.box
+        probabilities = case.to_volume(self._with_geometry(case, z, logits)).softmax(0)
+        result.labels[z, y0:y1, x0:x1] = probabilities.argmax(0).numpy()
+        entropy = torch.special.entr(probabilities).sum(0) / np.log(self.n_classes + 1)
+        result.uncertainty[z, y0:y1, x0:x1] = entropy.numpy()
+        if result.probabilities is not None:
+            result.probabilities[:, z, y0:y1, x0:x1] = probabilities.numpy()
+
+
+def _restore(result: Prediction, annotations: Annotations) -> None:
+    """What the person has drawn stands, in labels, uncertainty and probabilities."""
+    for z in annotations.used:
+        drawn = annotations.target(z)
+        known = drawn != 255
+        result.labels[z][known] = drawn[known]
+        result.uncertainty[z][known] = 0
+        if result.probabilities is not None:
+            one_hot = np.arange(len(result.probabilities))[:, None] == drawn[known]
+            result.probabilities[:, z][:, known] = one_hot

@@ -1,0 +1,404 @@
+"""The one training loop: draw a batch, take a step, let the teacher follow, until the time is up."""
+
+from __future__ import annotations
+
+import math
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vqseg.annotations import Annotations
+from vqseg.checkpoint import read_checkpoint, write_checkpoint
+from vqseg.config import Config
+from vqseg.data.case import Framing, PreparedCase, TrainingCase, frame_cases
+from vqseg.data.sampling import BatchSampler
+from vqseg.device import choose_device, gains_from_bfloat16
+from vqseg.errors import AnnotationError, CheckpointError, ConfigError
+from vqseg.methods import create_method
+from vqseg.methods.base import Method
+from vqseg.models.priors import FeatureCache, Prior, load_prior
+from vqseg.predict import Predictor
+from vqseg.volume import Window
+
+__all__ = ["StepReport", "Trainer", "load_predictor"]
+
+LEARNING_RATE_RISE = 20
+"""Steps over which the learning rate rises."""
+PRETRAINED_SHARE = 0.3
+"""Learning rate of a pretrained encoder, as a share of the others'."""
+UNLABELLED_EVERY = 2
+"""Every how many steps the unlabelled slices take part: each such step costs about two labelled ones."""
+LARGEST_GRADIENT = 5.0
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """What one step was like.
+
+    Parameters
+    ----------
+    step : int
+        Steps taken.
+    progress : float
+        Share of the training that is over, in [0, 1].
+    time_left_s : float
+        Estimated seconds to go.
+    losses : dict of str to float
+        Loss terms by name.
+    confident_share : float or None
+        Share of the pseudo-labelled voxels that were used, where there were any.
+    utilisation, perplexity : float or None
+        State of the codebook, for methods with one.
+    """
+
+    step: int
+    progress: float
+    time_left_s: float
+    losses: dict[str, float] = field(default_factory=dict)
+    confident_share: float | None = None
+    utilisation: float | None = None
+    perplexity: float | None = None
+
+
+class Trainer:
+    """Trains one method on the labelled slices of some cases, and on their other slices.
+
+    Parameters
+    ----------
+    config : Config
+        Settings; `time_budget_s` or, where that is 0, `iterations` says how long.
+    cases : sequence of TrainingCase
+        Volumes and their labels; at least one used slice in all.
+    class_names : mapping of int to str
+        Name of each class 1..K.
+    run_path : Path, optional
+        The run folder, recorded in checkpoints.
+    clock : callable
+        Seconds; a paused clock pauses the budget.
+
+    Raises
+    ------
+    AnnotationError
+        If no slice is labelled, or a label has no class.
+    ConfigError
+        If there is neither a time budget nor a number of iterations.
+    DeviceError, PriorError
+        If what the config requires is not there.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        cases: Sequence[TrainingCase],
+        class_names: Mapping[int, str],
+        *,
+        run_path: Path | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        _framing: Framing | None = None,
+        _pretrained: bool = True,
+    ) -> None:
+        if config.train.time_budget_s == 0 and config.train.iterations == 0:
+            raise ConfigError("Both time_budget_s and iterations are 0; give one of them.")
+        self.config, self.class_names = config, {int(value): str(name) for value, name in class_names.items()}
+        self.run_path, self._clock = run_path, clock
+        self.device = choose_device(config.train.device)
+        self.warnings: list[str] = []
+        _require_classes(cases, len(self.class_names))
+        torch.manual_seed(config.train.seed)
+        self.framing = frame_cases(cases, config.data) if _framing is None else _framing
+        self.cases = [
+            PreparedCase(case.volume, case.annotations, self.framing, len(self.class_names)) for case in cases
+        ]
+        self.method = self._make_method(_pretrained)
+        self._prior = self._load_prior()
+        self._features = FeatureCache()
+        self._generator = torch.Generator().manual_seed(config.train.seed)
+        self.sampler = BatchSampler(
+            self.cases, config.data, config.model.neighbours, self._generator,
+            self._prior_features if self._prior is not None else None,
+        )  # fmt: skip
+        self.method.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._optimizer = self._make_optimizer()
+        self._bfloat16 = config.train.mixed_precision and gains_from_bfloat16(self.device)
+        self.step_index = 0
+        self._elapsed_s = 0.0
+        self._warmup_elapsed_s = 0.0
+        self.history: list[StepReport] = []
+
+    # ------------------------------------------------------------ making
+
+    def _make_method(self, pretrained: bool) -> Method:
+        config = self.config
+        channels = 2 * config.model.neighbours + 1
+        return create_method(config.train.method, config, channels, len(self.class_names) + 1, pretrained=pretrained)
+
+    def _load_prior(self) -> Prior | None:
+        align_to = getattr(self.method, "align_to", None)
+        if align_to is None or self.config.model.prior == "none":
+            return None
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            model = self.config.model
+            prior = load_prior(model.prior, model.prior_path, model.prior_policy)
+        self.warnings += [str(warning.message) for warning in caught]
+        if prior is not None:
+            align_to(prior.dim)
+            prior.to(self.device)
+        return prior
+
+    def _prior_features(self, case_index: int, z: int) -> Tensor:
+        assert self._prior is not None
+        image = self.cases[case_index].images[z][None, None].to(self.device)
+        return self._features.features([(case_index, z)], image, self._prior.features)[0].cpu()
+
+    def _make_optimizer(self) -> torch.optim.AdamW:
+        train = self.config.train
+        encoder = getattr(self.method.student, "encoder", None)
+        slow = set(encoder.parameters()) if encoder is not None and self.config.model.encoder != "conv" else set()
+        trained = [p for p in self.method.parameters() if p.requires_grad]
+        groups = [
+            {"params": [p for p in trained if p not in slow], "share": 1.0},
+            {"params": [p for p in trained if p in slow], "share": PRETRAINED_SHARE},
+        ]
+        return torch.optim.AdamW(
+            [group for group in groups if group["params"]],
+            lr=train.learning_rate, weight_decay=train.weight_decay, fused=self.device.type in ("cpu", "cuda"),
+        )  # fmt: skip
+
+    # ------------------------------------------------------------ time
+
+    @property
+    def warming_up(self) -> bool:
+        """Whether the volume is still being learned without labels."""
+        return self._warmup_elapsed_s < self.config.train.warmup_s and hasattr(self.method, "warmup_losses")
+
+    @property
+    def progress(self) -> float:
+        """Share of the training that is over, in [0, 1]."""
+        train = self.config.train
+        done = self._elapsed_s / train.time_budget_s if train.time_budget_s else self.step_index / train.iterations
+        return min(1.0, done)
+
+    @property
+    def time_left_s(self) -> float:
+        """Estimated seconds to go, warm-up included."""
+        train = self.config.train
+        warmup = max(0.0, train.warmup_s - self._warmup_elapsed_s) if self.warming_up else 0.0
+        if train.time_budget_s:
+            return warmup + max(0.0, train.time_budget_s - self._elapsed_s)
+        return warmup + self._elapsed_s / max(1, self.step_index) * (train.iterations - self.step_index)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the budget is used up."""
+        return self.progress >= 1.0 and not self.warming_up
+
+    # ------------------------------------------------------------ training
+
+    def step(self) -> StepReport:
+        """Take one step and report on it."""
+        start = self._clock()
+        self.method.train()
+        if self.method.teacher is not None:
+            self.method.teacher.eval()
+        warming_up = self.warming_up
+        terms = self._warmup_losses() if warming_up else self._training_losses()
+        self._optimizer.zero_grad(set_to_none=True)
+        terms["total"].backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(self.method.student.parameters(), LARGEST_GRADIENT)
+        self._set_learning_rate(warming_up)
+        self._optimizer.step()
+        self.method.update_teacher(self.step_index)
+        report = self._report(terms)
+        seconds = self._clock() - start
+        if warming_up:
+            self._warmup_elapsed_s += seconds
+        else:
+            self.step_index += 1
+            self._elapsed_s += seconds
+        self.history.append(report)
+        return report
+
+    def _training_losses(self) -> dict[str, Tensor]:
+        with_unlabelled = self.config.train.use_unlabelled and self.step_index % UNLABELLED_EVERY == 0
+        batch = self.sampler.draw(with_unlabelled=with_unlabelled).to(self.device)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._bfloat16):
+            return self.method.losses(batch, self.step_index, self.progress)
+
+    def _warmup_losses(self) -> dict[str, Tensor]:
+        method: Any = self.method
+        images = self.sampler.draw_unlabelled(self.config.data.batch_x).to(self.device)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._bfloat16):
+            losses: dict[str, Tensor] = method.warmup_losses(images)
+        return losses
+
+    def _set_learning_rate(self, warming_up: bool) -> None:
+        """A short rise, then half a cosine down to zero; constant during warm-up."""
+        rise = min(1.0, (self.step_index + 1) / LEARNING_RATE_RISE)
+        fall = 0.5 * (1 + math.cos(math.pi * self.progress))
+        for group in self._optimizer.param_groups:
+            group["lr"] = self.config.train.learning_rate * group["share"] * (1.0 if warming_up else rise * fall)
+
+    def _report(self, terms: Mapping[str, Tensor]) -> StepReport:
+        values = {name: float(term.detach()) for name, term in terms.items()}
+        quantizer = getattr(self.method.student, "quantizer", None)
+        return StepReport(
+            step=self.step_index + 1, progress=self.progress, time_left_s=self.time_left_s,
+            confident_share=values.pop("confident_share", None), losses=values,
+            utilisation=None if quantizer is None else quantizer.utilisation,
+            perplexity=None if quantizer is None else quantizer.perplexity,
+        )  # fmt: skip
+
+    # ------------------------------------------------------------ changes while training
+
+    def update_settings(self, **settings: Any) -> None:
+        """Change live settings between two steps.
+
+        Raises
+        ------
+        ConfigError
+            For a setting that is unknown, out of range or not live.
+        """
+        fixed = [name for name in settings if name not in _live_settings()]
+        if fixed:
+            raise ConfigError(f"{', '.join(fixed)} cannot change while training; stop and start again.")
+        self.config = self.config.replace(**settings)
+        self.method.config = self.config
+        if hasattr(self.method, "epsilon"):
+            self.method.epsilon = self.config.model.epsilon
+
+    def update_annotations(self, case_index: int, annotations: Annotations) -> None:
+        """Use changed labels from the next step on; new classes need a new run.
+
+        Raises
+        ------
+        AnnotationError
+            If no slice is labelled any more, or a label has no class.
+        """
+        _require_classes([TrainingCase(self.cases[case_index].volume, annotations)], len(self.class_names))
+        self.cases[case_index].update_annotations(annotations)
+        self.sampler.refresh()
+
+    # ------------------------------------------------------------ results
+
+    def predictor(self) -> Predictor:
+        """A predictor on the weights as they are now and will be; copy it (deepcopy) to keep them as they are."""
+        predictor = Predictor(
+            self.method.network_for_prediction, self.config, self.framing, self.class_names,
+            uses_shape=self.method.uses_shape, device=self.device,
+        )  # fmt: skip
+        for case in self.cases:
+            predictor.adopt(case)
+        return predictor
+
+    def save(self, path: Path | str) -> None:
+        """Write a checkpoint folder from which :meth:`load` goes on exactly."""
+        state = self._optimizer.state_dict()["state"]
+        description = {
+            "config": self.config.to_dict(),
+            "classes": {str(value): name for value, name in self.class_names.items()},
+            "window": {"level_hu": self.framing.window.level_hu, "width_hu": self.framing.window.width_hu},
+            "pixel_mm": self.framing.pixel_mm,
+            "spacing_mm": [list(case.volume.spacing_mm) for case in self.cases],
+            "seed": self.config.train.seed,
+            "step": self.step_index,
+            "elapsed_s": self._elapsed_s,
+            "warmup_elapsed_s": self._warmup_elapsed_s,
+            "device": self.device.type,
+            "versions": {name: version(name) for name in ("torch", "numpy", "timm")},
+        }
+        write_checkpoint(Path(path), description, {
+            "model": self.method.state_dict(),
+            "optimizer": {f"{index}.{name}": value for index, item in state.items() for name, value in item.items()},
+            "random": {
+                "sampler": self._generator.get_state(),
+                "method": self.method.generator.get_state(),
+                "torch": torch.get_rng_state(),
+            },
+        })  # fmt: skip
+
+    @classmethod
+    def load(
+        cls, path: Path | str, cases: Sequence[TrainingCase], *, clock: Callable[[], float] = time.monotonic
+    ) -> Trainer:
+        """The trainer in a checkpoint folder, ready for the next step.
+
+        Raises
+        ------
+        CheckpointError
+            If the checkpoint is damaged or was made for other classes.
+        """
+        description, tensors = read_checkpoint(Path(path))
+        config, framing, class_names = _described(description)
+        trainer = cls(config, cases, class_names, clock=clock, _framing=framing, _pretrained=False)
+        _load_weights(trainer.method, tensors["model"])
+        trainer._load_optimizer(tensors["optimizer"])
+        trainer._generator.set_state(tensors["random"]["sampler"])
+        trainer.method.generator.set_state(tensors["random"]["method"])
+        torch.set_rng_state(tensors["random"]["torch"])
+        trainer.step_index = int(description["step"])
+        trainer._elapsed_s = float(description["elapsed_s"])
+        trainer._warmup_elapsed_s = float(description["warmup_elapsed_s"])
+        return trainer
+
+    def _load_optimizer(self, tensors: Mapping[str, Tensor]) -> None:
+        state: dict[int, dict[str, Tensor]] = {}
+        for key, value in tensors.items():
+            index, name = key.split(".", 1)
+            state.setdefault(int(index), {})[name] = value
+        self._optimizer.load_state_dict({**self._optimizer.state_dict(), "state": state})
+
+
+def load_predictor(path: Path, device: torch.device) -> Predictor:
+    """A predictor from a checkpoint folder, without any training data; see :meth:`Predictor.load`."""
+    description, tensors = read_checkpoint(path)
+    config, framing, class_names = _described(description)
+    channels = 2 * config.model.neighbours + 1
+    method = create_method(config.train.method, config, channels, len(class_names) + 1, pretrained=False)
+    weights = {name: value for name, value in tensors["model"].items() if not name.startswith("adapter.")}
+    _load_weights(method, weights)
+    network = method.network_for_prediction.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    return Predictor(network, config, framing, class_names, uses_shape=method.uses_shape, device=device)
+
+
+def _described(description: Mapping[str, Any]) -> tuple[Config, Framing, dict[int, str]]:
+    try:
+        window = Window(**description["window"])
+        class_names = {int(value): str(name) for value, name in description["classes"].items()}
+        return Config.from_dict(description["config"]), Framing(window, float(description["pixel_mm"])), class_names
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"The checkpoint's description lacks or misstates {error}; train again.") from None
+
+
+def _load_weights(method: Method, tensors: Mapping[str, Tensor]) -> None:
+    try:
+        method.load_state_dict(tensors)
+    except RuntimeError as error:
+        first = str(error).strip().splitlines()[-1].strip()
+        raise CheckpointError(f"The checkpoint's weights do not fit its config: {first} Train again.") from None
+
+
+def _require_classes(cases: Sequence[TrainingCase], n_classes: int) -> None:
+    if not any(case.annotations.used for case in cases):
+        raise AnnotationError("No slice is labelled yet; paint one and mark it complete before training.")
+    highest = max((value for case in cases for value in case.annotations.classes), default=0)
+    if highest > n_classes:
+        raise AnnotationError(
+            f"The labels hold class {highest}, but only {n_classes} classes are named; add a class or relabel."
+        )
+
+
+def _live_settings() -> set[str]:
+    import dataclasses
+
+    groups = [getattr(Config(), group.name) for group in dataclasses.fields(Config) if group.name != "preset"]
+    return {
+        item.name for group in groups for item in dataclasses.fields(group) if item.metadata.get("live")
+    }  # fmt: skip
