@@ -1,0 +1,441 @@
+"""The engine as a process: the real protocol and loop, a trainer that only counts (tests/fake_engine.py)."""
+
+import contextlib
+import importlib.util
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+
+from vqseg.annotations import Annotations, SliceState
+from vqseg.config import preset
+from vqseg.errors import AnnotationError
+from vqseg.io import read_volume
+from vqseg.memory import smaller
+from vqseg.project import Project, RunState
+from vqseg.protocol import (
+    CaseOpened,
+    Failed,
+    LoadCheckpoint,
+    Notice,
+    OpenCase,
+    PauseTraining,
+    PredictionReady,
+    PreviewReady,
+    Progress,
+    Ready,
+    RequestPrediction,
+    RequestPreview,
+    RequestSuggestions,
+    ResumeTraining,
+    SettingsApplied,
+    Shutdown,
+    StartTraining,
+    StopTraining,
+    SuggestionsReady,
+    TrainingEnded,
+    UpdateAnnotations,
+    UpdateSettings,
+    decode,
+    encode,
+)
+from vqseg.runner import PausableClock, RunLoop, train_run
+
+FAKE = Path(__file__).parent / "fake_engine.py"
+spec = importlib.util.spec_from_file_location("fake_engine", FAKE)
+fake = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(fake)
+
+WAIT_S = 60
+
+
+class Process:
+    """An engine process and what it said."""
+
+    def __init__(self):
+        self.process = subprocess.Popen(
+            [sys.executable, str(FAKE)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=os.environ | {"PYTHONPATH": str(FAKE.parent.parent)},
+        )
+        self.messages, self.lines = queue.Queue(), []
+        self.thread = threading.Thread(target=self._read, daemon=True)
+        self.thread.start()
+
+    def _read(self):
+        for line in self.process.stdout:
+            self.lines.append(line)
+            self.messages.put(decode(line.decode()))
+
+    def send(self, *messages):
+        self.process.stdin.write("".join(encode(message) + "\n" for message in messages).encode())
+        self.process.stdin.flush()
+
+    def until(self, kind, timeout_s=WAIT_S, **fields):
+        """The next message of a kind; everything before it is passed over."""
+        end = time.monotonic() + timeout_s
+        while True:
+            try:
+                message = self.messages.get(timeout=max(0.01, end - time.monotonic()))
+            except queue.Empty:
+                raise AssertionError(f"no {kind.__name__}; engine said {self.lines[-5:]}") from None
+            if isinstance(message, kind) and all(getattr(message, name) == value for name, value in fields.items()):
+                return message
+            assert not isinstance(message, Failed) or kind is Failed, message
+
+    def wait(self):
+        return self.process.wait(WAIT_S)
+
+    def close(self):
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        self.thread.join()
+        for stream in (self.process.stdin, self.process.stdout):
+            with contextlib.suppress(BrokenPipeError):
+                stream.close()
+
+
+@pytest.fixture
+def engine():
+    process = Process()
+    yield process
+    process.close()
+
+
+@pytest.fixture
+def project(tmp_path):
+    array = np.random.default_rng(0).integers(-1000, 1000, (12, 10, 8)).astype(np.int16)
+    source = tmp_path / "Doe_Jane.nii"
+    nibabel.save(nibabel.Nifti1Image(array, np.diag([1.0, 1, 3, 1])), source)
+    project = Project.create(tmp_path / "project", "One", ["lung"])
+    case = project.add_case(read_volume(source))
+    annotations = Annotations.empty(case.shape)
+    annotations.labels[3, 2:5, 2:5] = 1
+    annotations.mark(3, SliceState.COMPLETE)
+    case.save_annotations(annotations)
+    return project
+
+
+def new_run(project, time_budget_s=0.5, behaviour=fake.NORMAL, **settings):
+    config = preset("fast", time_budget_s=time_budget_s, seed=behaviour, **settings)
+    return project.new_run(config, ["case-001"])
+
+
+def test_a_run_from_start_to_end(engine, project):
+    ready = engine.until(Ready)
+    assert ready.protocol_version == 1
+    assert ready.device in ("cpu", "cuda", "mps")
+    assert ready.versions["python"]
+    run = new_run(project)
+    engine.send(OpenCase(str(project.path), "case-001"), StartTraining(str(run.path)))
+    assert engine.until(CaseOpened).shape == [8, 10, 12]
+    progress = engine.until(Progress)
+    assert progress.losses["total"] > 0
+    assert progress.utilisation is None
+    prediction = engine.until(PredictionReady, final=True)
+    assert prediction.step > 1
+    labels = np.load(prediction.labels_path, mmap_mode="r")
+    assert labels.shape == (8, 10, 12)
+    assert labels.dtype == np.uint8
+    assert np.load(prediction.uncertainty_path).dtype == np.float16
+    ended = engine.until(TrainingEnded)
+    assert ended.reason == "finished"
+    assert Path(ended.checkpoint_path) == run.checkpoint_path
+    engine.send(Shutdown())
+    assert engine.wait() == 0
+    run.reload()
+    assert run.state == RunState.FINISHED
+    assert run.info["step"] == ended.step
+    assert not run.is_live
+    assert not (project.path / "scratch").exists()
+
+
+def test_prints_never_reach_the_pipe_and_no_path_reaches_the_log(engine, project):
+    run = new_run(project, behaviour=fake.CHATTY)
+    engine.send(StartTraining(str(run.path)))
+    engine.until(TrainingEnded)
+    log = run.log_path.read_text()
+    assert "a library prints" in log
+    assert "a C library writes" in log
+    broken = new_run(project, behaviour=fake.BROKEN)
+    engine.send(StartTraining(str(broken.path)))
+    failed = engine.until(Failed)
+    assert "Doe" not in failed.text
+    assert failed.request == "StartTraining"
+    assert engine.until(TrainingEnded).reason == "failed"
+    log = broken.log_path.read_text()
+    assert "Traceback" in log
+    assert "cannot handle <image>" in log
+    assert "Doe" not in log
+    broken.reload()
+    assert broken.state == RunState.FAILED
+    engine.send(StartTraining(str(new_run(project, 0.1).path)))
+    assert engine.until(TrainingEnded).reason == "finished", "one failed run must not end the engine"
+
+
+def test_progress_is_throttled_and_numbers_that_are_none_are_left_out(engine, project):
+    engine.send(StartTraining(str(new_run(project, 1.5, fake.NOT_A_NUMBER).path)))
+    assert engine.until(Progress).losses == {}
+    engine.until(TrainingEnded)
+    progress = [line for line in engine.lines if b'"Progress"' in line]
+    assert 5 <= len(progress) <= 20
+
+
+def test_pause_freezes_the_budget_and_stop_keeps_everything(engine, project):
+    run = new_run(project, 30)
+    engine.send(StartTraining(str(run.path)))
+    engine.until(Progress)
+    engine.send(PauseTraining())
+    paused = engine.until(Progress, paused=True)
+    time.sleep(1)
+    run.reload()
+    assert run.state == RunState.PAUSED
+    assert run.is_live
+    assert not run.interrupted
+    engine.send(ResumeTraining())
+    resumed = engine.until(Progress, paused=False)
+    assert paused.time_left_s - resumed.time_left_s < 0.5
+    engine.send(StopTraining())
+    assert engine.until(PredictionReady, final=True).step >= resumed.step
+    ended = engine.until(TrainingEnded)
+    assert ended.reason == "stopped"
+    assert ended.checkpoint_path
+    run.reload()
+    assert run.state == RunState.STOPPED
+
+
+def test_stop_works_during_a_pause(engine, project):
+    run = new_run(project, 30)
+    engine.send(StartTraining(str(run.path)), PauseTraining())
+    engine.until(Progress, paused=True)
+    engine.send(StopTraining())
+    assert engine.until(TrainingEnded).reason == "stopped"
+
+
+def test_previews_are_served_while_training_and_the_newest_wins(engine, project):
+    engine.send(OpenCase(str(project.path), "case-001"), StartTraining(str(new_run(project, 30).path)))
+    engine.until(Progress)
+    engine.send(RequestPreview(1, "case-001", 3))
+    engine.until(PreviewReady, request_id=1)
+    start = time.monotonic()
+    engine.send(*(RequestPreview(number, "case-001", 5, epsilon=0.5, draws=3) for number in range(2, 60)))
+    ready = engine.until(PreviewReady, request_id=59)
+    assert time.monotonic() - start < 2
+    with np.load(ready.path) as file:
+        assert file["labels"].shape == (10, 12)
+        assert file["labels"].dtype == np.uint8
+        np.testing.assert_allclose(file["stability"], 0.5)
+    previews = [line for line in engine.lines if b'"PreviewReady"' in line]
+    assert len(previews) < 20, "waiting previews must be replaced"
+    engine.send(RequestPreview(99, "case-001", 500))
+    assert "outside the volume" in engine.until(Failed).text
+
+
+def test_overlays_come_while_training(engine, project):
+    start = time.monotonic()
+    engine.send(StartTraining(str(new_run(project, 30).path)))
+    first = engine.until(PredictionReady)
+    assert time.monotonic() - start < 15
+    assert not first.final
+    assert first.request_id is None
+    engine.until(Progress)
+    engine.send(StopTraining())
+    assert engine.until(PredictionReady, final=True).step > first.step
+
+
+def test_settings_and_annotations_change_between_two_steps(engine, project):
+    engine.send(StartTraining(str(new_run(project, 30).path)))
+    step = engine.until(Progress).step
+    engine.send(UpdateSettings({"epsilon": 0.3}))
+    applied = engine.until(SettingsApplied)
+    assert applied.step >= step
+    assert applied.settings == {"epsilon": 0.3}
+    engine.send(UpdateSettings({"epsilon": 2}))
+    assert engine.until(Failed).request == "UpdateSettings"
+    case = project.case("case-001")
+    annotations = case.load_annotations()
+    annotations.mark(5, SliceState.COMPLETE)
+    case.save_annotations(annotations)
+    engine.send(UpdateAnnotations("case-001"), RequestPrediction(7, "case-001"), RequestSuggestions(8, "case-001", 4))
+    assert engine.until(PredictionReady, request_id=7).case_id == "case-001"
+    suggestions = engine.until(SuggestionsReady).suggestions
+    assert len(suggestions) == 4
+    assert not {item["z"] for item in suggestions} & {3, 5}
+    assert all(item["reason"] for item in suggestions)
+    engine.send(StopTraining())
+    engine.until(TrainingEnded)
+    engine.send(UpdateSettings({"epsilon": 0.3}))
+    assert "next run" in engine.until(Notice).text
+
+
+@pytest.mark.parametrize("way", ["shutdown", "closed pipe", "terminate"])
+def test_leaving_banks_the_work_and_the_run_resumes(engine, project, way):
+    run = new_run(project, 30)
+    engine.send(StartTraining(str(run.path)))
+    step = engine.until(Progress).step
+    if way == "shutdown":
+        engine.send(Shutdown())
+    elif way == "terminate":
+        engine.process.terminate()
+    else:
+        engine.process.stdin.close()
+    assert engine.wait() == 0
+    run.reload()
+    assert run.interrupted
+    assert [found.id for found in project.interrupted_runs] == [run.id]
+    assert not any(b'"Failed"' in line or b'"TrainingEnded"' in line for line in engine.lines)
+    again = Process()
+    try:
+        again.send(StartTraining(str(run.path), resume=True))
+        assert again.until(Progress).step > step
+        again.send(StopTraining())
+        again.until(TrainingEnded)
+    finally:
+        again.close()
+
+
+def test_a_killed_engine_leaves_a_run_that_can_be_found(engine, project):
+    run = new_run(project, 30)
+    engine.send(StartTraining(str(run.path)))
+    engine.until(Progress)
+    engine.send(PauseTraining())
+    engine.until(Progress, paused=True)
+    engine.send(UpdateSettings({"epsilon": 0.5}))
+    engine.until(SettingsApplied)
+    os.kill(engine.process.pid, signal.SIGKILL)
+    engine.wait()
+    assert [found.id for found in project.interrupted_runs] == [run.id]
+    assert run.read_metrics()
+
+
+def test_two_engines_never_train_one_run(engine, project):
+    run = new_run(project, 30)
+    engine.send(StartTraining(str(run.path)))
+    engine.until(Progress)
+    other = Process()
+    try:
+        other.send(StartTraining(str(run.path)))
+        assert "in use" in other.until(Failed).text
+        assert other.until(TrainingEnded).reason == "failed"
+    finally:
+        other.close()
+    run.reload()
+    assert run.state == RunState.RUNNING
+
+
+def test_a_checkpoint_serves_without_training(engine, project):
+    engine.send(OpenCase(str(project.path), "case-001"), RequestPreview(1, "case-001", 2))
+    assert "Nothing is trained yet" in engine.until(Failed).text
+    run = new_run(project, 0.2)
+    engine.send(LoadCheckpoint(str(run.path)))
+    assert "no checkpoint" in engine.until(Failed).text
+    train_run(run, factory=fake.make_fake)
+    engine.send(LoadCheckpoint(str(run.path)), RequestPreview(2, "case-001", 2))
+    assert engine.until(PreviewReady).request_id == 2
+
+
+def test_memory_that_runs_out_makes_it_smaller(engine, project):
+    run = new_run(project, 0.5, fake.OUT_OF_MEMORY)
+    engine.send(StartTraining(str(run.path)))
+    notices = [engine.until(Notice) for _ in range(3)]
+    assert {notice.level for notice in notices} == {"warning"}
+    assert "1 + 1 slices at 192 pixels" in notices[-1].text
+    assert engine.until(TrainingEnded).reason == "finished"
+
+
+def test_bad_requests_are_answered_and_survived(engine, project, tmp_path):
+    engine.process.stdin.write(b"not a message\n\n")
+    engine.process.stdin.flush()
+    assert "Not a message" in engine.until(Failed).text
+    engine.send(StartTraining(str(tmp_path / "nowhere")))
+    assert engine.until(Failed).request == "StartTraining"
+    assert engine.until(TrainingEnded).reason == "failed"
+    engine.send(OpenCase(str(project.path), "case-009"))
+    assert "no case" in engine.until(Failed).text
+    engine.send(UpdateAnnotations("case-009"))
+    engine.until(Failed)
+    engine.send(OpenCase(str(project.path), "case-001"))
+    engine.until(CaseOpened)
+
+
+# ------------------------------------------------------------------------------------------ without a process
+
+
+def test_train_run_needs_no_pipe(project):
+    run = new_run(project, 0.3)
+    steps = []
+    assert train_run(run, lambda report: steps.append(report.step), factory=fake.make_fake) == RunState.FINISHED
+    assert steps == list(range(1, len(steps) + 1))
+    assert run.prediction_path("case-001").exists()
+    assert run.has_checkpoint
+    assert not run.is_live
+
+
+def test_an_interrupt_keeps_the_checkpoint(project):
+    run = new_run(project, 30)
+
+    def interrupt(report):
+        if report.step == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_run(run, interrupt, factory=fake.make_fake)
+    run.reload()
+    assert run.state == RunState.STOPPED
+    assert json.loads((run.checkpoint_path / "state.json").read_text())["step"] == 3
+
+
+def test_a_run_without_labels_says_what_to_do(project):
+    case = project.case("case-001")
+    case.save_annotations(Annotations.empty(case.shape))
+    with pytest.raises(AnnotationError, match="mark it complete"):
+        train_run(new_run(project), factory=fake.make_fake)
+
+
+def test_a_failed_start_gives_the_run_back(project):
+    run = new_run(project)
+    case = project.case("case-001")
+
+    class Case:
+        annotations = case.load_annotations()
+
+    def broken(*_):
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        RunLoop(run, [Case()], {}, factory=broken)
+    assert not run.is_live
+
+
+def test_the_clock_stands_still():
+    now = 0.0
+    clock = PausableClock(lambda: now)
+    now = 3.0
+    clock.pause()
+    clock.pause()
+    now = 10.0
+    assert clock() == 3.0
+    clock.resume()
+    now = 11.0
+    assert clock() == 4.0
+
+
+def test_smaller_ends():
+    config, seen = preset("fast"), []
+    while config is not None:
+        seen.append((config.data.batch_x, config.data.batch_u, config.data.size))
+        config = smaller(config)
+    assert seen == [(4, 4, 256), (2, 2, 256), (1, 1, 256), (1, 1, 192), (1, 1, 128), (1, 1, 96), (1, 1, 64)]
+    assert smaller(preset("fast", batch_u=0)).data.batch_u == 0

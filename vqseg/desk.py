@@ -1,0 +1,297 @@
+"""Answers of the engine that need a network but no training: previews, predictions, codebook, suggestions.
+
+A thread of its own serves them from a copy of the weights, so that a preview does not wait for a training step.
+Previews go first, also in the middle of a prediction, and a newer one replaces a waiting one.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vqseg.errors import EngineError, VQSegError
+from vqseg.project import Run
+from vqseg.protocol import (
+    CodebookReady,
+    Failed,
+    LoadCheckpoint,
+    Message,
+    OpenCase,
+    PredictionReady,
+    PreviewReady,
+    RequestCodebook,
+    RequestPrediction,
+    RequestPreview,
+    RequestSuggestions,
+    SuggestionsReady,
+)
+from vqseg.runner import predict_case
+from vqseg.suggest import suggest_slices, uncertainty_profile
+from vqseg.workspace import Workspace
+
+if TYPE_CHECKING:
+    from vqseg.predict import Predictor
+
+__all__ = ["Desk", "PredictionJob", "Weights"]
+
+KEPT_FILES = 16
+FIRST_WEIGHTS_WITHIN_S = 60.0
+
+log = logging.getLogger(__name__)
+
+
+class _CancelledError(Exception):
+    """A prediction was given up because the engine leaves or something better is under way."""
+
+
+class Weights:
+    """The newest copy of the network, handed from the training thread to the desk."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._value: tuple[Predictor, int, Run] | None = None
+        self.expected = False
+        self.made_at = float("-inf")
+
+    def offer(self, predictor: Predictor, step: int, run: Run) -> None:
+        """Put newer weights in place."""
+        with self._changed:
+            self._value = (predictor, step, run)
+            self.made_at = time.monotonic()
+            self._changed.notify_all()
+
+    def expect(self, expected: bool) -> None:
+        """Say whether the first weights are on their way."""
+        with self._changed:
+            self.expected = expected
+            self._changed.notify_all()
+
+    def get(self) -> tuple[Predictor, int, Run]:
+        """The newest weights; waits for the first where they are on their way.
+
+        Raises
+        ------
+        EngineError
+            If there are none.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._value is not None or not self.expected, FIRST_WEIGHTS_WITHIN_S)
+            if self._value is None:
+                raise EngineError("Nothing is trained yet; start the training or open a trained run.")
+            return self._value
+
+
+@dataclass
+class PredictionJob:
+    """A prediction of whole cases."""
+
+    case_ids: list[str]
+    final: bool = False
+    request_id: int | None = None
+    cancelled: threading.Event = field(default_factory=threading.Event)
+    done: threading.Event = field(default_factory=threading.Event)
+    seconds: float = 0.0
+
+
+class Desk(threading.Thread):
+    """The serving thread.
+
+    Parameters
+    ----------
+    workspace : Workspace
+        The open project and its cases.
+    weights : Weights
+        Where the network comes from.
+    send : callable
+        Takes the answers.
+    load_predictor : callable, optional
+        Loads a checkpoint folder; the project's own Predictor by default.
+    """
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        weights: Weights,
+        send: Callable[[Message], None],
+        load_predictor: Callable[[Path], Predictor] | None = None,
+    ) -> None:
+        super().__init__(name="desk", daemon=True)
+        self.workspace, self.weights, self._send = workspace, weights, send
+        self._load_predictor = load_predictor or _load_predictor
+        self._wake = threading.Condition()
+        self._preview: RequestPreview | None = None
+        self._waiting: deque[Message | PredictionJob] = deque()
+        self._leaving = False
+        self.last_request_at = float("-inf")
+
+    def submit(self, item: Message | PredictionJob) -> None:
+        """Queue a request; a preview replaces the waiting one."""
+        with self._wake:
+            if isinstance(item, RequestPreview):
+                self._preview = item
+            else:
+                self._waiting.append(item)
+            if isinstance(item, Message):
+                self.last_request_at = time.monotonic()
+            self._wake.notify()
+
+    def leave(self) -> None:
+        """End the thread after what it is doing now; predictions are given up."""
+        with self._wake:
+            self._leaving = True
+            self._wake.notify()
+
+    def run(self) -> None:
+        """Serve until :meth:`leave`."""
+        while True:
+            with self._wake:
+                self._wake.wait_for(lambda: self._leaving or self._preview is not None or self._waiting)
+                if self._leaving:
+                    return
+                # A preview of a case that is still waiting to be opened must not overtake its opening.
+                opening = any(isinstance(item, OpenCase | LoadCheckpoint) for item in self._waiting)
+                item = self._waiting.popleft() if self._preview is None or opening else self._take_preview()
+            self._serve(item)
+
+    def _take_preview(self) -> RequestPreview:
+        preview, self._preview = self._preview, None
+        assert preview is not None
+        return preview
+
+    def _serve(self, item: Message | PredictionJob) -> None:
+        name = type(item).__name__
+        try:
+            _HANDLERS[name](self, item)
+        except _CancelledError:
+            log.info("%s was given up", name)
+        except VQSegError as error:
+            self._send(Failed(str(error), name))
+        except Exception:
+            log.exception("%s failed", name)
+            self._send(Failed("The engine could not do that because of an unexpected error; its log says more.", name))
+        finally:
+            if isinstance(item, PredictionJob):
+                item.done.set()
+
+    def _between(self, *_progress: Any) -> None:
+        """Serve a waiting preview in the middle of something longer."""
+        with self._wake:
+            preview = self._take_preview() if self._preview is not None else None
+        if preview is not None:
+            self._serve(preview)
+
+    # ---------------------------------------------------------------------------------------------- answers
+
+    def _load(self, message: LoadCheckpoint) -> None:
+        run = Run(message.run_path)
+        self.workspace.open(run.project_path)
+        self.weights.offer(self._load_predictor(run.require_checkpoint()), int(run.info.get("step", 0)), run)
+
+    def _open(self, message: OpenCase) -> None:
+        self._send(self.workspace.open_case(message))
+
+    def _answer_preview(self, message: RequestPreview) -> None:
+        start = time.monotonic()
+        predictor, _, _ = self.weights.get()
+        case = self.workspace.case(message.case_id)
+        if not 0 <= message.z < case.volume.shape[0]:
+            raise EngineError(f"Slice {message.z} lies outside the volume of {case.volume.shape[0]} slices.")
+        found = predictor.preview(case.volume, message.z, epsilon=message.epsilon, draws=message.draws, seed=message.z)
+        path = self.workspace.scratch(f"preview-{message.request_id % KEPT_FILES}.npz")
+        temporary = path.with_name(f".{path.name}")
+        with temporary.open("wb") as file:
+            np.savez(
+                file,
+                labels=np.asarray(found.labels, np.uint8),
+                confidence=np.asarray(found.confidence, np.float16),
+                stability=np.asarray(found.stability, np.float16),
+            )
+        temporary.replace(path)
+        elapsed_s = time.monotonic() - start
+        self._send(PreviewReady(message.request_id, message.case_id, message.z, message.epsilon, str(path), elapsed_s))
+
+    def _answer_prediction(self, message: RequestPrediction) -> None:
+        self._predict(PredictionJob([message.case_id], request_id=message.request_id))
+
+    def _predict(self, job: PredictionJob) -> None:
+        start = time.monotonic()
+        predictor, step, run = self.weights.get()
+        for case_id in job.case_ids:
+            case = self.workspace.case(case_id)
+            if not predict_case(
+                predictor, case, run, case_id, between=self._between,
+                should_stop=lambda: self._leaving or job.cancelled.is_set(),
+            ):  # fmt: skip
+                raise _CancelledError
+            self._send(
+                PredictionReady(
+                    job.request_id, case_id, step, str(run.prediction_path(case_id)),
+                    str(run.uncertainty_path(case_id)), final=job.final,
+                )
+            )  # fmt: skip
+        job.seconds = time.monotonic() - start
+
+    def _answer_codebook(self, message: RequestCodebook) -> None:
+        from vqseg.codebook import codebook_report
+
+        predictor, _, _ = self.weights.get()
+        report = codebook_report(predictor, self.workspace.case(message.case_id).volume)
+        usage = np.asarray(report.usage, dtype=np.int64)
+        path = self.workspace.scratch(f"codebook-{message.request_id % KEPT_FILES}.npz")
+        temporary = path.with_name(f".{path.name}")
+        with temporary.open("wb") as file:
+            np.savez(file, usage=usage)
+        temporary.replace(path)
+        self._send(
+            CodebookReady(
+                message.request_id, message.case_id, int(usage.size),
+                float(report.utilisation), float(report.perplexity), str(path),
+            )
+        )  # fmt: skip
+
+    def _answer_suggestions(self, message: RequestSuggestions) -> None:
+        case = self.workspace.case(message.case_id)
+        _, _, run = self.weights.get()
+        if not run.prediction_path(message.case_id).exists():
+            self._predict(PredictionJob([message.case_id]))
+        predicted = np.load(run.prediction_path(message.case_id), mmap_mode="r", allow_pickle=False)
+        uncertainty = np.load(run.uncertainty_path(message.case_id), mmap_mode="r", allow_pickle=False)
+        found = suggest_slices(
+            case.annotations,
+            case.volume.spacing_mm,
+            count=message.count,
+            uncertainty=uncertainty_profile(uncertainty),
+            predicted=predicted,
+            class_names=self.workspace.class_names,
+        )
+        self._send(
+            SuggestionsReady(
+                message.request_id, message.case_id,
+                [{"z": item.z, "score": item.score, "reason": item.reason} for item in found],
+            )
+        )  # fmt: skip
+
+
+_HANDLERS: dict[str, Callable[[Desk, Any], None]] = {
+    "LoadCheckpoint": Desk._load,
+    "OpenCase": Desk._open,
+    "PredictionJob": Desk._predict,
+    "RequestCodebook": Desk._answer_codebook,
+    "RequestPrediction": Desk._answer_prediction,
+    "RequestPreview": Desk._answer_preview,
+    "RequestSuggestions": Desk._answer_suggestions,
+}
+
+
+def _load_predictor(checkpoint: Path) -> Predictor:
+    from vqseg.predict import Predictor
+
+    return Predictor.load(checkpoint)

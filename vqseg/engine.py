@@ -1,0 +1,329 @@
+"""The engine: a process that trains and answers, so that no fault of it can touch the viewer or the annotations.
+
+``python -m vqseg.engine`` speaks vqseg.protocol over standard input and output. The main thread trains and looks at
+its messages between two steps; the desk (vqseg.desk) answers previews and predictions from a copy of the weights. A
+closed input means the same as Shutdown: the work is banked and the engine leaves.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import math
+import os
+import queue
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vqseg.desk import Desk, PredictionJob, Weights
+from vqseg.errors import VQSegError
+from vqseg.overlays import Overlays
+from vqseg.pipe import Pipe, hide_in_log, log_to, start_log
+from vqseg.project import Project, Run, RunState
+from vqseg.protocol import (
+    PROTOCOL_VERSION,
+    Failed,
+    LoadCheckpoint,
+    Message,
+    Notice,
+    OpenCase,
+    PauseTraining,
+    Progress,
+    Ready,
+    RequestCodebook,
+    RequestPrediction,
+    RequestPreview,
+    RequestSuggestions,
+    ResumeTraining,
+    SettingsApplied,
+    Shutdown,
+    StartTraining,
+    StopTraining,
+    TrainingEnded,
+    UpdateAnnotations,
+    UpdateSettings,
+)
+from vqseg.run import versions
+from vqseg.runner import RunLoop, TrainerFactory, make_trainer, train_run
+from vqseg.workspace import Workspace
+
+if TYPE_CHECKING:
+    from vqseg.predict import Predictor
+    from vqseg.train import StepReport
+
+__all__ = ["Engine", "main", "train_run"]
+
+PROGRESS_EVERY_S = 0.1
+WEIGHTS_EVERY_S = 2.0
+UNEXPECTED = "The training ended with an unexpected error; the run's train.log says more."
+
+log = logging.getLogger(__name__)
+_DESK = (LoadCheckpoint, OpenCase, RequestCodebook, RequestPrediction, RequestPreview, RequestSuggestions)
+
+
+class Engine:
+    """The engine without its pipes: messages in by :meth:`deliver`, out by `send`.
+
+    Parameters
+    ----------
+    send : callable
+        Takes each answer; called from two threads.
+    factory : TrainerFactory
+        Makes trainers.
+    load_predictor : callable, optional
+        Loads a checkpoint for previews.
+    redirect : callable, optional
+        Told the file that everything printed should go to from now on.
+    """
+
+    def __init__(
+        self,
+        send: Callable[[Message], None],
+        factory: TrainerFactory = make_trainer,
+        load_predictor: Callable[[Path], Predictor] | None = None,
+        redirect: Callable[[Path], None] | None = None,
+    ) -> None:
+        self._send, self._factory = send, factory
+        self._redirect = redirect or (lambda path: None)
+        self._inbox: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
+        self.weights = Weights()
+        self.workspace = Workspace(send, self._opened, hide_in_log)
+        self.desk = Desk(self.workspace, self.weights, send, load_predictor)
+        self._loop: RunLoop | None = None
+        self._paused = self._stopping = self._leaving = False
+        self._later: list[Message] = []
+        self._report: StepReport | None = None
+        self._told_at = float("-inf")
+
+    def _opened(self, project: Project) -> None:
+        if self._loop is None:
+            self._redirect(project.path / "engine.log")
+
+    def deliver(self, item: Message | VQSegError | None) -> None:
+        """Take a message from any thread; None means that nobody listens any more."""
+        if isinstance(item, VQSegError):
+            self._send(Failed(str(item)))
+        elif isinstance(item, _DESK):
+            self.desk.submit(item)
+        else:
+            self._inbox.put(item)
+
+    def serve(self) -> None:
+        """Work until Shutdown or the end of the input."""
+        self.desk.start()
+        try:
+            while not self._leaving:
+                self._handle(self._later.pop(0) if self._later else self._inbox.get())
+        finally:
+            self.desk.leave()
+            self.desk.join(timeout=10)
+            self.workspace.close()
+
+    # --------------------------------------------------------------------------------------------- messages
+
+    def _poll(self, wait_s: float = 0.0) -> None:
+        """Handle what has arrived; wait for something first if asked to."""
+        try:
+            item = self._inbox.get(timeout=wait_s) if wait_s else self._inbox.get_nowait()
+            while True:
+                self._handle(item)
+                item = self._inbox.get_nowait()
+        except queue.Empty:
+            return
+
+    def _handle(self, item: Message | None) -> None:
+        name = type(item).__name__
+        try:
+            match item:
+                case None | Shutdown():
+                    self._leaving = True
+                case StartTraining() if self._loop is not None:
+                    self._later.append(item)
+                case StartTraining():
+                    self._train(item)
+                case StopTraining():
+                    self._stopping = True
+                case PauseTraining():
+                    self._pause(True)
+                case ResumeTraining():
+                    self._pause(False)
+                case UpdateSettings():
+                    self._update_settings(item)
+                case UpdateAnnotations():
+                    self._update_annotations(item)
+                case _:
+                    self._send(Failed(f"The engine has no answer to {name}.", name))
+        except VQSegError as error:
+            self._send(Failed(str(error), name))
+        except Exception:
+            log.exception("%s failed", name)
+            self._send(Failed("The engine could not do that because of an unexpected error; its log says more.", name))
+
+    def _pause(self, paused: bool) -> None:
+        if self._loop is None or self._paused == paused:
+            return
+        self._paused = paused
+        self._tell(force=True)
+        if paused:
+            self._loop.pause()
+        else:
+            self._loop.resume()
+
+    def _update_settings(self, message: UpdateSettings) -> None:
+        if self._loop is None:
+            self._send(Notice("No training is under way; the settings count from the next run on."))
+            return
+        self._loop.update_settings(message.settings)
+        self._send(SettingsApplied(self._loop.step_index, dict(message.settings)))
+
+    def _update_annotations(self, message: UpdateAnnotations) -> None:
+        case = self.workspace.reload_annotations(message.case_id)
+        if self._loop is not None and message.case_id in self._loop.run.case_ids:
+            index = self._loop.run.case_ids.index(message.case_id)
+            self._loop.trainer.update_annotations(index, case.annotations)
+
+    # --------------------------------------------------------------------------------------------- training
+
+    def _train(self, message: StartTraining) -> None:
+        """Train a run to its end, a stop, a shutdown or a failure; every way is told."""
+        self._paused = self._stopping = False
+        self._report = None
+        reason, run = "failed", None
+        self.weights.expect(True)
+        try:
+            run = Run(message.run_path)
+            self.workspace.open(run.project_path)
+            self._redirect(run.log_path)
+            reason = self._steps(self._begin(run, message.resume))
+        except VQSegError as error:
+            log.info("the training failed: %s", error)
+            self._send(Failed(str(error), "StartTraining"))
+        except Exception:
+            log.exception("the training failed")
+            self._send(Failed(UNEXPECTED, "StartTraining"))
+        finally:
+            self.weights.expect(False)
+            self._end(run, reason)
+
+    def _begin(self, run: Run, resume: bool) -> RunLoop:
+        cases = [self.workspace.reload_annotations(case_id) for case_id in run.case_ids]
+        self._loop = RunLoop(
+            run, cases, self.workspace.class_names, resume=resume, factory=self._factory,
+            on_notice=lambda text: self._send(Notice(text, "warning")),
+        )  # fmt: skip
+        log.info("run %s on %s, %d case(s)", run.id, self._loop.trainer.device, len(cases))
+        return self._loop
+
+    def _end(self, run: Run | None, reason: str) -> None:
+        """Record on disk and tell the viewer how a training ended; a shutdown leaves it to be resumed."""
+        step = 0
+        if self._loop is not None:
+            step = self._loop.step_index
+            self._loop.close(RunState.PAUSED if reason == "shutdown" else RunState(reason))
+            self._loop = None
+        log.info("the run ended: %s at step %d", reason, step)
+        if reason != "shutdown":
+            banked = run is not None and reason != "failed" and run.has_checkpoint
+            self._send(TrainingEnded(reason, step, str(run.checkpoint_path) if run is not None and banked else ""))
+        if run is not None:
+            self._redirect(run.project_path / "engine.log")
+
+    def _steps(self, loop: RunLoop) -> str:
+        """The loop itself; returns how it ended."""
+        overlays = Overlays(
+            loop.run.case_ids,
+            offer=lambda: self._offer_weights(loop, force=True),
+            submit=self.desk.submit,
+            wait_for=lambda job: self._wait_for(job, cancel_on_stop=True),
+        )
+        while not (loop.finished or self._stopping or self._leaving):
+            self._report = loop.step() or self._report
+            self._tell()
+            self._offer_weights(loop)
+            overlays.advance()
+            self._poll()
+            while self._paused and not (self._stopping or self._leaving):
+                self._poll(wait_s=0.5)
+        overlays.cancel()
+        self._tell(force=True)
+        loop.save()
+        self._offer_weights(loop, force=True)
+        if not self._leaving:
+            reason = "stopped" if self._stopping and not loop.finished else "finished"
+            self._wait_for(PredictionJob(loop.run.case_ids, final=True))
+        return "shutdown" if self._leaving else reason
+
+    def _wait_for(self, job: PredictionJob, cancel_on_stop: bool = False) -> None:
+        """Let the desk do a job while messages are handled; the time budget stands still."""
+        loop = self._loop
+        assert loop is not None
+        loop.clock.pause()
+        self.desk.submit(job)
+        while not job.done.is_set():
+            if self._leaving or (cancel_on_stop and self._stopping):
+                job.cancelled.set()
+            self._poll(wait_s=0.05)
+        if not self._paused:
+            loop.clock.resume()
+
+    def _offer_weights(self, loop: RunLoop, force: bool = False) -> None:
+        """Give the desk a copy of the weights: the first at once, later ones when somebody looks at them."""
+        age_s = time.monotonic() - self.weights.made_at
+        wanted = self.weights.expected or (self.desk.last_request_at > self.weights.made_at)
+        if force or (wanted and (age_s > WEIGHTS_EVERY_S or self.weights.expected)):
+            predictor = copy.deepcopy(loop.trainer.predictor())
+            self.weights.offer(predictor, loop.step_index, loop.run)
+            self.weights.expect(False)
+
+    def _tell(self, force: bool = False) -> None:
+        """Report the progress, at most ten times a second."""
+        report, now = self._report, time.monotonic()
+        if report is None or (not force and now - self._told_at < PROGRESS_EVERY_S):
+            return
+        self._told_at = now
+        self._send(Progress(
+            step=int(report.step),
+            progress=_number(report.progress) or 0.0,
+            time_left_s=_number(report.time_left_s) or 0.0,
+            losses={name: value for name, loss in report.losses.items() if (value := _number(loss)) is not None},
+            confident_share=_number(report.confident_share),
+            utilisation=_number(report.utilisation),
+            perplexity=_number(report.perplexity),
+            paused=self._paused,
+        ))  # fmt: skip
+
+
+def _number(value: Any) -> float | None:
+    """A number that JSON can hold, None for what is none."""
+    if value is None or not math.isfinite(float(value)):
+        return None
+    return float(value)
+
+
+def _device() -> str:
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def main(factory: TrainerFactory = make_trainer, load_predictor: Callable[[Path], Predictor] | None = None) -> None:
+    """Serve the pipes until they close."""
+    pipe = Pipe()
+    start_log()
+    if hasattr(os, "nice"):
+        os.nice(5)  # the viewer comes first
+    engine = Engine(pipe.send, factory, load_predictor, log_to)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the viewer, which then says what it wants
+    signal.signal(signal.SIGTERM, lambda *_: engine.deliver(Shutdown()))
+    pipe.listen(engine.deliver)
+    pipe.send(Ready(PROTOCOL_VERSION, _device(), versions()))
+    engine.serve()
+
+
+if __name__ == "__main__":
+    main()

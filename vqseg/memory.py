@@ -1,0 +1,40 @@
+"""What to do when the memory is full: smaller batches first, then smaller slices."""
+
+from __future__ import annotations
+
+import gc
+import sys
+
+from vqseg.config import Config
+
+__all__ = ["free_memory", "is_out_of_memory", "smaller"]
+
+SMALLEST_SIZE = 64
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error means that the memory, the processor's or the device's, is full."""
+    text = str(error).lower()
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or "out of memory" in text
+        or "can't allocate memory" in text
+    )
+
+
+def smaller(config: Config) -> Config | None:
+    """The config with half the batch; at the smallest batch with smaller slices; None where nothing is left."""
+    data = config.data
+    if data.batch_x > 1 or data.batch_u > 1:
+        return config.replace(batch_x=max(1, data.batch_x // 2), batch_u=data.batch_u and max(1, data.batch_u // 2))
+    if data.size > SMALLEST_SIZE:
+        return config.replace(size=max(SMALLEST_SIZE, data.size * 3 // 4 // 32 * 32))
+    return None
+
+
+def free_memory() -> None:
+    """Give back what nobody uses any more, the device's cache included."""
+    gc.collect()
+    if (torch := sys.modules.get("torch")) is not None and torch.cuda.is_available():
+        torch.cuda.empty_cache()

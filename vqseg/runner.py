@@ -1,0 +1,314 @@
+"""Training a run folder: steps, metrics, checkpoints and predictions on disk. The engine and scripts take this road.
+
+The loop belongs to whoever drives it: the engine looks at its messages between two steps, :func:`train_run` does not.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from vqseg.config import Config
+from vqseg.errors import AnnotationError, DeviceError
+from vqseg.io.atomic import atomic_path
+from vqseg.memory import free_memory, is_out_of_memory, smaller
+from vqseg.project import Project, Run, RunState
+
+if TYPE_CHECKING:
+    from vqseg.data import TrainingCase
+    from vqseg.predict import Predictor
+    from vqseg.train import StepReport, Trainer
+
+__all__ = ["PausableClock", "RunLoop", "TrainerFactory", "make_trainer", "save_array", "train_run"]
+
+CHECKPOINT_EVERY_S = 20.0
+METRICS_EVERY_S = 0.5
+
+log = logging.getLogger(__name__)
+Clock = Callable[[], float]
+
+
+class PausableClock:
+    """Seconds that stand still during a pause, so that the time budget does."""
+
+    def __init__(self, clock: Clock = time.monotonic) -> None:
+        self._clock = clock
+        self._lost_s = 0.0
+        self._paused_at: float | None = None
+
+    def __call__(self) -> float:
+        """Seconds since some fixed moment, pauses left out."""
+        now = self._clock() if self._paused_at is None else self._paused_at
+        return now - self._lost_s
+
+    def pause(self) -> None:
+        """Hold; nothing happens where it is held already."""
+        if self._paused_at is None:
+            self._paused_at = self._clock()
+
+    def resume(self) -> None:
+        """Go on."""
+        if self._paused_at is not None:
+            self._lost_s += self._clock() - self._paused_at
+            self._paused_at = None
+
+
+class TrainerFactory(Protocol):
+    """Makes the trainer of a run, or loads the one in `checkpoint`."""
+
+    def __call__(
+        self,
+        run: Run,
+        config: Config,
+        cases: Sequence[TrainingCase],
+        class_names: Mapping[int, str],
+        clock: Clock,
+        checkpoint: Path | None,
+    ) -> Trainer:
+        """A trainer that reads its time budget from `clock`."""
+        ...
+
+
+def make_trainer(
+    run: Run,
+    config: Config,
+    cases: Sequence[TrainingCase],
+    class_names: Mapping[int, str],
+    clock: Clock,
+    checkpoint: Path | None,
+) -> Trainer:
+    """The project's own trainer."""
+    from vqseg.train import Trainer
+
+    if checkpoint is not None:
+        return Trainer.load(checkpoint, cases, clock=clock)
+    return Trainer(config, cases, class_names, run_path=run.path, clock=clock)
+
+
+class RunLoop:
+    """A run being trained: one step at a time, with what must be on disk in between.
+
+    Parameters
+    ----------
+    run : Run
+        The run; it is claimed until :meth:`close`.
+    cases : sequence of TrainingCase
+        Its cases, in the order of ``run.case_ids``.
+    class_names : mapping of int to str
+        Name of each class.
+    resume : bool
+        Go on from the run's checkpoint where there is one.
+    factory : TrainerFactory
+        What makes the trainer.
+    on_notice : callable, optional
+        Told what the person should know, in sentences.
+
+    Raises
+    ------
+    VQSegError
+        If the run is in use, nothing is labelled, or the trainer cannot be made.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        cases: Sequence[TrainingCase],
+        class_names: Mapping[int, str],
+        *,
+        resume: bool = False,
+        factory: TrainerFactory = make_trainer,
+        on_notice: Callable[[str], None] | None = None,
+    ) -> None:
+        if not any(case.annotations.used for case in cases):
+            raise AnnotationError("No slice is labelled yet; paint one and mark it complete, then start the training.")
+        self.run, self.cases, self.class_names = run, cases, class_names
+        self.clock = PausableClock()
+        self._factory = factory
+        self._on_notice = on_notice or (lambda text: log.info("%s", text))
+        self._config = run.config
+        self._saved_at = self._written_at = time.monotonic()
+        self._save_cost_s = 0.0
+        run.claim()
+        try:
+            checkpoint = run.checkpoint_path if resume and run.has_checkpoint else None
+            self.trainer = self._make(checkpoint)
+            run.set_state(RunState.RUNNING)
+        except BaseException:
+            run.release()
+            raise
+
+    def _make(self, checkpoint: Path | None = None) -> Trainer:
+        """The trainer, made smaller until it fits into memory."""
+        while True:
+            try:
+                return self._factory(self.run, self._config, self.cases, self.class_names, self.clock, checkpoint)
+            except (MemoryError, RuntimeError) as error:
+                self._step_down(error)
+
+    def _step_down(self, error: MemoryError | RuntimeError) -> None:
+        """Take a smaller config after an out-of-memory error; raise anything else again."""
+        if not is_out_of_memory(error):
+            raise error
+        config = smaller(self._config)
+        if config is None:
+            raise DeviceError(
+                "The memory does not suffice even for the smallest batch; close other programs or choose the CPU."
+            ) from error
+        data, self._config = config.data, config
+        self._on_notice(
+            "The memory is full: training starts again with "
+            f"batches of {data.batch_x} + {data.batch_u} slices at {data.size} pixels."
+        )
+        log.warning("out of memory, stepped down to batch %d + %d, size %d", data.batch_x, data.batch_u, data.size)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the budget is used up."""
+        return self.trainer.finished
+
+    @property
+    def step_index(self) -> int:
+        """Steps taken so far."""
+        return int(self.trainer.step_index) if hasattr(self, "trainer") else 0
+
+    def step(self) -> StepReport | None:
+        """One training step; None where memory ran out and a smaller trainer took over."""
+        try:
+            report = self.trainer.step()
+        except (MemoryError, RuntimeError) as error:
+            self._step_down(error)
+            del self.trainer
+            free_memory()
+            self.trainer = self._make()
+            return None
+        now = time.monotonic()
+        if now - self._written_at >= METRICS_EVERY_S:
+            self._written_at = now
+            self.run.append_metrics(describe(report))
+        if now - self._saved_at >= max(CHECKPOINT_EVERY_S, 20 * self._save_cost_s):
+            self.save()
+        return report
+
+    def save(self) -> None:
+        """Write the checkpoint now."""
+        start = time.monotonic()
+        self.trainer.save(self.run.checkpoint_path)
+        self._saved_at = time.monotonic()
+        self._save_cost_s = self._saved_at - start
+
+    def pause(self) -> None:
+        """Hold the time budget; the checkpoint is written, for a pause may be long."""
+        self.clock.pause()
+        self.save()
+        self.run.set_state(RunState.PAUSED)
+
+    def resume(self) -> None:
+        """Go on after a pause."""
+        self.run.set_state(RunState.RUNNING)
+        self.clock.resume()
+
+    def update_settings(self, settings: Mapping[str, Any]) -> None:
+        """Change live settings from the next step on, and note it among the metrics."""
+        self.trainer.update_settings(**settings)
+        self.run.append_metrics({"step": self.trainer.step_index, "settings": dict(settings)})
+
+    def close(self, state: RunState) -> None:
+        """Record how the run ended and give it back."""
+        try:
+            self.run.set_state(state, step=self.step_index)
+        finally:
+            self.run.release()
+
+
+def train_run(
+    run: Run,
+    on_report: Callable[[StepReport], None] | None = None,
+    *,
+    resume: bool = False,
+    factory: TrainerFactory = make_trainer,
+) -> RunState:
+    """Train a run to its end in this process, and predict its cases.
+
+    Parameters
+    ----------
+    run : Run
+        A run folder.
+    on_report : callable, optional
+        Called after each step.
+    resume : bool
+        Go on from the run's checkpoint.
+    factory : TrainerFactory
+        What makes the trainer.
+
+    Returns
+    -------
+    RunState
+        FINISHED; an interrupt (Ctrl-C) keeps a checkpoint, marks the run as stopped, and goes on.
+    """
+    from vqseg.data import TrainingCase
+
+    project = Project.open(run.project_path)
+    cases = []
+    for case in map(project.case, run.case_ids):
+        cases.append(TrainingCase(case.load_volume().load(), case.load_annotations()))
+    loop = RunLoop(run, cases, project.class_names, resume=resume, factory=factory)
+    state = RunState.FAILED
+    try:
+        while not loop.finished:
+            report = loop.step()
+            if report is not None and on_report is not None:
+                on_report(report)
+        loop.save()
+        predictor = loop.trainer.predictor()
+        for case_id, training_case in zip(run.case_ids, cases, strict=True):
+            predict_case(predictor, training_case, run, case_id)
+        state = RunState.FINISHED
+    except KeyboardInterrupt:
+        loop.save()
+        state = RunState.STOPPED
+        raise
+    finally:
+        loop.close(state)
+    return state
+
+
+def predict_case(
+    predictor: Predictor,
+    case: TrainingCase,
+    run: Run,
+    case_id: str,
+    *,
+    between: Callable[..., None] | None = None,
+    should_stop: Callable[[], bool] | None = None,
+) -> bool:
+    """Predict a case and write it into the run; False where `should_stop` ended it first."""
+    prediction = predictor.predict(case.volume, case.annotations, on_progress=between, should_stop=should_stop)
+    if prediction is None or (should_stop is not None and should_stop()):
+        return False
+    save_array(run.uncertainty_path(case_id), prediction.uncertainty)
+    save_array(run.prediction_path(case_id), prediction.labels)
+    return True
+
+
+def save_array(path: Path, array: Any) -> None:
+    """Write an .npy file, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        np.save(file, np.asarray(array), allow_pickle=False)
+
+
+def describe(report: StepReport) -> dict[str, Any]:
+    """A step's report as a line of the metrics."""
+    return {
+        "step": report.step,
+        "progress": report.progress,
+        "losses": dict(report.losses),
+        "confident_share": report.confident_share,
+        "utilisation": report.utilisation,
+        "perplexity": report.perplexity,
+    }
