@@ -102,7 +102,7 @@ def test_version(capsys):
     assert capsys.readouterr().out == f"vqseg {vqseg.__version__}\n"
 
 
-@pytest.mark.parametrize("text, expected", [
+@pytest.mark.parametrize(("text", "expected"), [
     ("3,9,15", [3, 9, 15]),
     ("15, 3,9", [3, 9, 15]),
     ("3-7", [3, 4, 5, 6, 7]),
@@ -113,7 +113,7 @@ def test_lists_of_slices(text, expected):
     assert parse_slices(text) == expected
 
 
-@pytest.mark.parametrize("text, words", [
+@pytest.mark.parametrize(("text", "words"), [
     ("", "empty"),
     (",,", "empty"),
     ("3,three", "'three' is not a slice"),
@@ -150,7 +150,7 @@ def error_of(arguments: list[str], capsys) -> str:
     return captured.err
 
 
-@pytest.mark.parametrize("options, words", [
+@pytest.mark.parametrize(("options", "words"), [
     (["--slices", "3,99"], "slice 99 is outside the image; its slices run from 0 to 13 along axis 2"),
     (["--slices", "3,3"], "listed twice"),
     (["--epsilon", "2"], "epsilon is 2.0; it must lie between 0 and 1"),
@@ -200,7 +200,7 @@ def test_listed_slices_without_any_label(files, capsys):
     assert "no listed slice holds any label" in error_of(files.segment(), capsys)
 
 
-@pytest.mark.parametrize("output, words", [
+@pytest.mark.parametrize(("output", "words"), [
     ("ct.nii.gz", "also an input"),
     ("labels.nii.gz", "also an input"),
     ("folder.nii.gz", "is a folder"),
@@ -218,6 +218,11 @@ def test_one_file_for_two_outputs(files, capsys):
     assert "two outputs" in error_of(files.segment("--uncertainty", str(files.output)), capsys)
 
 
+def test_a_checkpoint_never_replaces_other_files(files, capsys):
+    assert "holds other files" in error_of(files.segment("--checkpoint", str(files.folder)), capsys)
+    assert files.image.exists()
+
+
 def test_a_device_that_is_missing(files, capsys):
     import torch
 
@@ -226,7 +231,7 @@ def test_a_device_that_is_missing(files, capsys):
     assert "cuda" in error_of(files.segment("--device", "cuda"), capsys).lower()
 
 
-@pytest.mark.parametrize("error, code, words", [
+@pytest.mark.parametrize(("error", "code", "words"), [
     (KeyboardInterrupt(), 130, "interrupted"),
     (MemoryError(), 2, "out of memory"),
     (OSError(28, "No space left on device", "whole.nii.gz"), 2, "No space left on device: whole.nii.gz"),

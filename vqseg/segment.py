@@ -23,6 +23,9 @@ def segment(
     class_names: Mapping[int, str],
     config: Config,
     on_report: Callable[[StepReport], None] | None = None,
+    *,
+    keep_probabilities: bool = False,
+    on_progress: Callable[[float], None] | None = None,
 ) -> tuple[Prediction, Trainer]:
     """Train a network on `volume` and its labelled slices, and predict the volume.
 
@@ -38,6 +41,10 @@ def segment(
         Settings; the time budget counts the training only.
     on_report : callable, optional
         Called after each step.
+    keep_probabilities : bool
+        Return the class probabilities as well.
+    on_progress : callable, optional
+        Told the share of the prediction that is done.
 
     Returns
     -------
@@ -51,4 +58,8 @@ def segment(
         report = trainer.step()
         if on_report is not None:
             on_report(report)
-    return trainer.predictor().predict(volume, annotations), trainer
+    predictor = trainer.predictor()
+    prediction = predictor.predict(
+        volume, annotations, keep_probabilities=keep_probabilities, on_progress=on_progress
+    )
+    return prediction, trainer

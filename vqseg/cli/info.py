@@ -43,8 +43,8 @@ def run(args: argparse.Namespace) -> None:
         raise VQSegError("nothing to look at; give a PATH, or --settings")
     elif Project.is_project(args.path):
         _project(console, Project.open(args.path))
-    elif (Path(args.path) / "config.json").is_file():
-        _show(console, {"checkpoint": args.path, **json.loads((Path(args.path) / "config.json").read_text())})
+    elif (checkpoint := Path(args.path) / "checkpoint.json").is_file():
+        _show(console, {"checkpoint": args.path, **json.loads(checkpoint.read_text(encoding="utf-8"))})
     else:
         _image(console, args.path, args.axis)
 

@@ -17,6 +17,7 @@ __all__ = [
     "Parser",
     "add_output_flags",
     "add_settings",
+    "check_checkpoint",
     "check_outputs",
     "config_from",
     "known_settings",
@@ -210,3 +211,10 @@ def check_outputs(outputs: Iterable[Path | None], inputs: Sequence[str | Path] =
                 pass
         except OSError as error:
             raise VQSegError(f"cannot write to {folder} ({error.strerror}); choose another output") from None
+
+
+def check_checkpoint(folder: Path) -> None:
+    """Raise before any work unless a checkpoint can be kept in `folder`: a new or empty one, or an older checkpoint."""
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / "checkpoint.json").is_file():
+        raise VQSegError(f"{folder} holds other files, which a checkpoint would replace; choose a new folder")
+    check_outputs([folder], folders=True)

@@ -76,7 +76,10 @@ def run(args: argparse.Namespace) -> None:
     from vqseg.predict import Predictor
 
     predictor = Predictor.load(checkpoint, device=args.device)
-    prediction = predictor.predict(volume, on_progress=lambda share: console.progress("predicting", share))
+    prediction = predictor.predict(
+        volume, keep_probabilities=args.probabilities is not None,
+        on_progress=lambda share: console.progress("predicting", share),
+    )  # fmt: skip
     names = {int(value): name for value, name in predictor.class_names.items()}
     values = LabelValues(np.array(sorted(names)))
     sidecar = checkpoint / "label_values.json"
@@ -85,7 +88,7 @@ def run(args: argparse.Namespace) -> None:
         values = LabelValues(np.array(json.loads(sidecar.read_text(encoding="utf-8"))))
         names = dict(zip(values.values.tolist(), names.values(), strict=True))
     written = list(io.write_labels(args.output, values.to_labels(prediction.labels), volume, names))
-    if args.probabilities:
+    if prediction.probabilities is not None:
         written += io.write_map(args.probabilities, prediction.probabilities, volume)
     if args.uncertainty:
         written += io.write_map(args.uncertainty, prediction.uncertainty, volume)

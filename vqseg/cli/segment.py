@@ -10,7 +10,16 @@ from pathlib import Path
 import numpy as np
 
 from vqseg.cli.console import Console
-from vqseg.cli.parser import add_output_flags, add_settings, check_outputs, config_from, nifti_path, series, slices_from
+from vqseg.cli.parser import (
+    add_output_flags,
+    add_settings,
+    check_checkpoint,
+    check_outputs,
+    config_from,
+    nifti_path,
+    series,
+    slices_from,
+)
 from vqseg.errors import AnnotationError
 
 __all__ = ["add_arguments", "run"]
@@ -46,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", required=True, type=nifti_path, metavar="PRED", help="segmentation to write")
     parser.add_argument("--probabilities", type=nifti_path, metavar="FILE", help="class probabilities to write")
     parser.add_argument("--uncertainty", type=nifti_path, metavar="FILE", help="voxel uncertainty to write")
-    parser.add_argument("--checkpoint", metavar="DIR", help="folder to keep the trained network in")
+    parser.add_argument("--checkpoint", type=Path, metavar="DIR", help="folder to keep the trained network in")
     add_settings(parser)
     add_output_flags(parser)
 
@@ -60,7 +69,7 @@ def run(args: argparse.Namespace) -> None:
     outputs = [args.output, args.probabilities, args.uncertainty]
     check_outputs(outputs, inputs=[args.image, args.labels])
     if args.checkpoint:
-        check_outputs([args.checkpoint], folders=True)
+        check_checkpoint(args.checkpoint)
 
     import vqseg.io as io
     from vqseg.annotations import Annotations
@@ -80,13 +89,17 @@ def run(args: argparse.Namespace) -> None:
 
     from vqseg.segment import segment  # torch loads here, once the input is known to be good
 
-    prediction, trainer = segment(volume, annotations, names, config, on_report=console.training)
+    prediction, trainer = segment(
+        volume, annotations, names, config, on_report=console.training,
+        keep_probabilities=args.probabilities is not None,
+        on_progress=lambda share: console.progress("predicting", share),
+    )  # fmt: skip
     result = known.to_labels(prediction.labels)
     if not np.array_equal(result[slices], labels[slices]):
         raise AssertionError("the labelled slices did not come back unchanged")
 
     written = list(io.write_labels(args.output, result, volume, label_names))
-    if args.probabilities:
+    if prediction.probabilities is not None:
         written += io.write_map(args.probabilities, prediction.probabilities, volume)
     if args.uncertainty:
         written += io.write_map(args.uncertainty, prediction.uncertainty, volume)
