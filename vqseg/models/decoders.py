@@ -56,8 +56,6 @@ class SegmentationDecoder(nn.Module):
         Channels C of the post-quantization features.
     skip_channels : sequence of int
         Channels of the encoder's finer features, fine to coarse; empty for a single-scale encoder.
-    image_channels : int
-        Channels of the input slices; they join at full resolution.
     n_classes : int
         Number of classes, background included.
     widths : sequence of int
@@ -70,7 +68,6 @@ class SegmentationDecoder(nn.Module):
         self,
         in_channels: int,
         skip_channels: Sequence[int],
-        image_channels: int,
         n_classes: int,
         widths: Sequence[int] = (64, 48, 32),
         shape_channels: int = 0,
@@ -80,16 +77,11 @@ class SegmentationDecoder(nn.Module):
         skips = list(reversed(skip_channels)) or [0] * len(widths)
         outs = [*widths, *[widths[-1]] * len(skips)][: len(skips)]
         ins = [widths[0], *outs]
-        self.merges = nn.ModuleList(
-            _Merge(a, s, b, shape_channels) for a, s, b in zip(ins, skips, outs, strict=False)
-        )
-        self.full = _Merge(outs[-1], image_channels, 16, shape_channels)
-        self.head = nn.Conv2d(16, n_classes, 1)
+        self.merges = nn.ModuleList(_Merge(a, s, b, shape_channels) for a, s, b in zip(ins, skips, outs, strict=False))
+        self.head = nn.Conv2d(outs[-1], n_classes, 3, padding=1)
 
-    def forward(
-        self, features: Tensor, skips: Sequence[Tensor], image: Tensor, shape: Tensor | None = None
-    ) -> Tensor:
-        """Logits at the resolution of the image.
+    def forward(self, features: Tensor, skips: Sequence[Tensor], image: Tensor, shape: Tensor | None = None) -> Tensor:
+        """Logits, computed at the finest features and enlarged to the image.
 
         Parameters
         ----------
@@ -97,8 +89,8 @@ class SegmentationDecoder(nn.Module):
             (B, C, h, w) post-quantization features.
         skips : sequence of Tensor
             The encoder's finer features, fine to coarse; may be empty.
-        image : Tensor
-            (B, image_channels, H, W).
+        size : sequence of int
+            (H, W) of the image.
         shape : Tensor, optional
             (B, shape_channels, H, W) shape evidence.
 
@@ -111,8 +103,7 @@ class SegmentationDecoder(nn.Module):
         ordered: list[Tensor | None] = [*reversed(skips)] or [None] * len(self.merges)
         for merge, skip in zip(self.merges, ordered, strict=True):
             x = merge(x, skip, shape)  # doubles h and w
-        logits: Tensor = self.head(self.full(x, image, shape))
-        return logits
+        return _resize(self.head(x), size)
 
 
 class ImageDecoder(nn.Module):
@@ -126,7 +117,7 @@ class ImageDecoder(nn.Module):
         Channels after each doubling of the resolution; the last map is enlarged to the image.
     """
 
-    def __init__(self, in_channels: int, widths: Sequence[int] = (64, 32, 16)) -> None:
+    def __init__(self, in_channels: int, widths: Sequence[int] = (48, 24)) -> None:
         super().__init__()
         ins = [in_channels, *widths]
         self.merges = nn.ModuleList(_Merge(a, 0, b) for a, b in zip(ins, widths, strict=False))

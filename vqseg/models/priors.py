@@ -228,18 +228,18 @@ def load_prior(name: str, path: str | Path = "", policy: PriorPolicy = "required
     if name == "none":
         return None
     try:
-        spec = _spec(name)
-        vit = spec.build()
-        vit.load_state_dict(load_weights(name, path, vit))
+        weights = load_weights(name, path)
     except PriorError as error:
         if policy == "required":
             raise
         warnings.warn(f"{error} Training goes on without alignment.", PriorWarning, stacklevel=2)
         return None
-    return Prior(spec, vit)
+    vit = PRIORS[name].build()
+    vit.load_state_dict(weights)
+    return Prior(PRIORS[name], vit)
 
 
-def load_weights(name: str, path: str | Path = "", vit: Any = None) -> dict[str, Tensor]:
+def load_weights(name: str, path: str | Path = "") -> dict[str, Tensor]:
     """A prior's weights under timm's names.
 
     Parameters
@@ -248,8 +248,6 @@ def load_weights(name: str, path: str | Path = "", vit: Any = None) -> dict[str,
         Public name of the prior.
     path : str or Path
         Local weights file; empty for the hub and its cache.
-    vit : nn.Module, optional
-        The transformer they are meant for; built when not given.
 
     Returns
     -------
@@ -263,8 +261,9 @@ def load_weights(name: str, path: str | Path = "", vit: Any = None) -> dict[str,
     """
     spec = _spec(name)
     file = Path(path).expanduser() if path else _from_hub(name, spec)
-    vit = spec.build() if vit is None else vit
     stored = _from_transformers(_read(name, file))
+    with torch.device("meta"):
+        vit = spec.build()  # its names and shapes only
     expected = vit.state_dict()
     try:
         weights = {key: value for key, value in checkpoint_filter_fn(stored, vit).items() if key in expected}

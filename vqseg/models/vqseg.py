@@ -132,7 +132,7 @@ class VQSegNet(nn.Module):
         channels = self.encoder.channels[: self.depth]
         self.quantizer = VectorQuantizer(channels[-1], config.codebook_size, config.code_dim)
         self.segmentation_decoder = SegmentationDecoder(
-            channels[-1], channels[:-1], in_channels, n_classes, shape_channels=n_classes if shape_evidence else 0
+            channels[-1], channels[:-1], n_classes, shape_channels=n_classes if shape_evidence else 0
         )
         self.image_decoder = ImageDecoder(channels[-1]) if config.image_branch else None
         self.register_buffer("blend", torch.tensor(1.0))
@@ -159,7 +159,7 @@ class VQSegNet(nn.Module):
         if shape is not None:
             (height, width), padded = encoded.size, encoded.image.shape[-2:]
             shape = F.pad(shape, (0, padded[1] - width, 0, padded[0] - height), mode="replicate")
-        logits = self.segmentation_decoder(features, encoded.skips, encoded.image, shape)
+        logits = self.segmentation_decoder(features, encoded.skips, encoded.image.shape[-2:], shape)
         return _crop(logits, encoded.size)
 
     def reconstruct(self, encoded: Encoded) -> Tensor:

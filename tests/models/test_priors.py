@@ -1,0 +1,155 @@
+"""Priors, loaded from files made here: random weights under each publisher's key layout."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from vqseg.errors import PriorError
+from vqseg.models import priors
+from vqseg.models.priors import PRIORS, FeatureCache, Prior, PriorWarning, load_prior, load_weights
+
+
+@pytest.fixture(autouse=True)
+def _shallow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One block instead of twelve: the same keys, a twelfth of the time."""
+    for name, spec in PRIORS.items():
+        shallow = dataclasses.replace(spec, options={**spec.options, "depth": 1})
+        monkeypatch.setitem(priors.PRIORS, name, shallow)
+
+
+def _state(name: str, seed: int = 0) -> dict[str, Tensor]:
+    torch.manual_seed(seed)
+    return {key: torch.randn_like(value) * 0.02 for key, value in PRIORS[name].build().state_dict().items()}
+
+
+def _to_transformers(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """timm's names to those of transformers' Dinov2Model, written independently of the code under test."""
+    out = {
+        "embeddings.cls_token": state["cls_token"],
+        "embeddings.mask_token": torch.zeros(1, 768),
+        "embeddings.position_embeddings": state["pos_embed"],
+        "embeddings.patch_embeddings.projection.weight": state["patch_embed.proj.weight"],
+        "embeddings.patch_embeddings.projection.bias": state["patch_embed.proj.bias"],
+        "layernorm.weight": state["norm.weight"],
+        "layernorm.bias": state["norm.bias"],
+    }
+    for kind in ("weight", "bias"):
+        query, key, value = state[f"blocks.0.attn.qkv.{kind}"].chunk(3)
+        for name, part in (("query", query), ("key", key), ("value", value)):
+            out[f"encoder.layer.0.attention.attention.{name}.{kind}"] = part.clone()
+        out[f"encoder.layer.0.attention.output.dense.{kind}"] = state[f"blocks.0.attn.proj.{kind}"]
+        for name in ("norm1", "norm2", "mlp.fc1", "mlp.fc2"):
+            out[f"encoder.layer.0.{name}.{kind}"] = state[f"blocks.0.{name}.{kind}"]
+    out["encoder.layer.0.layer_scale1.lambda1"] = state["blocks.0.ls1.gamma"]
+    out["encoder.layer.0.layer_scale2.lambda1"] = state["blocks.0.ls2.gamma"]
+    return out
+
+
+def _published(name: str, state: dict[str, Tensor]) -> dict[str, Any]:
+    """The state as the model's publisher lays it out."""
+    if name == "dinov2":
+        return {**state, "mask_token": torch.zeros(1, 384)}
+    if name == "biomedclip":
+        trunk = {f"visual.trunk.{key}": value for key, value in state.items()}
+        return {**trunk, "visual.head.proj.weight": torch.zeros(512, 768), "logit_scale": torch.zeros(())}
+    if name == "mae":
+        return {"model": state}
+    if name == "rad-dino":
+        return _to_transformers(state)
+    return {**state, "head.weight": torch.zeros(512, 768), "head.bias": torch.zeros(512)}
+
+
+@pytest.mark.parametrize("name", sorted(PRIORS))
+def test_each_publishers_file_loads_and_gives_patch_features(name: str, tmp_path: Path) -> None:
+    state = _state(name)
+    file = tmp_path / "weights.pth"
+    torch.save(_published(name, state), file)
+    weights = load_weights(name, file)
+    assert set(weights) == set(state)
+    for key, value in weights.items():
+        assert torch.equal(value, state[key])
+    prior = load_prior(name, file)
+    assert prior is not None
+    features = prior.features(torch.rand(2, 1, 64, 50))
+    assert features.shape == (2, prior.dim, *prior.grid((64, 50)))
+    assert features.isfinite().all()
+    assert prior.grid((64, 50)) == (round(64 / prior.patch), round(50 / prior.patch))
+
+
+def test_safetensors_load_too(tmp_path: Path) -> None:
+    file = tmp_path / "model.safetensors"
+    save_file(_to_transformers(_state("rad-dino")), file)
+    assert load_prior("rad-dino", file) is not None
+
+
+def test_a_prior_is_frozen_and_normalises_as_its_publisher_does() -> None:
+    spec = PRIORS["dinov2"]
+    prior = Prior(spec, spec.build())
+    prior.train()
+    assert not prior.training
+    assert not any(p.requires_grad for p in prior.parameters())
+    assert prior.mean.flatten().tolist() == pytest.approx([0.485, 0.456, 0.406])
+    seen: list[Tensor] = []
+    prior.vit.patch_embed.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    prior.features(torch.ones(1, 1, 28, 28))
+    assert seen[0][0, :, 0, 0].tolist() == pytest.approx(
+        [(1 - m) / s for m, s in zip(spec.mean, spec.std, strict=True)]
+    )
+
+
+def test_no_prior_is_none() -> None:
+    assert load_prior("none") is None
+
+
+def test_files_that_do_not_fit_are_one_sentence(tmp_path: Path) -> None:
+    state = _state("dinov2")
+    del state["norm.weight"]
+    torch.save(state, tmp_path / "short.pth")
+    with pytest.raises(PriorError, match=r"norm\.weight"):
+        load_prior("dinov2", tmp_path / "short.pth")
+    (tmp_path / "broken.pth").write_bytes(b"not weights")
+    (tmp_path / "broken.safetensors").write_bytes(b"not weights")
+    torch.save([1, 2], tmp_path / "list.pth")
+    for file in ("broken.pth", "broken.safetensors", "list.pth", "absent.pth"):
+        with pytest.raises(PriorError, match=file):
+            load_prior("dinov2", tmp_path / file)
+    with pytest.raises(PriorError, match="choose one of"):
+        load_prior("resnet")
+
+
+def test_a_file_with_code_in_it_is_refused(tmp_path: Path) -> None:
+    torch.save({"weights": print}, tmp_path / "evil.pth")
+    with pytest.raises(PriorError, match="cannot be read"):
+        load_prior("dinov2", tmp_path / "evil.pth")
+
+
+def test_out_of_reach_required_stops_and_auto_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(priors, "_reachable", lambda endpoint: False)
+    with pytest.raises(PriorError, match="prior_path"):
+        load_prior("dinov2", policy="required")
+    with pytest.warns(PriorWarning, match="without alignment"):
+        assert load_prior("dinov2", policy="auto") is None
+
+
+def test_the_cache_computes_each_slice_once() -> None:
+    calls: list[int] = []
+
+    def compute(x: Tensor) -> Tensor:
+        calls.append(len(x))
+        return x.mean((2, 3), keepdim=True).expand(-1, 4, 2, 2)
+
+    cache, images = FeatureCache(), torch.rand(3, 1, 8, 8)
+    first = cache.features(["a", "b", "c"], images, compute)
+    again = cache.features(["c", "a"], images[[2, 0]], compute)
+    assert calls == [3]
+    assert first.dtype == torch.float32
+    assert torch.equal(again, first[[2, 0]])
+    small = FeatureCache(capacity=2)
+    small.features(["a", "b", "c"], images, compute)
+    assert len(small) == 2
