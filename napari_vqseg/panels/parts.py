@@ -1,0 +1,86 @@
+"""What all panels are made of: a base that remembers its connections, and small widgets that leave the keys alone."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QSignalBlocker, Qt
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+
+if TYPE_CHECKING:
+    from napari_vqseg.session import Session
+
+__all__ = ["Panel", "button", "note", "row", "silently", "tighten"]
+
+silently = QSignalBlocker
+
+
+class Panel(QWidget):
+    """A section: two arrows, person to session and session to widget, and one list of connections."""
+
+    def __init__(self, session: Session) -> None:
+        super().__init__()
+        self.session = session
+        self._connections: list[tuple[Any, Callable[..., Any]]] = []
+        self.column = QVBoxLayout(self)
+        self.column.setContentsMargins(4, 2, 4, 6)
+        self.column.setSpacing(5)
+
+    def listen(self, signal: Any, slot: Callable[..., Any]) -> None:
+        """Connect a signal of the session until :meth:`release`."""
+        signal.connect(slot)
+        self._connections.append((signal, slot))
+
+    def release(self) -> None:
+        """Disconnect from the session."""
+        for signal, slot in self._connections:
+            with contextlib.suppress(ValueError):
+                signal.disconnect(slot)
+        self._connections.clear()
+
+    @property
+    def useful(self) -> bool:
+        """Whether a person can do anything here now."""
+        return True
+
+
+def button(text: str, tip: str, action: Callable[[], Any], *, strong: bool = False) -> QPushButton:
+    """A push button; it takes no focus from the canvas, so that the keys keep working."""
+    made = QPushButton(text)
+    made.setToolTip(tip)
+    made.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+    made.clicked.connect(lambda *_: action())
+    if strong:
+        made.setStyleSheet("QPushButton { background-color: #1a6fd6; color: white; font-weight: bold; }"
+                           "QPushButton:hover { background-color: #2f86f0; }"
+                           "QPushButton:disabled { background-color: #4a515e; color: #9aa3b2; }")  # fmt: skip
+    return made
+
+
+def row(*widgets: QWidget, stretch: int | None = None) -> QHBoxLayout:
+    """Widgets side by side; `stretch` names the one that takes the space."""
+    layout = QHBoxLayout()
+    layout.setContentsMargins(0, 0, 0, 0)
+    layout.setSpacing(5)
+    for position, widget in enumerate(widgets):
+        layout.addWidget(widget, 1 if stretch is None or stretch == position else 0)
+    return layout
+
+
+def note(text: str = "") -> QLabel:
+    """A line of small text that wraps."""
+    label = QLabel(text)
+    label.setWordWrap(True)
+    label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+    label.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+    return label
+
+
+def tighten(widget: QWidget) -> None:
+    """Take the margins of a widget's layout away."""
+    layout = widget.layout()
+    if layout is not None:
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(0)

@@ -1,0 +1,120 @@
+"""Review: look at the prediction, shake it, accept it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QCheckBox, QLabel, QSlider
+
+from napari_vqseg.panels.parts import Panel, button, note, row, silently
+from napari_vqseg.session import Preview
+
+if TYPE_CHECKING:
+    from napari_vqseg.session import Session
+
+__all__ = ["ReviewPanel"]
+
+
+def _slider(tip: str, steps: int) -> QSlider:
+    slider = QSlider(Qt.Orientation.Horizontal)
+    slider.setRange(0, steps)
+    slider.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+    slider.setToolTip(tip)
+    return slider
+
+
+class ReviewPanel(Panel):
+    """The overlay, its stability under perturbation, and accepting slices."""
+
+    EPSILON_STEPS = 20
+
+    def __init__(self, session: Session) -> None:
+        super().__init__(session)
+        self.visible = QCheckBox("Overlay (G)")
+        self.contour = QCheckBox("Contour")
+        for box in (self.visible, self.contour):
+            box.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+        self.visible.toggled.connect(self._show_overlay)
+        self.contour.toggled.connect(self._draw_contour)
+        self.opacity = _slider("Opacity of the overlay.", 100)
+        self.opacity.valueChanged.connect(self._set_opacity)
+        self.epsilon = _slider("Perturb the codes of this slice: at 0 the plain prediction; above, magenta shows "
+                               "where the label flips.", self.EPSILON_STEPS)  # fmt: skip
+        self.epsilon.valueChanged.connect(self._perturb)
+        self.epsilon_value = QLabel("0.00")
+        self.epsilon_value.setMinimumWidth(32)
+        self.words = note()
+        self.accept = button("Accept slice (A)", "Make this slice's prediction a complete annotation.",
+                             session.accept_slice, strong=True)  # fmt: skip
+        self.again = button("Predict again", "Predict the volume with the newest weights.", session.request_prediction)
+        self.column.addLayout(row(self.visible, self.contour, QLabel("Opacity"), self.opacity, stretch=3))
+        self.column.addLayout(row(QLabel("Perturb  ε"), self.epsilon, self.epsilon_value, stretch=1))
+        self.column.addWidget(self.words)
+        self.column.addLayout(row(self.accept, self.again))
+        self.listen(session.overlay_changed, self.show_overlay)
+        self.listen(session.prediction_changed, self.show_prediction)
+        self.listen(session.preview_changed, self.show_preview)
+        self.listen(session.z_changed, self._forget_preview)
+        self.listen(session.case_changed, self._reset)
+        self._reset()
+
+    @property
+    def useful(self) -> bool:
+        """Once there is a prediction."""
+        return self.session.is_open and self.session.prediction is not None
+
+    # ------------------------------------------------------------ session -> widget
+
+    def _reset(self) -> None:
+        blocked = silently(self.epsilon)
+        self.epsilon.setValue(0)
+        blocked.unblock()
+        self.epsilon_value.setText("0.00")
+        self.show_overlay()
+        self.show_prediction()
+
+    def show_overlay(self) -> None:
+        """Show how the overlay is drawn."""
+        view = self.session.view
+        blocked = [silently(widget) for widget in (self.visible, self.contour, self.opacity)]
+        self.visible.setChecked(view.overlay_visible)
+        self.contour.setChecked(view.contour)
+        self.opacity.setValue(round(100 * view.overlay_opacity))
+        for blocker in blocked:
+            blocker.unblock()
+
+    def show_prediction(self) -> None:
+        """Say from when the prediction is."""
+        self.show_overlay()
+        step = self.session.prediction_step
+        self.words.setText(f"Prediction of step {step}. Move ε to see how stable it is." if step else "")
+
+    def show_preview(self, preview: Preview | None) -> None:
+        """Say how sure the prediction of a slice is."""
+        if preview is None:
+            return
+        text = f"Slice {preview.z}: mean confidence {100 * preview.confidence:.1f} %"
+        if preview.epsilon > 0:
+            text += f", stable {100 * preview.stability:.1f} % at ε {preview.epsilon:.2f}"
+        self.words.setText(f"{text} ({1000 * preview.elapsed_s:.0f} ms).")
+
+    def _forget_preview(self, z: int) -> None:
+        if self.session.prediction is not None and not self.words.text().startswith(f"Slice {z}:"):
+            self.show_prediction()
+
+    # ------------------------------------------------------------ person -> session
+
+    def _show_overlay(self, on: bool) -> None:
+        self.session.view.overlay_visible = on
+
+    def _draw_contour(self, on: bool) -> None:
+        self.session.view.contour = on
+
+    def _set_opacity(self, percent: int) -> None:
+        self.session.view.overlay_opacity = percent / 100
+
+    def _perturb(self, steps: int) -> None:
+        epsilon = steps / self.EPSILON_STEPS
+        self.epsilon_value.setText(f"{epsilon:.2f}")
+        self.session.preview(epsilon)

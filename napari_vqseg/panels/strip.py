@@ -1,0 +1,135 @@
+"""The strip along the slice axis: which slices are labelled, how far, and by whom, by colour and by shape."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from qtpy.QtCore import QPointF, QRectF, QSize, Qt
+from qtpy.QtGui import QBrush, QColor, QMouseEvent, QPainter, QPaintEvent, QPen, QPolygonF
+from qtpy.QtWidgets import QSizePolicy, QToolTip, QWidget
+
+from vqseg.annotations import Annotations, Origin, SliceState
+
+__all__ = ["MARKS", "Mark", "SliceStrip", "mark_of"]
+
+
+@dataclass(frozen=True)
+class Mark:
+    """How a state is drawn, and its sign in a line of text."""
+
+    words: str
+    colour: str
+    sign: str
+
+
+MARKS = {
+    "complete": Mark("complete", "#1FBF8F", "■"),
+    "empty": Mark("empty, complete", "#1FBF8F", "□"),
+    "accepted": Mark("accepted", "#56B4E9", "●"),
+    "scribbled": Mark("scribbled", "#F0E442", "▲"),
+    "draft": Mark("draft, not used yet", "#F6A600", "○"),
+    "suggested": Mark("suggested", "#CC79A7", "◆"),
+}
+
+
+def mark_of(annotations: Annotations, z: int) -> str:
+    """The mark of a labelled slice."""
+    record = annotations.records[z]
+    if record.state is SliceState.COMPLETE:
+        if record.origin is Origin.ACCEPTED:
+            return "accepted"
+        labels = annotations.labels[z]
+        return "complete" if ((labels > 0) & (labels < 255)).any() else "empty"
+    return str(record.state.value)
+
+
+class SliceStrip(QWidget):
+    """A strip from the feet (left) to the head (right); a click shows the slice."""
+
+    def __init__(self, go_to: Callable[[int], None]) -> None:
+        super().__init__()
+        self._go_to = go_to
+        self.n_slices = 0
+        self.z = 0
+        self.predicted = False
+        self.marks: dict[int, str] = {}
+        self.setMouseTracking(True)
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        self.setAccessibleName("Slices: labelled, suggested and shown")
+
+    def sizeHint(self) -> QSize:  # noqa: N802 - Qt's name
+        """Wide and thin."""
+        return QSize(240, 34)
+
+    def show_slices(self, n_slices: int, marks: dict[int, str], predicted: bool) -> None:
+        """Show the states of the slices."""
+        self.n_slices, self.marks, self.predicted = n_slices, marks, predicted
+        self.update()
+
+    def show_z(self, z: int) -> None:
+        """Show which slice is on the canvas."""
+        self.z = z
+        self.update()
+
+    def x_of(self, z: int) -> float:
+        """Horizontal place of slice z, px."""
+        return 9 + (self.width() - 18) * z / max(self.n_slices - 1, 1)
+
+    def z_at(self, x: float) -> int:
+        """The slice at a horizontal place; a mark close by attracts."""
+        z = round((x - 9) / max(self.width() - 18, 1) * max(self.n_slices - 1, 1))
+        near = [other for other in self.marks if abs(self.x_of(other) - x) <= 5]
+        z = min(near, key=lambda other: abs(self.x_of(other) - x)) if near else z
+        return int(min(max(z, 0), max(self.n_slices - 1, 0)))
+
+    def paintEvent(self, event: QPaintEvent | None) -> None:  # noqa: N802 - Qt's name
+        """Draw the axis, the marks and the shown slice."""
+        painter = QPainter(self)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        text = self.palette().color(self.foregroundRole())
+        middle = self.height() / 2
+        axis = QColor(text)
+        axis.setAlpha(200 if self.predicted else 90)
+        painter.setPen(QPen(axis, 3 if self.predicted else 1))
+        painter.drawLine(QPointF(9, middle), QPointF(self.width() - 9, middle))
+        if self.n_slices:
+            painter.setPen(QPen(text, 2))
+            x = self.x_of(self.z)
+            painter.drawLine(QPointF(x, 2), QPointF(x, self.height() - 2))
+            for z, kind in sorted(self.marks.items(), key=lambda item: item[1] != "suggested"):
+                _draw_mark(painter, kind, self.x_of(z), middle)
+        painter.end()
+
+    def mousePressEvent(self, event: QMouseEvent | None) -> None:  # noqa: N802 - Qt's name
+        """Jump to the slice."""
+        if event is not None and self.n_slices:
+            self._go_to(self.z_at(event.pos().x()))
+
+    def mouseMoveEvent(self, event: QMouseEvent | None) -> None:  # noqa: N802 - Qt's name
+        """Follow a drag; say which slice is under the mouse."""
+        if event is None or not self.n_slices:
+            return
+        z = self.z_at(event.pos().x())
+        if event.buttons() & Qt.MouseButton.LeftButton:
+            self._go_to(z)
+        words = MARKS[self.marks[z]].words if z in self.marks else "not labelled"
+        QToolTip.showText(self.mapToGlobal(event.pos()), f"Slice {z}: {words}", self)
+
+
+def _draw_mark(painter: QPainter, kind: str, x: float, y: float) -> None:
+    colour = QColor(MARKS[kind].colour)
+    hollow = kind in ("empty", "draft")
+    painter.setPen(QPen(colour if hollow else QColor("#20242c"), 2 if hollow else 1))
+    painter.setBrush(QBrush(QColor("#20242c")) if hollow else QBrush(colour))
+    size = 5.0
+    if kind in ("complete", "empty"):
+        painter.drawRect(QRectF(x - size, y - size, 2 * size, 2 * size))
+    elif kind in ("accepted", "draft"):
+        painter.drawEllipse(QPointF(x, y), size, size)
+    elif kind == "scribbled":
+        painter.drawPolygon(QPolygonF([QPointF(x, y - 6), QPointF(x - 6, y + 5), QPointF(x + 6, y + 5)]))
+    else:
+        painter.drawPolygon(
+            QPolygonF([QPointF(x, y - 6), QPointF(x - 5, y), QPointF(x, y + 6), QPointF(x + 5, y)])
+        )  # fmt: skip

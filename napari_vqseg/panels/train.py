@@ -1,0 +1,164 @@
+"""Train: how long, start and stop, how it goes, and every setting folded away."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QCheckBox, QComboBox, QLabel, QProgressBar, QSpinBox
+from superqt import QCollapsible
+
+from napari_vqseg.form import Form
+from napari_vqseg.panels.parts import Panel, button, note, row, silently, tighten
+from napari_vqseg.panels.plots import LossPlot
+from napari_vqseg.session import Training
+from vqseg import protocol
+from vqseg.config import PRESETS
+
+if TYPE_CHECKING:
+    from napari_vqseg.session import Session
+
+__all__ = ["TrainPanel"]
+
+GROUPS = ("model", "loss", "data", "train", "predict")
+SHOWN_ABOVE = ("time_budget_s", "use_unlabelled")
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(max(0, round(seconds)), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}" if minutes >= 60 else f"{minutes}:{rest:02d}"
+
+
+class TrainPanel(Panel):
+    """Start, watch and stop training."""
+
+    def __init__(self, session: Session) -> None:
+        super().__init__(session)
+        self.preset = QComboBox()
+        self.preset.addItems(list(PRESETS))
+        self.preset.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+        self.preset.setToolTip("fast: a minute; balanced: ten minutes; paper: the paper's settings, for a GPU.")
+        self.preset.currentTextChanged.connect(session.use_preset)
+        self.budget = QSpinBox()
+        self.budget.setRange(0, 864000)
+        self.budget.setSingleStep(10)
+        self.budget.setSuffix(" s")
+        self.budget.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
+        self.budget.setToolTip("Wall time of training; 0 trains by iterations.")
+        self.budget.valueChanged.connect(lambda value: session.update("time_budget_s", float(value)))
+        self.unlabelled = QCheckBox("Learn from unlabelled slices too")
+        self.unlabelled.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+        self.unlabelled.setToolTip("The teacher labels them, where it is confident; switch it off to compare.")
+        self.unlabelled.toggled.connect(lambda on: session.update("use_unlabelled", bool(on)))
+        self.start = button("Start", "Train on the complete and scribbled slices, in the engine process.",
+                            self._start, strong=True)  # fmt: skip
+        self.pause = button("Pause", "Hold training; the time budget stands still.", self._pause)
+        self.stop = button("Stop", "Stop, and keep what has been learnt.", session.stop_training)
+        self.bar = QProgressBar()
+        self.bar.setRange(0, 1000)
+        self.plot = LossPlot()
+        self.facts = note()
+        self.form = Form([getattr(session.config, group) for group in GROUPS], session.update, without=SHOWN_ABOVE)
+        self.advanced = QCollapsible("Advanced settings")
+        tighten(self.advanced)
+        self.advanced.setDuration(0)
+        self.advanced.toggleButton().setFocusPolicy(Qt.FocusPolicy.TabFocus)
+        self.advanced.addWidget(self.form.native)
+        self.column.addLayout(row(QLabel("Preset"), self.preset, QLabel("Time"), self.budget))
+        self.column.addWidget(self.unlabelled)
+        self.column.addLayout(row(self.start, self.pause, self.stop))
+        for widget in (self.bar, self.plot, self.facts, self.advanced):
+            self.column.addWidget(widget)
+        self.listen(session.settings_changed, self.show_settings)
+        self.listen(session.training_changed, self.show_training)
+        self.listen(session.progressed, self.show_progress)
+        self.listen(session.case_changed, self._forget)
+        self.show_settings()
+        self._forget()
+        self.show_training(session.training)
+
+    @property
+    def useful(self) -> bool:
+        """Once a slice is complete or scribbled, or a run can be taken up."""
+        return self.session.can_train or self.session.training is not Training.IDLE
+
+    # ------------------------------------------------------------ session -> widget
+
+    def show_settings(self) -> None:
+        """Show the session's config."""
+        config = self.session.config
+        values: dict[str, Any] = {}
+        for group in GROUPS:
+            values |= config.to_dict()[group]
+        self.form.show(values)
+        blocked = [silently(widget) for widget in (self.preset, self.budget, self.unlabelled)]
+        self.preset.setCurrentText(config.preset)
+        self.budget.setValue(round(config.train.time_budget_s))
+        self.unlabelled.setChecked(config.train.use_unlabelled)
+        for blocker in blocked:
+            blocker.unblock()
+
+    def show_training(self, training: Training) -> None:
+        """Offer what can be done now."""
+        idle = training is Training.IDLE
+        self.start.setText("Resume" if self.session.resumable else "Start")
+        self.start.setEnabled(idle)
+        self.start.setVisible(idle)
+        self.pause.setVisible(training in (Training.RUNNING, Training.PAUSED))
+        self.pause.setText("Resume" if training is Training.PAUSED else "Pause")
+        self.stop.setVisible(not idle)
+        self.stop.setEnabled(training is not Training.STOPPING)
+        self.preset.setEnabled(idle)
+        self.form.enable(self.form.widgets if idle else self.form.live)
+        if training is Training.STARTING:
+            self._forget()
+            self.bar.setFormat("Starting the engine…")
+            self.bar.show()
+            self.plot.show()
+        elif training is Training.STOPPING:
+            self.bar.setFormat("Stopping…")
+        elif idle and self.session.progress is not None:
+            self.bar.setFormat(f"Done, {self.session.progress.step} steps")
+
+    def show_progress(self, progress: protocol.Progress) -> None:
+        """Show a step."""
+        self.bar.show()
+        self.plot.show()
+        self.facts.show()
+        self.bar.setValue(round(1000 * progress.progress))
+        if self.session.training is not Training.STOPPING:
+            paused = ", paused" if progress.paused else ""
+            self.bar.setFormat(f"{100 * progress.progress:.0f} %, {_clock(progress.time_left_s)} left{paused}")
+        losses = progress.losses
+        labelled = losses.get("labelled", losses.get("segmentation", losses.get("total")))
+        self.plot.add(progress.step, labelled, losses.get("unlabelled"))
+        facts = [f"step {progress.step}"]
+        if progress.confident_share is not None:
+            facts.append(f"confident {100 * progress.confident_share:.0f} %")
+        if progress.utilisation is not None:
+            facts.append(f"codebook {100 * progress.utilisation:.0f} % used")
+        if self.session.device:
+            facts.append(self.session.device)
+        self.facts.setText(" · ".join(facts))
+
+    def _forget(self) -> None:
+        self.plot.clear_points()
+        self.bar.setValue(0)
+        self.bar.setFormat("")
+        self.facts.setText("")
+        for widget in (self.bar, self.plot, self.facts):
+            widget.hide()
+
+    # ------------------------------------------------------------ person -> session
+
+    def _start(self) -> None:
+        if self.session.resumable:
+            self.session.resume_training()
+        else:
+            self.session.start_training()
+
+    def _pause(self) -> None:
+        if self.session.training is Training.PAUSED:
+            self.session.resume_training()
+        else:
+            self.session.pause_training()

@@ -1,0 +1,111 @@
+"""Waiting and working off the event loop: the one place of the window that owns timers and threads."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Protocol
+
+from qtpy.QtCore import QObject, QTimer, Signal
+
+__all__ = ["Debounced", "QtScheduler", "Scheduler"]
+
+
+class Debounced(Protocol):
+    """A call that waits for quiet."""
+
+    def start(self) -> None:
+        """Call in a while; starting again begins the wait anew."""
+
+    def stop(self) -> None:
+        """Don't call."""
+
+    @property
+    def waiting(self) -> bool:
+        """Whether a call is due."""
+
+
+class Scheduler(Protocol):
+    """What the session needs of a clock and of a worker thread."""
+
+    def debounce(self, seconds: float, callback: Callable[[], None]) -> Debounced:
+        """A debounced `callback`."""
+
+    def background(
+        self, work: Callable[[], Any], done: Callable[[Any], None], failed: Callable[[BaseException], None]
+    ) -> None:
+        """Run `work` in order off the event loop; `done` or `failed` is called on it."""
+
+    def close(self) -> None:
+        """Finish the waiting work and leave nothing behind."""
+
+
+class _QtDebounced:
+    def __init__(self, seconds: float, callback: Callable[[], None], parent: QObject) -> None:
+        self._timer = QTimer(parent)
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(round(seconds * 1000))
+        self._timer.timeout.connect(callback)
+
+    def start(self) -> None:
+        self._timer.start()
+
+    def stop(self) -> None:
+        with contextlib.suppress(RuntimeError):  # Qt has taken the timer away already, at the program's end
+            self._timer.stop()
+
+    @property
+    def waiting(self) -> bool:
+        return bool(self._timer.isActive())
+
+
+class _Answers(QObject):
+    """Carries answers from the thread to the event loop."""
+
+    arrived = Signal(object)
+
+
+class QtScheduler:
+    """Timers of Qt and one background thread.
+
+    One thread, so that saves, exports and reads keep their order.
+    """
+
+    def __init__(self) -> None:
+        self._answers = _Answers()
+        self._answers.arrived.connect(self._deliver)
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="napari-vqseg")
+        self._closed = False
+
+    def debounce(self, seconds: float, callback: Callable[[], None]) -> Debounced:
+        """A debounced `callback` on Qt's event loop."""
+        return _QtDebounced(seconds, callback, self._answers)
+
+    def background(
+        self, work: Callable[[], Any], done: Callable[[Any], None], failed: Callable[[BaseException], None]
+    ) -> None:
+        """Run `work` in the thread; the answer comes back through the event loop."""
+
+        def answer(future: Future[Any]) -> None:
+            if self._closed:
+                return
+            error = future.exception()
+            self._answers.arrived.emit((failed, error) if error is not None else (done, future.result()))
+
+        self._thread.submit(work).add_done_callback(answer)
+
+    @staticmethod
+    def _deliver(answer: tuple[Callable[[Any], None], Any]) -> None:
+        callback, value = answer
+        callback(value)
+
+    def close(self) -> None:
+        """Wait for the thread's work, then drop timers and answers."""
+        self._closed = True
+        self._thread.shutdown(wait=True)
+        with contextlib.suppress(RuntimeError):
+            self._answers.arrived.disconnect()
+            for timer in self._answers.findChildren(QTimer):
+                timer.stop()
+            self._answers.deleteLater()

@@ -1,0 +1,347 @@
+"""The window: one dock widget whose sections follow the work and fold away."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari.utils.notifications import show_error, show_info, show_warning
+from napari.utils.task_status import Status
+from qtpy.QtCore import QSize, Qt
+from qtpy.QtGui import (
+    QCloseEvent,
+    QColor,
+    QDragEnterEvent,
+    QDropEvent,
+    QIcon,
+    QKeyEvent,
+    QKeySequence,
+    QPainter,
+    QPixmap,
+)
+from qtpy.QtWidgets import (
+    QButtonGroup,
+    QComboBox,
+    QDialog,
+    QFrame,
+    QLabel,
+    QPushButton,
+    QScrollArea,
+    QVBoxLayout,
+    QWidget,
+)
+from superqt import QCollapsible
+
+from napari_vqseg.layers import Pointed, ViewerLayers
+from napari_vqseg.panels.annotate import AnnotatePanel
+from napari_vqseg.panels.codebook import CodebookPanel
+from napari_vqseg.panels.data import DataPanel
+from napari_vqseg.panels.export import ExportPanel
+from napari_vqseg.panels.parts import Panel, note, row, silently, tighten
+from napari_vqseg.panels.review import ReviewPanel
+from napari_vqseg.panels.train import TrainPanel
+from napari_vqseg.session import AUTO, Session, Training, Worker
+from napari_vqseg.timers import QtScheduler
+from vqseg.annotations import PAINTED_BACKGROUND
+from vqseg.config import WINDOWS
+
+if TYPE_CHECKING:
+    import napari
+
+__all__ = ["VQSegWidget"]
+
+KEYS = {
+    "C": "Complete: this slice is finished (again: reopen it)",
+    "A": "Accept the prediction of this slice",
+    "N": "Next slice worth labelling",
+    "G": "Overlay on and off",
+    "[ ]": "Brush smaller, larger",
+    "1 … 9": "Class to paint with",
+    "0": "Background, for scribbled slices",
+    "P E": "Brush, eraser (napari's)",
+    "Ctrl+Z": "Undo, in any slice",
+    "H": "This card",
+}
+"""The card behind key H."""
+
+PROVIDER = "napari-vqseg"
+
+
+def _engine_worker() -> Worker:
+    from napari_vqseg.worker import EngineWorker
+
+    return EngineWorker()
+
+
+class VQSegWidget(QWidget):
+    """Label a few slices, train in the background, review, export.
+
+    Parameters
+    ----------
+    napari_viewer : napari.Viewer
+        The viewer to work in.
+    make_worker : callable, optional
+        Makes the owner of the engine process; tests hand in their own.
+    """
+
+    def __init__(self, napari_viewer: napari.Viewer, make_worker: Callable[[], Worker] = _engine_worker) -> None:
+        super().__init__()
+        view = ViewerLayers(napari_viewer)
+        self.session = Session(view, QtScheduler(), make_worker)
+        view.bind(self._keys(), {str(n): partial(self._select_nth, n) for n in range(1, 10)}
+                  | {"0": partial(self.session.select_class, PAINTED_BACKGROUND)})  # fmt: skip
+        self.setAcceptDrops(True)
+        self._window: Any = getattr(napari_viewer, "window", None)
+        self._task: Any = None
+        self._card: QDialog | None = None
+        self.sections: dict[str, tuple[QCollapsible, Panel]] = {}
+        self._unfolded: set[str] = set()
+        self._build()
+        session = self.session
+        for signal in (session.case_changed, session.slices_changed, session.prediction_changed,
+                       session.training_changed, session.progressed):  # fmt: skip
+            signal.connect(self._show_useful)
+        session.window_changed.connect(self._show_window)
+        session.pointed.connect(self._show_pointed)
+        session.saved_changed.connect(self._show_saved)
+        session.busy_changed.connect(self._show_busy)
+        session.notified.connect(self._notify)
+        session.training_changed.connect(self._follow_task)
+        self.destroyed.connect(partial(_close_session, session))
+        self._show_useful()
+
+    def sizeHint(self) -> QSize:  # noqa: N802 - Qt's name
+        """Leave the canvas its room on a screen of 1280 x 800."""
+        return QSize(380, 700)
+
+    # ------------------------------------------------------------ building
+
+    def _build(self) -> None:
+        session = self.session
+        self.window_box = QComboBox()
+        self.window_box.addItems([*WINDOWS, AUTO])
+        for index, (name, window) in enumerate(WINDOWS.items()):
+            self.window_box.setItemText(index, f"{name}  {window.width_hu:g}/{window.level_hu:g}")
+            self.window_box.setItemData(index, name)
+        self.window_box.setItemData(len(WINDOWS), AUTO)
+        self.window_box.setToolTip("Width/level of the display window, HU; training sees the CT in the same window.")
+        self.window_box.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+        self.window_box.activated.connect(lambda index: session.set_window(self.window_box.itemData(index)))
+        self.planes = QButtonGroup(self)
+        buttons = []
+        for plane in ("axial", "coronal", "sagittal"):
+            plane_button = QPushButton(plane.capitalize())
+            plane_button.setCheckable(True)
+            plane_button.setChecked(plane == "axial")
+            plane_button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+            plane_button.clicked.connect(partial(self._show_plane, plane))
+            self.planes.addButton(plane_button)
+            buttons.append(plane_button)
+        self.bar = QWidget()
+        self.bar.setLayout(row(self.window_box, *buttons, stretch=0))
+        inside = QWidget()
+        self._column = QVBoxLayout(inside)
+        self._column.setContentsMargins(0, 0, 4, 0)
+        self._column.setSpacing(2)
+        for title, panel in (
+            ("Data", DataPanel(session)), ("Annotate", AnnotatePanel(session)), ("Train", TrainPanel(session)),
+            ("Review", ReviewPanel(session)), ("Codebook", CodebookPanel(session)), ("Export", ExportPanel(session)),
+        ):  # fmt: skip
+            section = QCollapsible(title)
+            section.setDuration(0)
+            for show, sign in ((section.setCollapsedIcon, "▸"), (section.setExpandedIcon, "▾")):
+                show(_icon(sign))
+            section.setContentsMargins(0, 0, 0, 0)
+            tighten(section)
+            section.toggleButton().setFocusPolicy(Qt.FocusPolicy.TabFocus)
+            section.addWidget(panel)
+            self.sections[title] = (section, panel)
+            self._column.addWidget(section)
+        self._column.addStretch(1)
+        self.scroll_area = QScrollArea()
+        self.scroll_area.setWidgetResizable(True)
+        self.scroll_area.setFrameShape(QFrame.Shape.NoFrame)
+        self.scroll_area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.scroll_area.setWidget(inside)
+        self.under_cursor = QLabel()
+        self.state = QLabel()
+        self.state.setAlignment(Qt.AlignmentFlag.AlignRight)
+        self.help = note("<b>H</b>: keys. Research use only, not a medical device.")
+        outer = QVBoxLayout(self)
+        outer.setContentsMargins(6, 6, 6, 2)
+        outer.setSpacing(4)
+        outer.addWidget(self.bar)
+        outer.addWidget(self.scroll_area, 1)
+        outer.addWidget(self.help)
+        outer.addLayout(row(self.under_cursor, self.state, stretch=0))
+        self._unfold("Data")
+
+    def panel(self, title: str) -> Panel:
+        """The panel of a section."""
+        return self.sections[title][1]
+
+    def _unfold(self, title: str, fold: tuple[str, ...] = ()) -> None:
+        """Open a section the first time it becomes useful; afterwards the person decides."""
+        if title not in self._unfolded:
+            self._unfolded.add(title)
+            self.sections[title][0].expand(animate=False)
+            for other in fold:
+                self.sections[other][0].collapse(animate=False)
+
+    # ------------------------------------------------------------ session -> widget
+
+    def _show_useful(self, *_: object) -> None:
+        for section, panel in self.sections.values():
+            section.setVisible(panel.useful)
+        self.bar.setVisible(self.session.is_open)
+        if self.session.is_open:
+            self._unfold("Annotate", fold=("Data",))
+        if self.panel("Train").useful:
+            self._unfold("Train")
+        if self.panel("Review").useful:
+            self._unfold("Review")
+
+    def _show_window(self) -> None:
+        blocked = silently(self.window_box)
+        self.window_box.setCurrentIndex(self.window_box.findData(self.session.window_name))
+        blocked.unblock()
+
+    def _show_plane(self, plane: Any) -> None:
+        self.session.view.show_plane(plane)
+
+    def _show_pointed(self, pointed: Pointed | None) -> None:
+        if pointed is None:
+            self.under_cursor.setText("")
+            return
+        x, y, z = pointed.ras_mm
+        self.under_cursor.setText(
+            f"<b>{pointed.value:.0f} HU</b> &nbsp; {'R' if x > 0 else 'L'} {abs(x):.1f}  "
+            f"{'A' if y > 0 else 'P'} {abs(y):.1f}  {'S' if z > 0 else 'I'} {abs(z):.1f} mm"
+        )
+
+    def _show_saved(self, saved: bool) -> None:
+        self.state.setText("saved" if saved else "saving…")
+
+    def _show_busy(self, what: str) -> None:
+        self.state.setText(f"{what}…" if what else "")
+
+    @staticmethod
+    def _notify(text: str, level: str) -> None:
+        show = {"info": show_info, "warning": show_warning, "error": show_error}.get(level)
+        if show is not None:
+            show(text)
+
+    def _follow_task(self, training: Training) -> None:
+        """Tell napari that training is under way, so that closing the window asks first."""
+        if training is Training.IDLE:
+            self._end_task(Status.COMPLETED)
+        elif self._task is None and hasattr(self._window, "_register_task_status"):
+            # napari's own thread workers register in the same way; there is no public name for it yet.
+            self._task = self._window._register_task_status(
+                PROVIDER, Status.BUSY, "training; it stops, and what it has learnt stays", self._cancel_task
+            )
+
+    def _end_task(self, status: Status) -> None:
+        if self._task is not None and self._window is not None:
+            self._window._update_task_status(self._task, status)
+            self._task = None
+
+    def _cancel_task(self) -> bool:
+        self._task = None
+        self.session.stop_training()
+        return True
+
+    # ------------------------------------------------------------ keys
+
+    def _keys(self) -> dict[str, Callable[[], None]]:
+        session, view = self.session, self.session.view
+        return {
+            "C": self._when_open(session.toggle_complete),
+            "A": self._when_open(session.accept_slice),
+            "N": self._when_open(session.next_suggestion),
+            "G": self._when_open(session.toggle_overlay),
+            "H": self.show_card,
+            "[": partial(view.resize_brush, 1 / 1.2),
+            "]": partial(view.resize_brush, 1.2),
+        }
+
+    def _when_open(self, action: Callable[[], None]) -> Callable[[], None]:
+        def act() -> None:
+            if self.session.is_open:
+                action()
+
+        return act
+
+    def _select_nth(self, number: int) -> None:
+        classes = self.session.classes
+        if number <= len(classes):
+            self.session.select_class(classes[number - 1].value)
+
+    def keyPressEvent(self, event: QKeyEvent | None) -> None:  # noqa: N802 - Qt's name
+        """The letters work here as they do on the canvas."""
+        if event is None:
+            return
+        action = self._keys().get(QKeySequence(event.key()).toString())
+        if action is not None and event.modifiers() == Qt.KeyboardModifier.NoModifier:
+            action()
+            event.accept()
+        else:
+            super().keyPressEvent(event)
+
+    def show_card(self) -> None:
+        """Show or hide the card of keys."""
+        if self._card is None:
+            self._card = QDialog(self)
+            self._card.setWindowTitle("Keys")
+            rows = "".join(f"<tr><td><b>{key}</b>&nbsp;&nbsp;</td><td>{words}</td></tr>" for key, words in KEYS.items())
+            QVBoxLayout(self._card).addWidget(QLabel(f"<table cellpadding='3'>{rows}</table>"))
+        self._card.setVisible(not self._card.isVisible())
+
+    # ------------------------------------------------------------ dropping, closing
+
+    def dragEnterEvent(self, event: QDragEnterEvent | None) -> None:  # noqa: N802 - Qt's name
+        """Files may be dropped."""
+        if event is not None and _paths(event):
+            event.acceptProposedAction()
+
+    def dropEvent(self, event: QDropEvent | None) -> None:  # noqa: N802 - Qt's name
+        """Open what was dropped."""
+        paths = _paths(event) if event is not None else []
+        panel = self.panel("Data")
+        if paths and isinstance(panel, DataPanel):
+            panel.open(paths[0])
+
+    def release(self) -> None:
+        """Bank the work and let go of engine, viewer and timers; safe to call twice."""
+        self._end_task(Status.CANCELLED)
+        for _, panel in self.sections.values():
+            panel.release()
+        self.session.close()
+
+    def closeEvent(self, event: QCloseEvent | None) -> None:  # noqa: N802 - Qt's name
+        """Closing the dock ends the session."""
+        self.release()
+        super().closeEvent(event)
+
+
+def _icon(sign: str) -> QIcon:
+    """A sign that shows on light and dark themes."""
+    pixmap = QPixmap(14, 14)
+    pixmap.fill(Qt.GlobalColor.transparent)
+    painter = QPainter(pixmap)
+    painter.setPen(QColor("#c3cad6"))
+    painter.drawText(pixmap.rect(), Qt.AlignmentFlag.AlignCenter, sign)
+    painter.end()
+    return QIcon(pixmap)
+
+
+def _paths(event: QDropEvent) -> list[Path]:
+    """Files and folders that are being dropped."""
+    data = event.mimeData()
+    return [] if data is None else [Path(url.toLocalFile()) for url in data.urls() if url.isLocalFile()]
+
+
+def _close_session(session: Session, *_: object) -> None:
+    session.close()
