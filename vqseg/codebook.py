@@ -45,7 +45,7 @@ class CodebookReport:
 
     @property
     def perplexity(self) -> float:
-        """Number of codewords effectively in use, in [1, K]: the exponential of the usage's entropy; NaN without tokens."""
+        """Codewords effectively in use, in [1, K]: the exponential of the usage's entropy; NaN without tokens."""
         if self.usage.sum() == 0:
             return float("nan")
         shares = self.usage[self.usage > 0] / self.usage.sum()

