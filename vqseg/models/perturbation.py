@@ -90,7 +90,9 @@ def substitute(indices: Tensor, codebook: Tensor, epsilon: float, generator: tor
         tokens = replaced[(ends[first - 1] if first else 0) : ends[last - 1]]
         owner = torch.repeat_interleave(counts[first:last])  # (N,) row of each token
         weights = _similarities(distinct[first:last], codebook)
-        weights = F.pad(weights, (0, -size % BLOCK)).view(last - first, -1, BLOCK)  # (R, K / BLOCK, BLOCK)
+        if size % BLOCK:
+            weights = F.pad(weights, (0, -size % BLOCK))
+        weights = weights.view(last - first, -1, BLOCK)  # (R, K / BLOCK, BLOCK)
         block = _draw(weights.sum(2)[owner], draws[1, tokens])
         within = _draw(weights[owner, block], draws[2, tokens])
         result[tokens] = block * BLOCK + within
