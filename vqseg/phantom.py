@@ -182,11 +182,11 @@ def _anatomy(canvas: _Canvas) -> dict[str, Field]:
     heart = canvas.ellipsoid((24, -26, 92), (66, 47, 48), -32)
     fields["heart"] = np.maximum(np.maximum(heart, -abdomen + 4), inside + 4)
     fields["aorta"] = canvas.path(
-        [(4, -22, 96), (-12, -24, 140), (-9, -20, 168), (0, -6, 183), (12, 14, 186), (21, 32, 176), (24, 42, 158),
+        [(-3, -22, 124), (-11, -24, 142), (-8, -26, 168), (4, -19, 181), (17, -2, 186), (25, 20, 178), (26, 40, 158),
          (24, 42, 90), (16, 40, 0)],
         [14, 16, 15, 14.5, 13.5, 13, 12.5, 12, 11.5],
     )  # fmt: skip
-    body = np.maximum(canvas.ellipse(0, spine_y, 17, 14, 2.4), -_disc(canvas))
+    bodies = canvas.ellipse(0, spine_y, 17, 14, 2.4)
     canal = canvas.ellipse(0, spine_y + 21, 9, 8)
     arch = np.maximum(canvas.ellipse(0, spine_y + 22, 15, 13), -canal)
     level = np.abs((canvas.z - 9) % 27 - 13.5)
@@ -194,7 +194,10 @@ def _anatomy(canvas: _Canvas) -> dict[str, Field]:
     transverse = np.maximum(canvas.ellipse(0, spine_y + 21, 34, 5, 3), level - 5.5)
     processes = np.maximum(np.minimum(spinous, transverse), -canal)
     fields["canal"] = canal
-    fields["spine"] = np.minimum(np.minimum(body, arch), processes)
+    behind = np.minimum(arch, processes)
+    fields["spine"] = np.minimum(bodies, behind)
+    fields["discs"] = np.maximum(bodies, _disc(canvas))
+    fields["vertebrae"] = np.minimum(np.maximum(bodies, -_disc(canvas)), behind)
     fields["mediastinum"] = canvas.ellipse(
         2, along([0, 130, 250], [-14, -10, 5]), along([0, 90, 150, 200, 250], [30, 30, 36, 33, 26]),
         along([0, 130, 250], [80, 72, 44]), 2.2,
@@ -226,11 +229,11 @@ def _tumour(canvas: _Canvas, rng: np.random.Generator) -> Field:
     bumps = canvas.texture(rng, 9)[box]
     field = np.full(canvas.hu.shape, FAR, np.float32)
     field[box] = canvas.ellipsoid(centre, (19, 16, 17), 25)[box] + 2.2 * bumps
-    for _ in range(16):
+    for _ in range(22):
         direction = rng.standard_normal(3)
         direction /= np.linalg.norm(direction)
-        tip = tuple(float(value) for value in np.add(centre, direction * rng.uniform(21, 31)))
-        field[box] = np.minimum(field[box], canvas.tube(centre, (tip[0], tip[1], tip[2]), (7, 0.3), box))
+        tip = tuple(float(value) for value in np.add(centre, direction * rng.uniform(24, 34)))
+        field[box] = np.minimum(field[box], canvas.tube(centre, (tip[0], tip[1], tip[2]), (8, 0.8), box))
     return field
 
 
@@ -253,10 +256,11 @@ def _paint_soft_tissue(canvas: _Canvas, fields: dict[str, Field], rng: np.random
     lumps = canvas.texture(rng, 11)
     canvas.paint(body, 20)
     canvas.paint(body + 2, -105 + 8 * lumps)
-    canvas.paint(np.maximum(body + 13 + 2 * lumps, cavity - 26 - 5 * lumps), 55)
+    shoulders = canvas.along([0, 190, 240, 290], [0, 0, 55, 95])
+    canvas.paint(np.maximum(body + 13 + 2 * lumps, cavity - 26 - shoulders - 5 * lumps), 55)
     canvas.paint(np.maximum(np.abs(cavity - 11 - 2 * lumps) - 1.6, body + 14), -85)  # fat between the muscles
     for sign in (-1, 1):
-        canvas.paint(canvas.ellipsoid((sign * 118, -8, 238), (26, 32, 52)) + 4 * lumps, -100)  # armpit
+        canvas.paint(canvas.ellipsoid((sign * 112, -4, 215), (22, 34, 50)) + 4 * lumps, -100)  # armpit
         canvas.paint(np.maximum(canvas.ellipse(sign * 30, _spine_y(canvas) + 36, 26, 15, 2.5), body + 8), 58)
     canvas.paint(cavity + 4, -80 + 10 * lumps)
     canvas.paint(fields["diaphragm"], 50)
@@ -330,7 +334,7 @@ def _paint_lungs(canvas: _Canvas, fields: dict[str, Field], rng: np.random.Gener
 
 
 def _vessel_tree(
-    canvas: _Canvas, lung: Field, hilum: Point, rng: np.random.Generator, tips: int = 260
+    canvas: _Canvas, lung: Field, hilum: Point, rng: np.random.Generator, tips: int = 420
 ) -> list[tuple[Point, Point, tuple[float, float]]]:
     """Tubes from the hilum to random points of a lung; radii follow Murray's law (cube root of the tips fed)."""
     inside = np.argwhere(lung < -4)
@@ -347,7 +351,7 @@ def _vessel_tree(
     fed = np.ones(len(nodes))
     for index in range(len(nodes) - 1, 0, -1):
         fed[parents[index]] += fed[index]
-    radii = 0.62 * np.cbrt(fed)
+    radii = 0.7 * np.cbrt(fed)
     corners = [(float(node[0]), float(node[1]), float(node[2])) for node in nodes]
     return [
         (corners[parents[index]], corners[index], (min(1.25 * radii[index], radii[parents[index]]), radii[index]))
@@ -359,11 +363,11 @@ def _paint_bones(canvas: _Canvas, fields: dict[str, Field], rng: np.random.Gener
     """Spine, ribs with their cartilage, breastbone, shoulder blades and collarbones: cortex round marrow."""
     grains = canvas.texture(rng, 2.5)
     cavity, spine_y = fields["cavity"], _spine_y(canvas)
-    canvas.paint(np.maximum(canvas.ellipse(0, spine_y, 17, 14, 2.4), _disc(canvas)), 95)
-    _paint_bone(canvas, fields["spine"], 2.0, 210 + 35 * grains, 560)
+    canvas.paint(fields["discs"], 95)
+    _paint_bone(canvas, fields["vertebrae"], 2.0, 210 + 35 * grains, 560)
     canvas.paint(fields["canal"], 5)
     canvas.paint(canvas.ellipse(0, spine_y + 21, 5, 4.5), 38)
-    level = np.abs((canvas.z - 0.5 * canvas.y - 9) % 27 - 13.5)
+    level = np.abs((canvas.z - 0.5 * canvas.y + 0.3 * np.abs(canvas.x) - 9) % 27 - 13.5)
     rib = np.sqrt(np.maximum((cavity - 1.5) / 1.0, -20) ** 2 + (level * 0.85) ** 2) - 5
     rib = np.maximum(np.maximum(rib, canvas.z - 262), 14 - np.abs(canvas.x))
     front = -62 + 0.2 * np.abs(canvas.x)

@@ -164,7 +164,8 @@ def _scan(path: Path) -> tuple[list[_Series], Counter[str]]:
     frames, ignored = _read_all(files)
     if not frames and path.is_dir():
         below = sorted(Path(root) / name for root, _, names in os.walk(folder) for name in names)
-        frames, ignored = _read_all([item for item in below if item not in set(files)])
+        frames, more = _read_all([item for item in below if item not in set(files)])
+        ignored += more
     series = _group(frames)
     if any(len(item.frames) > 1 for item in series):
         single = [item for item in series if len(item.frames) == 1 and item.frames[0].path != path]

@@ -16,14 +16,14 @@ import numpy as np
 import numpy.typing as npt
 import pydicom
 from pydicom.pixels.utils import pixel_array
-from pydicom.uid import UID
+from pydicom.uid import UID, MediaStorageDirectoryStorage
 
 from vqseg.errors import VolumeError
 
 __all__ = ["Frame", "NotAnImageError", "is_dicom", "read_frames", "read_values"]
 
 TAGS = [
-    "SOPInstanceUID", "SeriesInstanceUID", "SeriesNumber", "SeriesDescription", "Modality", "ImageType",
+    "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "SeriesNumber", "SeriesDescription", "Modality", "ImageType",
     "Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation", "BitsAllocated", "BitsStored",
     "PixelRepresentation", "PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient", "RescaleSlope",
     "RescaleIntercept", "SliceThickness", "ConvolutionKernel", "TemporalPositionIdentifier", "AcquisitionNumber",
@@ -102,28 +102,36 @@ def read_frames(path: Path) -> list[Frame]:
         For a damaged file.
     """
     try:
-        dataset = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(TAGS), force=True)
-        return list(_frames(path, dataset))
+        with path.open("rb") as file:
+            dataset = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=list(TAGS), force=True)
+            pixel_bytes = os.fstat(file.fileno()).st_size - file.tell()
+        return list(_frames(path, dataset, pixel_bytes))
     except (NotAnImageError, VolumeError):
         raise
     except Exception as error:  # pydicom raises many kinds on damaged files
-        raise VolumeError(f"{path.name} is a damaged DICOM file; copy it again from the archive.") from error
+        raise _cut_short() from error
 
 
-def _frames(path: Path, dataset: pydicom.Dataset) -> Iterator[Frame]:
+def _frames(path: Path, dataset: pydicom.Dataset, pixel_bytes: int) -> Iterator[Frame]:
+    if "SOPClassUID" not in dataset and "Rows" not in dataset:
+        if dataset.file_meta.get("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage:
+            raise NotAnImageError
+        raise _cut_short()
     image_type = [str(part).upper() for part in dataset.get("ImageType") or []]
     if "Rows" not in dataset or dataset.get("Modality") in NOT_IMAGES or "LOCALIZER" in image_type:
         raise NotAnImageError
     if int(dataset.get("SamplesPerPixel") or 1) != 1:
         raise NotAnImageError  # screenshots and dose reports in colour
     count = int(dataset.get("NumberOfFrames") or 1)
-    _require_whole(path, dataset, count)
+    _require_whole(dataset, count, pixel_bytes)
     for index in range(count):
         values = _Lookup(dataset, index)
         position, orientation = values("ImagePositionPatient"), values("ImageOrientationPatient")
         spacing = values("PixelSpacing")
         if position is None or orientation is None or spacing is None:
             raise NotAnImageError
+        if min(map(float, spacing)) <= 0:
+            raise VolumeError("The DICOM series has zero spacing between its pixels; export it again from the archive.")
         slope, intercept = values("RescaleSlope"), values("RescaleIntercept")
         axes = np.array(orientation, dtype=float).reshape(2, 3)
         axes = axes / np.maximum(np.linalg.norm(axes, axis=1, keepdims=True), 1e-12)
@@ -178,14 +186,18 @@ def _tags(dataset: pydicom.Dataset, values: _Lookup, index: int) -> dict[str, An
     }
 
 
-def _require_whole(path: Path, dataset: pydicom.Dataset, frames: int) -> None:
+def _require_whole(dataset: pydicom.Dataset, frames: int, pixel_bytes: int) -> None:
     """Raise unless an uncompressed file is long enough for its pixels (compressed ones show when decoded)."""
     syntax = UID(dataset.file_meta.get("TransferSyntaxUID") or "1.2.840.10008.1.2")
     if syntax.is_encapsulated or syntax.is_deflated:
         return
     size = int(dataset.Rows) * int(dataset.Columns) * int(dataset.get("BitsAllocated") or 16) // 8 * frames
-    if os.path.getsize(path) < size:
-        raise VolumeError("A DICOM file of the series is cut short; copy the series again from the archive.")
+    if pixel_bytes < size:
+        raise _cut_short()
+
+
+def _cut_short() -> VolumeError:
+    return VolumeError("A DICOM file in the folder is damaged or cut short; copy the series again from the archive.")
 
 
 # -------------------------------------------------------------------------------------------------- pixels
