@@ -150,7 +150,7 @@ class TrainConfig(_Checked):
     warmup_s: float = setting(0.0, "Learning the volume before any label.", unit="s", limits=(0, 86400), step=10)
     learning_rate: float = setting(1e-3, "AdamW's largest learning rate.", limits=(1e-7, 1))
     weight_decay: float = setting(1e-2, "AdamW's weight decay.", limits=(0, 1))
-    ema_decay: float = setting(0.996, "How slowly the teacher follows the student (alpha).", limits=(0, 1))
+    ema_decay: float = setting(0.99, "How slowly the teacher follows the student (alpha).", limits=(0, 1))
     confidence: float = setting(
         0.95, "Pseudo-labels below this confidence are not used.", limits=(0, 1), step=0.01, live=True
     )

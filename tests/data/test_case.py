@@ -1,0 +1,101 @@
+import numpy as np
+import pytest
+import torch
+
+from vqseg.annotations import Annotations, SliceState
+from vqseg.config import DataConfig
+from vqseg.data import BatchSampler, PreparedCase, TrainingCase, frame_cases
+from vqseg.data.case import region_of_interest
+from vqseg.errors import AnnotationError
+from vqseg.volume import StoredLayout, Volume, Window
+
+
+def a_case(shape=(8, 60, 80), spacing=(4.0, 1.0, 1.0)):
+    rng = np.random.default_rng(0)
+    labels = np.zeros(shape, np.uint8)
+    labels[:, 20:40, 30:50] = 1
+    labels[:, 25:30, 35:40] = 2
+    array = (labels * 100 + rng.normal(0, 10, shape)).astype(np.float32)
+    affine = np.diag([-spacing[2], -spacing[1], spacing[0], 1.0])
+    volume = Volume(array, StoredLayout(shape[::-1], affine))
+    return TrainingCase(volume, Annotations.from_slices(labels, [1, 4, 6])), labels
+
+
+def prepared(config=None, **settings):
+    case, _ = a_case()
+    config = config or DataConfig(**settings)
+    framing = frame_cases([case], config)
+    return PreparedCase(case.volume, case.annotations, framing, 2), config
+
+
+def test_region_holds_the_structures_with_room_and_stays_inside():
+    case, _ = a_case()
+    y0, y1, x0, x1 = region_of_interest(case.annotations, case.volume.spacing_mm)
+    assert (y0, x0, x1) == (0, 5, 75)
+    assert y1 == 60
+    assert region_of_interest(Annotations.empty((3, 10, 20)), (1, 1, 1)) == (0, 10, 0, 20)
+
+
+def test_frame_fits_the_size_and_keeps_the_aspect():
+    case, config = prepared(size=64)
+    assert max(case.size) <= 65
+    y0, y1, x0, x1 = case.box
+    assert case.size[0] / case.size[1] == pytest.approx((y1 - y0) / (x1 - x0), rel=0.05)
+    assert case.images.min() >= 0 and case.images.max() <= 1
+
+
+def test_window_is_chosen_from_the_labelled_structures_or_given():
+    case, _ = a_case()
+    assert frame_cases([case], DataConfig(window_level_hu=40, window_width_hu=400)).window == Window(40, 400)
+    low, high = frame_cases([case], DataConfig()).window.limits_hu
+    assert low < 0 and 180 < high < 350
+
+
+def test_maps_come_back_to_the_volumes_voxels():
+    case, _ = prepared(size=128)
+    y0, y1, x0, x1 = case.box
+    label = torch.nn.functional.one_hot(case.labels[4].clamp(max=2), 3).permute(2, 0, 1).float()
+    back = case.to_volume(label).argmax(0).numpy()
+    truth = case.annotations.labels[4, y0:y1, x0:x1]
+    assert back.shape == truth.shape
+    assert (back == truth).mean() > 0.99
+
+
+def test_scribbles_are_ignored_where_nothing_is_painted():
+    case, _ = a_case()
+    case.annotations.mark(4, SliceState.SCRIBBLED)
+    ready = PreparedCase(case.volume, case.annotations, frame_cases([case], DataConfig()), 2)
+    assert set(ready.labels[4].unique().tolist()) == {1, 2, 255}
+    assert 4 not in ready.shape.maps
+
+
+def test_batches_repeat_under_a_seed_and_hold_all_classes():
+    case, config = prepared(size=64, batch_x=6, batch_u=2)
+    first, second = (
+        BatchSampler([case], config, 1, torch.Generator().manual_seed(3)).draw(with_unlabelled=True) for _ in range(2)
+    )
+    for name, value in vars(first).items():
+        assert value is None or torch.equal(value, getattr(second, name)), name
+    assert first.image_x.shape[:2] == (6, 3)
+    assert first.shape_x.shape == (6, 3, *first.image_x.shape[-2:])
+    assert first.image_u_w.shape[0] == 2
+    assert set(first.label_x.unique().tolist()) == {0, 1, 2}
+    assert set(a for a in range(8)) - set(case.labels) == {z for _, z in BatchSampler(
+        [case], config, 1, torch.Generator()).unlabelled}  # fmt: skip
+
+
+def test_patches_show_what_their_labels_say():
+    case, config = prepared(size=64, batch_x=16)
+    batch = BatchSampler([case], config, 0, torch.Generator().manual_seed(0)).draw(with_unlabelled=False)
+    means = [batch.image_x[:, 0][batch.label_x == value].mean().item() for value in (0, 1, 2)]
+    assert means[0] < means[1] < means[2]
+    inside = batch.shape_x[:, 0][batch.label_x == 1].mean()
+    assert inside > batch.shape_x[:, 0][batch.label_x == 0].mean()
+
+
+def test_nothing_labelled_is_refused():
+    case, _ = a_case()
+    framing = frame_cases([case], DataConfig())
+    empty = PreparedCase(case.volume, None, framing, 2)
+    with pytest.raises(AnnotationError, match="mark it complete"):
+        BatchSampler([empty], DataConfig(), 1, torch.Generator())

@@ -1,0 +1,68 @@
+import numpy as np
+import pytest
+import torch
+
+from vqseg.data.shape_prior import CAP_MM, ShapePrior, encode_shape, no_shape
+
+
+def disc(radius, size=48, centre=(24, 24)):
+    y, x = np.mgrid[:size, :size]
+    return (np.hypot(y - centre[0], x - centre[1]) < radius).astype(np.uint8)
+
+
+def prior_of(radii, spacing=(2.0, 1.0, 1.0)):
+    labels = {z: disc(radius) for z, radius in radii.items()}
+    return ShapePrior(labels, n_classes=1, spacing_mm=spacing, size=(48, 48))
+
+
+def test_interpolates_linearly_between_labelled_slices():
+    prior = prior_of({0: 8, 10: 16})
+    middle = prior.at(5)
+    assert middle.distance_mm == 10.0
+    area = float((middle.distance_maps[0] < 0).sum())
+    assert area == pytest.approx(np.pi * 12**2, rel=0.05)
+
+
+def test_a_labelled_slice_is_its_own_shape_unless_left_out():
+    prior = prior_of({0: 8, 5: 20, 10: 8})
+    assert torch.equal(prior.at(5).distance_maps, prior.maps[5])
+    left_out = prior.at(5, leave_out=5)
+    assert float((left_out.distance_maps < 0).sum()) == pytest.approx(np.pi * 8**2, rel=0.07)
+
+
+def test_beyond_the_outermost_slice_the_shape_shrinks_a_millimetre_a_millimetre():
+    prior = prior_of({4: 12, 8: 12})
+    beyond = prior.at(11)
+    assert beyond.distance_mm == 6.0
+    assert float((beyond.distance_maps < 0).sum()) == pytest.approx(np.pi * 6**2, rel=0.2)
+
+
+def test_towards_an_empty_slice_the_structure_ends_half_way():
+    prior = prior_of({0: 12, 10: 0})
+    assert (prior.at(4).distance_maps < 0).any()
+    assert not (prior.at(6).distance_maps < 0).any()
+    assert float(prior.maps[10].min()) == CAP_MM
+
+
+def test_error_rate_grows_where_the_left_out_slice_is_badly_interpolated():
+    steady, jumping = prior_of({0: 10, 5: 10, 10: 10}), prior_of({0: 6, 5: 18, 10: 6})
+    assert steady.error_rate.item() < 0.5 < jumping.error_rate.item()
+    assert steady.spread_mm(10.0).item() < jumping.spread_mm(10.0).item()
+
+
+def test_log_odds_point_inside_and_weaken_with_distance():
+    prior = prior_of({0: 12, 20: 12})
+    near, far = (prior.log_odds(prior.at(z))[0] for z in (1, 10))
+    assert near[24, 24] > far[24, 24] > 0
+    assert near[0, 0] < far[0, 0] < 0
+
+
+def test_encoded_channels_are_bounded_and_say_when_nothing_is_known():
+    prior = prior_of({0: 12, 20: 12})
+    evidence = prior.at(3)
+    encoded = encode_shape(evidence.distance_maps[None], torch.tensor([evidence.distance_mm]))
+    assert encoded.shape == (1, 2, 48, 48)
+    assert encoded[:, 0].abs().max() <= 1
+    nothing = no_shape(1, 2, (48, 48))
+    assert nothing.shape == encoded.shape
+    assert nothing[0, -1].unique().tolist() == [-1.0]

@@ -1,0 +1,59 @@
+import json
+import os
+import pickle
+
+import pytest
+import torch
+
+from vqseg.checkpoint import read_checkpoint, write_checkpoint
+from vqseg.errors import CheckpointError
+
+
+def test_round_trip_replaces_the_previous_whole(tmp_path):
+    path = tmp_path / "checkpoint"
+    for value in (1.0, 2.0):
+        write_checkpoint(path, {"step": value}, {"model": {"w": torch.full((2, 3), value).t()}})
+    description, tensors = read_checkpoint(path)
+    assert description["step"] == 2.0
+    assert torch.equal(tensors["model"]["w"], torch.full((3, 2), 2.0))
+    assert os.listdir(tmp_path) == ["checkpoint"]
+
+
+def test_a_crash_between_the_renames_leaves_the_previous_one(tmp_path):
+    path = tmp_path / "checkpoint"
+    write_checkpoint(path, {"step": 1}, {"model": {"w": torch.ones(1)}})
+    path.rename(tmp_path / ".checkpoint.previous")
+    assert read_checkpoint(path)[0]["step"] == 1
+
+
+@pytest.mark.parametrize("damage", ["missing", "truncated", "json", "version", "pickle"])
+def test_damaged_checkpoints_are_refused_in_one_sentence(tmp_path, damage):
+    path = tmp_path / "checkpoint"
+    write_checkpoint(path, {"step": 1}, {"model": {"w": torch.ones(64)}})
+    model, text = path / "model.safetensors", path / "checkpoint.json"
+    if damage == "missing":
+        text.unlink()
+    elif damage == "truncated":
+        model.write_bytes(model.read_bytes()[:100])
+    elif damage == "json":
+        text.write_text("{")
+    elif damage == "version":
+        text.write_text(json.dumps({"format_version": 99}))
+    else:
+        model.write_bytes(pickle.dumps({"w": 1}))
+    with pytest.raises(CheckpointError) as error:
+        read_checkpoint(path)
+    assert "\n" not in str(error.value)
+
+
+def test_hostile_pickles_are_never_run(tmp_path):
+    class Hostile:
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / "owned"),)
+
+    path = tmp_path / "checkpoint"
+    write_checkpoint(path, {}, {"model": {"w": torch.ones(1)}})
+    (path / "model.safetensors").write_bytes(pickle.dumps(Hostile()))
+    with pytest.raises(CheckpointError):
+        read_checkpoint(path)
+    assert not (tmp_path / "owned").exists()

@@ -1,0 +1,34 @@
+import numpy as np
+
+from vqseg.annotations import Annotations
+from vqseg.extent import keep_reachable, reach
+
+
+def annotated(slices, holding, depth=30):
+    labels = np.zeros((depth, 16, 16), np.uint8)
+    labels[holding, 4:8, 4:8] = 1
+    return Annotations.from_slices(labels, slices)
+
+
+def test_reach_goes_half_a_gap_beyond_the_outermost_labelled_slice():
+    annotations = annotated([10, 14, 18], [10, 14, 18])
+    assert reach(annotations, 1) == (8, 20)
+
+
+def test_an_empty_complete_slice_speaks_louder():
+    annotations = annotated([5, 10, 14, 18, 28], [10, 14, 18])
+    assert reach(annotations, 1) == (6, 27)
+    assert reach(annotations, 2) is None
+
+
+def test_loose_pieces_and_far_slices_go_touching_ones_stay():
+    annotations = annotated([10, 14, 18], [10, 14, 18])
+    labels = np.zeros((30, 16, 16), np.uint8)
+    labels[2:28, 4:8, 4:8] = 1
+    labels[12, 12:15, 12:15] = 1
+    labels[12, 0:2, 0:2] = 2
+    keep_reachable(labels, annotations, 2)
+    assert sorted(set(np.nonzero(labels)[0].tolist())) == list(range(8, 21))
+    assert not labels[12, 12:15, 12:15].any()
+    assert not (labels == 2).any()
+    assert (labels[9:20, 4:8, 4:8] == 1).all()

@@ -1,0 +1,180 @@
+import copy
+
+import numpy as np
+import pytest
+import torch
+
+from vqseg.annotations import Annotations
+from vqseg.config import preset
+from vqseg.data import TrainingCase
+from vqseg.errors import AnnotationError, CheckpointError, ConfigError
+from vqseg.predict import Predictor
+from vqseg.segment import segment
+from vqseg.train import Trainer
+from vqseg.volume import StoredLayout, Volume
+
+NAMES = {1: "ball", 2: "rod"}
+TINY = {"size": 64, "codebook_size": 64, "batch_x": 2, "batch_u": 2, "time_budget_s": 0.0}
+
+
+@pytest.fixture(scope="module")
+def ball():
+    shape = (16, 48, 56)
+    z, y, x = np.mgrid[:16, :48, :56]
+    labels = np.zeros(shape, np.uint8)
+    labels[np.hypot((z - 8) * 2, np.hypot(y - 24, x - 24)) < 14] = 1
+    labels[:, 8:12, 40:44] = 2
+    noise = np.random.default_rng(0).normal(0, 20, shape)
+    array = (-100 + 200.0 * (labels == 1) + 400.0 * (labels == 2) + noise).astype(np.float32)
+    volume = Volume(array, StoredLayout(shape[::-1], np.diag([-1.0, -1.0, 2.0, 1.0])))
+    return volume, labels, Annotations.from_slices(labels, [2, 8, 13])
+
+
+def trainer_of(ball, **settings):
+    volume, _, annotations = ball
+    return Trainer(preset("fast", **{**TINY, **settings}), [TrainingCase(volume, annotations)], NAMES)
+
+
+def run(trainer, steps=None):
+    while not trainer.finished and steps != 0:
+        trainer.step()
+        steps = None if steps is None else steps - 1
+    return trainer
+
+
+def test_learns_a_ball_and_a_rod_and_keeps_the_labelled_slices(ball):
+    volume, labels, annotations = ball
+    prediction, trainer = segment(volume, annotations, NAMES, preset("fast", **TINY, iterations=60))
+    for value in NAMES:
+        found, truth = prediction.labels == value, labels == value
+        assert 2 * (found & truth).sum() / (found.sum() + truth.sum()) > 0.85
+    for z in annotations.complete:
+        assert (prediction.labels[z] == labels[z]).all()
+        assert (prediction.uncertainty[z] == 0).all()
+    assert prediction.labels.shape == volume.shape
+    assert trainer.finished and trainer.step_index == 60
+
+
+def test_same_seed_same_weights_other_seed_others(ball):
+    first, second, other = (run(trainer_of(ball, iterations=4, seed=seed)) for seed in (1, 1, 2))
+    weights = [trainer.method.state_dict() for trainer in (first, second, other)]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+    assert any(not torch.equal(weights[0][name], weights[2][name]) for name in weights[0])
+
+
+@pytest.mark.parametrize("method", ["vq-seg", "ua-mt"])
+def test_resumes_exactly(ball, tmp_path, method):
+    volume, _, annotations = ball
+    straight = run(trainer_of(ball, iterations=8, method=method))
+    halted = run(trainer_of(ball, iterations=8, method=method), steps=5)
+    halted.save(tmp_path / "checkpoint")
+    resumed = run(Trainer.load(tmp_path / "checkpoint", [TrainingCase(volume, annotations)]))
+    assert resumed.step_index == 8
+    expected = straight.method.state_dict()
+    for name, value in resumed.method.state_dict().items():
+        assert torch.equal(value, expected[name]), name
+
+
+def test_checkpoint_predicts_alike_without_the_trainer(ball, tmp_path):
+    volume, _, annotations = ball
+    trainer = run(trainer_of(ball, iterations=4))
+    trainer.save(tmp_path / "checkpoint")
+    loaded = Predictor.load(tmp_path / "checkpoint", "cpu")
+    here, there = trainer.predictor().predict(volume, annotations), loaded.predict(volume, annotations)
+    assert (here.labels == there.labels).all()
+    assert loaded.class_names == NAMES
+    assert loaded.predict(volume).labels.shape == volume.shape
+
+
+def test_checkpoint_of_other_weights_is_refused(ball, tmp_path):
+    trainer = run(trainer_of(ball, iterations=1))
+    trainer.save(tmp_path / "checkpoint")
+    file = tmp_path / "checkpoint" / "checkpoint.json"
+    file.write_text(file.read_text().replace('"codebook_size": 64', '"codebook_size": 32'))
+    with pytest.raises(CheckpointError, match="do not fit"):
+        Predictor.load(tmp_path / "checkpoint", "cpu")
+
+
+def test_budget_is_time_on_the_clock_and_a_paused_clock_pauses_it(ball):
+    volume, _, annotations = ball
+    now = iter(np.arange(0, 1000, 0.5))
+    config = preset("fast", **{**TINY, "time_budget_s": 2.0})
+    trainer = Trainer(config, [TrainingCase(volume, annotations)], NAMES, clock=lambda: float(next(now)))
+    reports = [trainer.step() for _ in range(4)]
+    assert trainer.finished
+    assert [report.progress for report in reports] == [0.0, 0.25, 0.5, 0.75]
+    assert trainer.time_left_s == 0
+
+
+def test_warm_up_comes_on_top_and_learns_the_image(ball):
+    volume, _, annotations = ball
+    now = iter(np.arange(0, 1000, 0.5))
+    config = preset("fast", **{**TINY, "time_budget_s": 1.0, "warmup_s": 1.5})
+    trainer = Trainer(config, [TrainingCase(volume, annotations)], NAMES, clock=lambda: float(next(now)))
+    reports = []
+    while not trainer.finished:
+        reports.append(trainer.step())
+    assert ["segmentation" in report.losses for report in reports] == [False] * 3 + [True] * 2
+
+
+def test_live_settings_take_effect_and_others_are_refused(ball):
+    trainer = trainer_of(ball, iterations=10)
+    trainer.update_settings(epsilon=0.2, use_unlabelled=False)
+    assert trainer.method.epsilon == 0.2
+    trainer.step()
+    with pytest.raises(ConfigError, match="cannot change while training"):
+        trainer.update_settings(codebook_size=32)
+
+
+def test_corrections_are_used_from_the_next_step(ball):
+    volume, labels, annotations = ball
+    trainer = trainer_of(ball, iterations=10)
+    trainer.step()
+    corrected = Annotations.from_slices(labels, [*annotations.complete, 5])
+    trainer.update_annotations(0, corrected)
+    assert 5 in trainer.cases[0].labels
+    assert (0, 5) not in trainer.sampler.unlabelled
+    trainer.step()
+
+
+def test_unusable_labels_are_refused(ball):
+    volume, labels, _ = ball
+    with pytest.raises(AnnotationError, match="No slice is labelled"):
+        Trainer(preset("fast"), [TrainingCase(volume, Annotations.empty(volume.shape))], NAMES)
+    with pytest.raises(AnnotationError, match="class 2"):
+        Trainer(preset("fast"), [TrainingCase(volume, Annotations.from_slices(labels, [8]))], {1: "ball"})
+    with pytest.raises(ConfigError, match="time_budget_s and iterations"):
+        trainer_of(ball)
+
+
+def test_preview_is_plain_at_zero_and_varies_behind_the_perturbation(ball):
+    volume, _, annotations = ball
+    predictor = run(trainer_of(ball, iterations=30)).predictor()
+    plain = predictor.preview(volume, 8)
+    assert plain.labels.shape == volume.shape[1:] and (plain.stability == 1).all()
+    shaken = predictor.preview(volume, 8, epsilon=0.9, draws=8, seed=3)
+    again = predictor.preview(volume, 8, epsilon=0.9, draws=8, seed=3)
+    assert shaken.stability.min() < 1
+    assert (shaken.stability == again.stability).all()
+
+
+def test_a_copied_predictor_keeps_its_weights_and_shares_the_volume(ball):
+    volume, _, _ = ball
+    trainer = trainer_of(ball, iterations=6)
+    run(trainer, steps=3)
+    kept = copy.deepcopy(trainer.predictor())
+    before = kept.preview(volume, 5).confidence
+    run(trainer)
+    assert (kept.preview(volume, 5).confidence == before).all()
+    assert kept.prepare(volume) is trainer.cases[0]
+
+
+def test_prediction_can_be_stopped_and_tells_its_progress(ball):
+    volume, _, annotations = ball
+    predictor = run(trainer_of(ball, iterations=2)).predictor()
+    shares = []
+    prediction = predictor.predict(volume, annotations, keep_probabilities=True, on_progress=shares.append)
+    assert shares[-1] == 1.0 and shares == sorted(shares)
+    np.testing.assert_allclose(prediction.probabilities.astype(np.float32).sum(0), 1, atol=5e-3)
+    stopped = predictor.predict(volume, None, should_stop=lambda: True)
+    assert not stopped.labels.any()
