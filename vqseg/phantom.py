@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from vqseg.canvas import FAR, Canvas, Field, Point
 from vqseg.io.labels import LabelMap
 from vqseg.volume import StoredLayout, Volume
 
@@ -17,18 +18,12 @@ __all__ = ["CLASS_NAMES", "synthetic_thorax"]
 
 CLASS_NAMES = {1: "tumour", 2: "left lung", 3: "right lung", 4: "heart", 5: "aorta", 6: "spine", 7: "liver"}
 
-Field = npt.NDArray[np.float32]
-Point = tuple[float, float, float]
-"""(x, y, z) in mm: to the left and back from the middle, to the head from the lowest slice."""
 
 LENGTH_MM = 290.0
 """From below the dome of the liver to the neck."""
 
 WIDTH_MM = 380.0
 """Side of the square field of view."""
-
-FAR = 1e3
-"""Distance, mm, where it does not matter how far."""
 
 
 def synthetic_thorax(seed: int = 0, shape: tuple[int, int, int] = (58, 192, 192)) -> tuple[Volume, LabelMap]:
@@ -50,7 +45,7 @@ def synthetic_thorax(seed: int = 0, shape: tuple[int, int, int] = (58, 192, 192)
     """
     rng = np.random.default_rng(seed)
     spacing_mm = (LENGTH_MM / shape[0], WIDTH_MM / shape[1], WIDTH_MM / shape[2])
-    canvas = _Canvas(shape, spacing_mm)
+    canvas = Canvas(shape, spacing_mm)
     fields = _anatomy(canvas)
     fields["tumour"] = _tumour(canvas, rng)
     _paint_soft_tissue(canvas, fields, rng)
@@ -64,99 +59,10 @@ def synthetic_thorax(seed: int = 0, shape: tuple[int, int, int] = (58, 192, 192)
     return Volume(image, layout, modality="CT", source=""), LabelMap(labels, dict(CLASS_NAMES))
 
 
-class _Canvas:
-    """HU being painted, and the coordinates of its voxels: x to the left, y to the back, z to the head, mm."""
-
-    def __init__(self, shape: tuple[int, int, int], spacing_mm: tuple[float, float, float]) -> None:
-        self.spacing_mm = spacing_mm
-        axes = [(np.arange(size) + 0.5) * step for size, step in zip(shape, spacing_mm, strict=True)]
-        self.z, self.y, self.x = np.meshgrid(
-            axes[0], axes[1] - WIDTH_MM / 2, axes[2] - WIDTH_MM / 2, indexing="ij", sparse=True
-        )
-        self.z, self.y, self.x = (axis.astype(np.float32) for axis in (self.z, self.y, self.x))
-        self.hu: Field = np.full(shape, -1000, np.float32)
-        self.edge_mm = 0.5 * (spacing_mm[1] + spacing_mm[2])
-
-    def share(self, field_mm: Field) -> Field:
-        """How much of each voxel lies inside, from the distance to the edge: partial volume."""
-        share: Field = np.clip(0.5 - field_mm / self.edge_mm, 0, 1)
-        return share
-
-    def paint(self, field_mm: Field, hu: float | Field) -> None:
-        """Fill the inside of a field with `hu`."""
-        share = self.share(field_mm)
-        self.hu += share * (hu - self.hu)
-
-    def along(self, heights: list[float], values: list[float]) -> Field:
-        """A quantity that varies smoothly with z, (z, 1, 1), from its values at some heights (mm)."""
-        curve: Field = np.interp(self.z, heights, values).astype(np.float32)
-        return curve
-
-    def texture(self, rng: np.random.Generator, size_mm: float) -> Field:
-        """Smooth noise of mean 0 and deviation 1 with grains of about `size_mm`."""
-        sigma = [size_mm / step for step in self.spacing_mm]
-        noise = ndimage.gaussian_filter(rng.standard_normal(self.hu.shape, dtype=np.float32), sigma, mode="wrap")
-        grains: Field = noise / noise.std()
-        return grains
-
-    def ellipse(
-        self, cx: float | Field, cy: float | Field, rx: float | Field, ry: float | Field, power: float = 2
-    ) -> Field:
-        """Distance to a column with a superellipse as cross-section; centre and radii may vary with z."""
-        u, v = np.abs((self.x - cx) / rx), np.abs((self.y - cy) / ry)
-        norm = (u**power + v**power) ** (1 / power)
-        distance: Field = ((norm - 1) * np.minimum(rx, ry)).astype(np.float32)
-        return distance
-
-    def ellipsoid(
-        self, centre: tuple[float, float, float], radii: tuple[float, float, float], turn: float = 0
-    ) -> Field:
-        """Distance to an ellipsoid (x, y, z), turned by `turn` degrees about z."""
-        cos, sin = np.cos(np.radians(turn)), np.sin(np.radians(turn))
-        dx, dy, dz = self.x - centre[0], self.y - centre[1], self.z - centre[2]
-        u, v = (dx * cos + dy * sin) / radii[0], (dy * cos - dx * sin) / radii[1]
-        norm = np.sqrt(u**2 + v**2 + (dz / radii[2]) ** 2)
-        distance: Field = ((norm - 1) * min(radii)).astype(np.float32)
-        return distance
-
-    def box(self, start: Point, end: Point, margin_mm: float) -> tuple[slice, slice, slice]:
-        """The voxels within a margin of a line."""
-        slices = []
-        for axis, at in ((self.z, 2), (self.y, 1), (self.x, 0)):
-            low, high = sorted((start[at], end[at]))
-            values = axis.ravel()
-            slices.append(slice(*np.searchsorted(values, [low - margin_mm, high + margin_mm])))
-        return slices[0], slices[1], slices[2]
-
-    def tube(self, start: Point, end: Point, radii: tuple[float, float], box: tuple[slice, slice, slice]) -> Field:
-        """Distance, within `box`, to a tube from one point (x, y, z) to another whose radius tapers."""
-        x, y, z = self.x[:, :, box[2]], self.y[:, box[1], :], self.z[box[0]]
-        step = np.subtract(end, start).astype(np.float32)
-        dx, dy, dz = x - start[0], y - start[1], z - start[2]
-        share = np.clip((dx * step[0] + dy * step[1] + dz * step[2]) / float(step @ step), 0, 1)
-        length = np.sqrt((dx - share * step[0]) ** 2 + (dy - share * step[1]) ** 2 + (dz - share * step[2]) ** 2)
-        distance: Field = length - (radii[0] + share * (radii[1] - radii[0]))
-        return distance
-
-    def path(self, points: list[Point], radii: list[float]) -> Field:
-        """Distance to a tube along several points; far away from it only that it is outside."""
-        field = np.full(self.hu.shape, FAR, np.float32)
-        for start, end, *ends in zip(points, points[1:], radii, radii[1:], strict=False):
-            box = self.box(start, end, max(radii) + 12)
-            field[box] = np.minimum(field[box], self.tube(start, end, (ends[0], ends[1]), box))
-        return field
-
-    def paint_tube(self, start: Point, end: Point, radii: tuple[float, float], hu: float) -> None:
-        """Fill a short tube, touching only the voxels round it."""
-        box = self.box(start, end, max(radii) + self.edge_mm)
-        share = self.share(self.tube(start, end, radii, box))
-        self.hu[box] += share * (hu - self.hu[box])
-
-
 # -------------------------------------------------------------------------------------------------- shapes
 
 
-def _anatomy(canvas: _Canvas) -> dict[str, Field]:
+def _anatomy(canvas: Canvas) -> dict[str, Field]:
     """Distance to each organ, mm, negative inside; organs give way to one another as they do in a body."""
     along = canvas.along
     fields: dict[str, Field] = {}
@@ -211,18 +117,18 @@ def _anatomy(canvas: _Canvas) -> dict[str, Field]:
     return fields
 
 
-def _spine_y(canvas: _Canvas) -> Field:
+def _spine_y(canvas: Canvas) -> Field:
     """The bend of the thoracic spine, (z, 1, 1)."""
     return canvas.along([0, 70, 145, 220, 290], [48, 54, 57, 54, 46])
 
 
-def _disc(canvas: _Canvas) -> Field:
+def _disc(canvas: Canvas) -> Field:
     """Distance to the discs between the vertebrae."""
     distance: Field = np.abs(canvas.z % 27 - 13.5) - 3
     return distance
 
 
-def _tumour(canvas: _Canvas, rng: np.random.Generator) -> Field:
+def _tumour(canvas: Canvas, rng: np.random.Generator) -> Field:
     """A spiculated mass in the right upper lobe."""
     centre: Point = (-58, 4, 192)
     box = canvas.box(centre, centre, 45)
@@ -248,7 +154,7 @@ def _labels(fields: dict[str, Field]) -> npt.NDArray[np.uint8]:
 # ------------------------------------------------------------------------------------------------ painting
 
 
-def _paint_soft_tissue(canvas: _Canvas, fields: dict[str, Field], rng: np.random.Generator) -> None:
+def _paint_soft_tissue(canvas: Canvas, fields: dict[str, Field], rng: np.random.Generator) -> None:
     """Skin, fat, muscle, mediastinum, abdomen, heart and great vessels, on a couch."""
     couch = np.maximum(np.abs(canvas.y - 124 + 9 * (canvas.x / 140) ** 2) - 4, np.abs(canvas.x) - 150)
     canvas.paint(couch + 0 * canvas.z, -650)
@@ -280,7 +186,7 @@ def _paint_soft_tissue(canvas: _Canvas, fields: dict[str, Field], rng: np.random
     _paint_great_vessels(canvas, fields)
 
 
-def _paint_heart(canvas: _Canvas, fields: dict[str, Field]) -> None:
+def _paint_heart(canvas: Canvas, fields: dict[str, Field]) -> None:
     """Pericardial fat, muscle and the four chambers in contrast."""
     heart = fields["heart"]
     canvas.paint(heart - 3, -90)
@@ -294,7 +200,7 @@ def _paint_heart(canvas: _Canvas, fields: dict[str, Field]) -> None:
     canvas.paint(np.maximum(canvas.path([(60, -62, 110), (18, -62, 70)], [2, 2]), heart + 1), -70)
 
 
-def _paint_great_vessels(canvas: _Canvas, fields: dict[str, Field]) -> None:
+def _paint_great_vessels(canvas: Canvas, fields: dict[str, Field]) -> None:
     """Aorta and its branches, caval vein, pulmonary arteries, gullet, windpipe."""
     vessels: list[tuple[list[Point], list[float], float]] = [
         ([(-25, -20, 112), (-25, -22, 185), (-20, -24, 225), (-38, -30, 262)], [10, 9, 8, 6], 190),
@@ -320,7 +226,7 @@ def _paint_great_vessels(canvas: _Canvas, fields: dict[str, Field]) -> None:
         canvas.paint(canvas.path(points, radii), -995)
 
 
-def _paint_lungs(canvas: _Canvas, fields: dict[str, Field], rng: np.random.Generator) -> None:
+def _paint_lungs(canvas: Canvas, fields: dict[str, Field], rng: np.random.Generator) -> None:
     """Parenchyma, denser towards the back, with fissures, vessels and the tumour."""
     parenchyma = -862 + 0.35 * canvas.y + 12 * canvas.texture(rng, 5)
     parenchyma += 55 * np.clip(1 - np.abs(canvas.z - 118 - 0.9 * canvas.y) / 1.6, 0, 1)
@@ -334,7 +240,7 @@ def _paint_lungs(canvas: _Canvas, fields: dict[str, Field], rng: np.random.Gener
 
 
 def _vessel_tree(
-    canvas: _Canvas, lung: Field, hilum: Point, rng: np.random.Generator, tips: int = 420
+    canvas: Canvas, lung: Field, hilum: Point, rng: np.random.Generator, tips: int = 420
 ) -> list[tuple[Point, Point, tuple[float, float]]]:
     """Tubes from the hilum to random points of a lung; radii follow Murray's law (cube root of the tips fed)."""
     inside = np.argwhere(lung < -4)
@@ -359,7 +265,7 @@ def _vessel_tree(
     ]
 
 
-def _paint_bones(canvas: _Canvas, fields: dict[str, Field], rng: np.random.Generator) -> None:
+def _paint_bones(canvas: Canvas, fields: dict[str, Field], rng: np.random.Generator) -> None:
     """Spine, ribs with their cartilage, breastbone, shoulder blades and collarbones: cortex round marrow."""
     grains = canvas.texture(rng, 2.5)
     cavity, spine_y = fields["cavity"], _spine_y(canvas)
@@ -383,16 +289,17 @@ def _paint_bones(canvas: _Canvas, fields: dict[str, Field], rng: np.random.Gener
         _paint_bone(canvas, np.maximum(collarbone, fields["body"] + 6), 2.2, 230, 680)
 
 
-def _paint_bone(canvas: _Canvas, field: Field, cortex_mm: float, marrow: float | Field, cortex_hu: float) -> None:
+def _paint_bone(canvas: Canvas, field: Field, cortex_mm: float, marrow: float | Field, cortex_hu: float) -> None:
     canvas.paint(field, cortex_hu)
     canvas.paint(field + cortex_mm, marrow)
 
 
-def _scan(canvas: _Canvas, body: Field, rng: np.random.Generator) -> npt.NDArray[np.int16]:
+def _scan(canvas: Canvas, body: Field, rng: np.random.Generator) -> npt.NDArray[np.int16]:
     """What a scanner makes of it: a point spread, and noise that grows with the tissue crossed."""
     image = ndimage.gaussian_filter(canvas.hu, (0.35, 0.55, 0.55))
     white = rng.standard_normal(image.shape, dtype=np.float32)
     noise = ndimage.gaussian_filter(white, (0.3, 0.6, 0.6)) - 0.8 * ndimage.gaussian_filter(white, (0.3, 1.6, 1.6))
     depth = np.clip(-body / 100, 0, 1)  # photons are fewest where the body is thickest
     image += noise / noise.std() * (7 + 8 * np.sqrt(depth))
-    return np.clip(np.rint(image), -1024, 3071).astype(np.int16)
+    hu: npt.NDArray[np.int16] = np.clip(np.rint(image), -1024, 3071).astype(np.int16)
+    return hu
