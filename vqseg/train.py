@@ -349,10 +349,13 @@ class Trainer:
         return trainer
 
     def _load_optimizer(self, tensors: Mapping[str, Tensor]) -> None:
+        parameters = [p for group in self._optimizer.param_groups for p in group["params"]]
         state: dict[int, dict[str, Tensor]] = {}
         for key, value in tensors.items():
-            index, name = key.split(".", 1)
-            state.setdefault(int(index), {})[name] = value
+            index, name = int(key.split(".")[0]), key.split(".", 1)[1]
+            like = parameters[index]  # the fused kernel walks both in memory order, so their strides must agree
+            laid_out = torch.empty_like(like).copy_(value) if value.shape == like.shape else value
+            state.setdefault(index, {})[name] = laid_out
         self._optimizer.load_state_dict({**self._optimizer.state_dict(), "state": state})
 
 

@@ -35,12 +35,12 @@ class BCP(Method):
     """
 
     name = "bcp"
-    teacher = property(lambda self: self._modules["teacher"])  # Method's default None would hide the module
+    teacher: UNet
 
     def __init__(self, config: Config, in_channels: int, n_classes: int) -> None:
         super().__init__(config, in_channels, n_classes)
         self.student = UNet(in_channels, n_classes)
-        self.teacher = make_teacher(self.student)
+        self.teacher = make_teacher(self.student)  # type: ignore[assignment]
         self.pretraining = True
 
     def losses(self, batch: Batch, step: int, progress: float) -> dict[str, Tensor]:

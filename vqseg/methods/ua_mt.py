@@ -41,12 +41,12 @@ class UAMT(Method):
     """
 
     name = "ua-mt"
-    teacher = property(lambda self: self._modules["teacher"])  # Method's default None would hide the module
+    teacher: UNet
 
     def __init__(self, config: Config, in_channels: int, n_classes: int) -> None:
         super().__init__(config, in_channels, n_classes)
         self.student = UNet(in_channels, n_classes, dropout=DROPOUT)
-        self.teacher = make_teacher(self.student)
+        self.teacher = make_teacher(self.student)  # type: ignore[assignment]
 
     def losses(self, batch: Batch, step: int, progress: float) -> dict[str, Tensor]:
         """Segmentation loss of the labelled slices and masked consistency of the unlabelled ones."""
@@ -63,7 +63,12 @@ class UAMT(Method):
         distance = (prediction - target).square().mean(1)
         consistency = (distance * certain).sum() / certain.sum().clamp(min=1)
         total = labelled + CONSISTENCY * ramp_up(progress) * consistency
-        return {"labelled": labelled, "unlabelled": consistency, "total": total}
+        return {
+            "labelled": labelled,
+            "unlabelled": consistency,
+            "total": total,
+            "confident_share": certain.float().mean(),
+        }
 
     @torch.no_grad()
     def _ask_teacher(self, image: Tensor) -> tuple[Tensor, Tensor]:

@@ -54,7 +54,12 @@ class UniMatch(Method):
 
         loss = soft_dice_loss if self.config.loss.segmentation == "ce+dice" else segmentation_loss
         unlabelled = sum(STREAM_WEIGHTS[stream] * loss(logits, target) for stream, (logits, target) in views.items())
-        return {"labelled": labelled, "unlabelled": unlabelled, "total": (labelled + unlabelled) / 2}
+        return {
+            "labelled": labelled,
+            "unlabelled": unlabelled,
+            "total": (labelled + unlabelled) / 2,
+            "confident_share": (pseudo_label != IGNORE_LABEL).float().mean(),
+        }
 
     def _trusted(self, logits: Tensor, valid: Tensor | None) -> Tensor:
         """The classes (B, H, W), ``IGNORE_LABEL`` where the network is not confident or the slice is padded."""
