@@ -45,14 +45,14 @@ class Canvas:
 
     def along(self, heights: list[float], values: list[float]) -> Field:
         """A quantity that varies smoothly with z, (z, 1, 1), from its values at some heights (mm)."""
-        curve: Field = np.interp(self.z, heights, values).astype(np.float32)
+        curve: Field = np.asarray(np.interp(self.z, heights, values), dtype=np.float32)
         return curve
 
     def texture(self, rng: np.random.Generator, size_mm: float) -> Field:
         """Smooth noise of mean 0 and deviation 1 with grains of about `size_mm`."""
         sigma = [size_mm / step for step in self.spacing_mm]
-        noise: Field = ndimage.gaussian_filter(rng.standard_normal(self.hu.shape, dtype=np.float32), sigma, mode="wrap")
-        grains: Field = noise / np.float32(noise.std())
+        noise = ndimage.gaussian_filter(rng.standard_normal(self.hu.shape, dtype=np.float32), sigma, mode="wrap")
+        grains: Field = noise / noise.std()
         return grains
 
     def ellipse(
