@@ -135,6 +135,7 @@ def test_mixed_precision_does_not_touch_the_codes() -> None:
     plain = q(_features())
     with torch.autocast("cpu", torch.bfloat16):
         mixed = q(_features())
+        assert q.codebook.dtype == q.codes(mixed.indices).dtype == torch.float32
     assert torch.equal(plain.indices, mixed.indices)
     assert mixed.projected.dtype == torch.float32
 

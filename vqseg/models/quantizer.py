@@ -114,8 +114,9 @@ class VectorQuantizer(nn.Module):
 
     @property
     def codebook(self) -> Tensor:
-        """(K, code_dim) effective codewords."""
-        codewords: Tensor = self.transform(self.base)
+        """(K, code_dim) effective codewords, float32 even in mixed precision."""
+        with torch.autocast(self.base.device.type, enabled=False):
+            codewords: Tensor = self.transform(self.base)
         return codewords
 
     def project(self, z: Tensor) -> Tensor:
@@ -131,7 +132,8 @@ class VectorQuantizer(nn.Module):
 
     def codes(self, indices: Tensor) -> Tensor:
         """Codewords of an index map: (B, h, w) -> (B, code_dim, h, w), differentiable in the transform."""
-        codes: Tensor = self.transform(self.base[indices])
+        with torch.autocast(self.base.device.type, enabled=False):
+            codes: Tensor = self.transform(self.base[indices])
         return codes.permute(0, 3, 1, 2)  # (B, h, w, code_dim) -> (B, code_dim, h, w)
 
     def lookup(self, indices: Tensor) -> Tensor:
