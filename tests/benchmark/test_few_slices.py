@@ -1,0 +1,88 @@
+import json
+import sys
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from vqseg.benchmark import few_slices
+from vqseg.errors import ConfigError, VolumeError
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A bright cone and a dark rod, values 2 and 7, slices 2..13 of 16."""
+    z, y, x = np.meshgrid(np.arange(16), np.arange(40), np.arange(48), indexing="ij")
+    within = (z >= 2) & (z <= 13)
+    labels = np.zeros(z.shape, np.uint8)
+    labels[within & (np.hypot(y - 20, x - 16) < 5 + z / 3)] = 2
+    labels[within & (np.hypot(y - 20, x - 38) < 4)] = 7
+    noise = np.random.default_rng(0).normal(0, 10, z.shape)
+    image = (np.select([labels == 2, labels == 7], [200, -200], 0) + noise).astype(np.int16)
+    path = tmp_path / "cone"
+    path.mkdir()
+    for name, array in (("image", image), ("mask", labels)):
+        stored = array.transpose(2, 1, 0)[::-1, ::-1]
+        nib.save(nib.Nifti1Image(stored, np.diag([1.0, 1.0, 2.0, 1.0])), path / f"{name}.nii.gz")
+    return path
+
+
+def test_slices_span_the_extent_with_both_ends():
+    labels = np.zeros((20, 2, 2), np.uint8)
+    labels[4:15, 0, 0] = 1
+    assert few_slices.evenly_spaced(labels, 3) == [4, 9, 14]
+    assert few_slices.evenly_spaced(labels, 2) == [4, 14]
+    assert few_slices.evenly_spaced(labels, 50) == list(range(4, 15))
+    with pytest.raises(VolumeError):
+        few_slices.evenly_spaced(labels * 0, 3)
+
+
+def test_classes_are_numbered_without_gaps(folder):
+    subject = few_slices.load_subject(str(folder))
+    assert set(np.unique(subject.labels)) == {0, 1, 2}
+    assert list(subject.class_names) == [1, 2]
+    assert set(np.unique(few_slices.load_subject(str(folder), [7]).labels)) == {0, 1}
+
+
+@pytest.mark.parametrize("method", ["interpolation", "random-forest", "unet"])
+def test_baselines_label_the_whole_volume(folder, method):
+    if method == "random-forest":
+        pytest.importorskip("sklearn")
+    row = few_slices.measure(few_slices.load_subject(str(folder)), method, k=4, budget_s=1.0, seed=0)
+    assert row["slices"] == [2, 6, 9, 13]
+    assert 0 <= row["dice"] <= 1
+    assert row["dice"] > (0.9 if method == "interpolation" else 0.8 if method == "random-forest" else -1)
+    assert len(row["per_class"]) == 2
+
+
+def test_rows_are_measured_once_and_listed(folder, tmp_path, parse, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["vqseg", "benchmark", "few-slices"])
+    args = parse(
+        few_slices, "--volumes", folder, "--slices", "3,4", "--methods", "interpolation", "--budgets", "1,2",
+        "--seeds", "0,1", "--output", tmp_path / "out",
+    )  # fmt: skip
+    assert few_slices.run(args) == 0
+    lines = (tmp_path / "out" / "rows.jsonl").read_text().splitlines()
+    assert [json.loads(line)["k"] for line in lines] == [3, 4]  # neither seed nor budget matter here
+    with (tmp_path / "out" / "rows.jsonl").open("a") as file:
+        file.write('{"volume": "cut o')
+    assert few_slices.run(args) == 0
+    assert len((tmp_path / "out" / "rows.jsonl").read_text().splitlines()) == 3
+    table = (tmp_path / "out" / "table.md").read_text()
+    assert "`vqseg benchmark few-slices`" in table
+    assert table.count("interpolation") == 2
+
+
+def test_time_limit_leaves_rows_for_the_next_call(folder, tmp_path, parse, capsys):
+    args = parse(
+        few_slices, "--volumes", folder, "--slices", "3", "--methods", "interpolation", "--time-limit", "-1",
+        "--output", tmp_path / "out",
+    )  # fmt: skip
+    assert few_slices.run(args) == 75
+    args.time_limit = 100
+    assert few_slices.run(args) == 0
+
+
+def test_unknown_methods_are_refused(folder, tmp_path, parse):
+    with pytest.raises(ConfigError, match="Unknown method 'magic'"):
+        few_slices.run(parse(few_slices, "--volumes", folder, "--methods", "magic", "--output", tmp_path))

@@ -1,0 +1,258 @@
+"""Few slices, minutes, one volume: every method on the same labelled slices, for the same seconds.
+
+k slices are labelled, evenly spaced over the structures' extent: ``linspace`` from the first to the last slice that
+holds a structure, both included, rounded. Dice and HD95 are means over the classes, over all slices that are not
+labelled (also those beyond the extent). The budget is wall time of training; ``cpu_s`` beside it tells whether the
+machine was shared. Rows that are already in ``rows.jsonl`` are not measured again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vqseg.annotations import Annotations
+from vqseg.benchmark.baselines import BASELINES
+from vqseg.benchmark.report import (
+    markdown_table,
+    mean_and_spread,
+    provenance,
+    provenance_line,
+    read_lines,
+    write_text,
+)
+from vqseg.benchmark.variants import parse_variant, split_list
+from vqseg.config import preset
+from vqseg.errors import ConfigError, VolumeError, VQSegError
+from vqseg.io import read_labels, read_volume
+from vqseg.methods import METHODS
+from vqseg.metrics import evaluate, summarise
+from vqseg.volume import Volume
+
+__all__ = ["Subject", "add_arguments", "evenly_spaced", "measure", "run"]
+
+DEFAULT_VOLUMES = "lung1_nsclc,abdomen_3mm"
+NEEDS_NO_TIME = ("interpolation",)
+NEEDS_NO_SEED = ("interpolation",)
+PLAIN: dict[str, Any] = {"fuse_geometry": False, "keep_connected": False}
+"""Rivals predict as their papers do; ``supervised:fuse_geometry=true:keep_connected=true`` gives them VQ-Seg's help."""
+IMAGE_NAMES = ("image.nii.gz", "image.nii", "image.nrrd")
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """A volume with the labels of all its slices."""
+
+    name: str
+    volume: Volume
+    labels: npt.NDArray[np.uint8]
+    class_names: dict[int, str]
+
+
+def evenly_spaced(labels: npt.NDArray[np.uint8], k: int) -> list[int]:
+    """The k slices from the first to the last that holds a structure, both included; fewer where there are no more.
+
+    Raises
+    ------
+    VolumeError
+        If nothing is labelled.
+    """
+    holding = np.flatnonzero((labels > 0).any(axis=(1, 2)))
+    if len(holding) == 0:
+        raise VolumeError("The reference has no labelled voxel; choose a volume with a mask.")
+    return sorted({int(z) for z in np.round(np.linspace(holding[0], holding[-1], k))})
+
+
+def load_subject(text: str, classes: Sequence[int] = ()) -> Subject:
+    """A folder with ``image`` and ``mask``, a pair ``IMAGE=MASK``, or the name of a folder of the test data.
+
+    Parameters
+    ----------
+    text : str
+        As given on the command line.
+    classes : sequence of int
+        Label values to keep, all by default.
+    """
+    image_text, separator, mask_text = text.partition("=")
+    if separator:
+        image, mask = Path(image_text), Path(mask_text)
+        name = image.name.partition(".")[0]
+    else:
+        folder = Path(text)
+        if not folder.exists():
+            root = os.environ.get("VQSEG_TEST_DATA", Path(__file__).parents[2].parent / "shared" / "data")
+            folder = Path(root) / text
+        image = next((folder / name for name in IMAGE_NAMES if (folder / name).exists()), folder / IMAGE_NAMES[0])
+        mask, name = image.with_name(image.name.replace("image", "mask")), folder.name
+    volume = read_volume(image).load()
+    labels = read_labels(mask, volume)
+    array = labels.array if not classes else np.where(np.isin(labels.array, list(classes)), labels.array, 0)
+    values = sorted(set(np.unique(array).tolist()) - {0})
+    # Methods number their classes 1..K without gaps.
+    lookup = np.zeros(256, dtype=np.uint8)
+    lookup[values] = np.arange(1, len(values) + 1)
+    names = {index: labels.names.get(value, f"class {value}") for index, value in enumerate(values, start=1)}
+    return Subject(name, volume, lookup[array], names)
+
+
+def measure(subject: Subject, method: str, k: int, budget_s: float, seed: int, warmup_s: float = 0.0) -> dict[str, Any]:
+    """One row: what a method makes of k slices of a volume in a budget.
+
+    Returns
+    -------
+    dict
+        Scores, per class too, and the seconds that it really took.
+    """
+    slices = evenly_spaced(subject.labels, k)
+    annotations = Annotations.from_slices(subject.labels, slices)
+    start, start_cpu = time.monotonic(), time.process_time()
+    n_steps = None
+    if method in BASELINES:
+        labels = BASELINES[method](subject.volume, annotations, sorted(subject.class_names), budget_s, seed)
+    else:
+        from vqseg.segment import segment
+
+        name, settings = parse_variant(method)
+        given = {"method": name, "time_budget_s": budget_s, "seed": seed, "warmup_s": warmup_s}
+        config = preset("fast", **{**given, **({} if name == "vq-seg" else PLAIN), **settings})
+        prediction, trainer = segment(subject.volume, annotations, subject.class_names, config)
+        labels, n_steps = prediction.labels, getattr(trainer, "step_index", None)
+    wall_s, cpu_s = time.monotonic() - start, time.process_time() - start_cpu
+    scores = evaluate(
+        labels, subject.labels, subject.volume.spacing_mm, sorted(subject.class_names), exclude_slices=slices
+    )
+    summary = summarise(scores)
+    return {
+        "slices": slices, "dice": summary.mean.dice, "hd95_mm": summary.mean.hd95_mm,
+        "undefined": summary.undefined["hd95_mm"],
+        "per_class": {subject.class_names[value]: [score.dice, score.hd95_mm] for value, score in scores.items()},
+        "wall_s": round(wall_s, 1), "cpu_s": round(cpu_s, 1), "steps": n_steps,
+    }  # fmt: skip
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The table's arguments."""
+    methods = ",".join([*BASELINES, *METHODS])
+    parser.add_argument(
+        "--volumes",
+        default=DEFAULT_VOLUMES,
+        metavar="LIST",
+        help=f"folders with image and mask, or IMAGE=MASK ({DEFAULT_VOLUMES} of the test data)",
+    )
+    parser.add_argument("--classes", default="", metavar="LIST", help="label values to keep (all)")
+    parser.add_argument("--budgets", default="60", metavar="LIST", help="seconds of training (60)")
+    parser.add_argument("--slices", default="3,5,10", metavar="LIST", help="numbers of labelled slices (3,5,10)")
+    parser.add_argument("--methods", default=methods, metavar="LIST",
+                        help=f"of {methods}; settings follow a colon, as in vq-seg:use_unlabelled=false")  # fmt: skip
+    parser.add_argument("--seeds", default="0", metavar="LIST", help="seeds (0)")
+    parser.add_argument(
+        "--warmup", type=float, default=0.0, metavar="S", help="seconds of warm-up before the budget (0)"
+    )
+    parser.add_argument(
+        "--time-limit",
+        type=float,
+        default=float("inf"),
+        metavar="S",
+        help="start no row after this many seconds; the same command goes on (exit code 75)",
+    )
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="for rows.jsonl and table.md")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure the rows that are missing and write the table."""
+    deadline = time.monotonic() + args.time_limit
+    methods = split_list(args.methods)
+    for method in methods:
+        if method not in BASELINES and parse_variant(method)[0] not in METHODS:
+            raise ConfigError(f"Unknown method {method!r}; choose of {', '.join([*BASELINES, *METHODS])}.")
+    args.output.mkdir(parents=True, exist_ok=True)
+    path = args.output / "rows.jsonl"
+    rows = read_lines(path)
+    done = {_key(row) for row in rows}
+    classes = [int(value) for value in split_list(args.classes)]
+    code = 0
+    for text in split_list(args.volumes):
+        subject = load_subject(text, classes)
+        for job in _jobs(args, subject, methods):
+            if _key(job) in done:
+                continue
+            if time.monotonic() >= deadline:
+                code = 75
+                break
+            done.add(_key(job))
+            try:
+                result = measure(subject, job["method"], job["k"], job["budget_s"], job["seed"], job["warmup_s"])
+            except VQSegError as error:
+                print(f"{job['method']}: {error}", file=sys.stderr)  # noqa: T201
+                continue
+            row = {**job, **result, "provenance": provenance()}
+            rows.append(row)
+            write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
+            write_text(args.output / "table.md", table(rows))
+            print(  # noqa: T201
+                f"{job['volume']}  k={job['k']}  {job['budget_s']:g} s  {job['method']}: "
+                f"Dice {row['dice']:.3f}  HD95 {row['hd95_mm']:.1f} mm  ({row['wall_s']:.0f} s)",
+                file=sys.stderr, flush=True,
+            )  # fmt: skip
+    print(table(rows))  # noqa: T201
+    if code:
+        print("The time limit came first; run the same command again to go on.", file=sys.stderr)  # noqa: T201
+    return code
+
+
+def _jobs(args: argparse.Namespace, subject: Subject, methods: Sequence[str]) -> list[dict[str, Any]]:
+    """Every row of one volume; methods that need no seed or no time have one."""
+    jobs = []
+    for k in map(int, split_list(args.slices)):
+        for budget_s in map(float, split_list(args.budgets)):
+            for seed in map(int, split_list(args.seeds)):
+                for method in methods:
+                    job = {
+                        "volume": subject.name, "classes": args.classes or "all", "k": k,
+                        "budget_s": 0.0 if method in NEEDS_NO_TIME else budget_s, "method": method,
+                        "seed": 0 if method in NEEDS_NO_SEED else seed,
+                        "warmup_s": 0.0 if method in BASELINES else args.warmup,
+                    }  # fmt: skip
+                    if job not in jobs:
+                        jobs.append(job)
+    return jobs
+
+
+def _key(row: dict[str, Any]) -> tuple[Any, ...]:
+    names = ("volume", "classes", "k", "budget_s", "method", "seed", "warmup_s")
+    return tuple(row[name] for name in names)
+
+
+def table(rows: Sequence[dict[str, Any]]) -> str:
+    """The rows in markdown, seeds joined."""
+    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for row in rows:
+        names = ("volume", "classes", "k", "budget_s", "warmup_s", "method")
+        groups.setdefault(tuple(row[name] for name in names), []).append(row)
+    header = ["volume", "classes", "k", "budget [s]", "warm-up [s]", "method", "seeds", "Dice", "HD95 [mm]",
+              "undefined", "wall [s]", "cpu [s]"]  # fmt: skip
+    lines = []
+    for (volume, classes, k, budget_s, warmup_s, method), group in groups.items():
+        lines.append([
+            volume, classes, k, f"{budget_s:g}", f"{warmup_s:g}", method, ",".join(str(row["seed"]) for row in group),
+            mean_and_spread(row["dice"] for row in group), mean_and_spread((row["hd95_mm"] for row in group), 1),
+            sum(row["undefined"] for row in group), mean_and_spread((row["wall_s"] for row in group), 0),
+            mean_and_spread((row["cpu_s"] for row in group), 0),
+        ])  # fmt: skip
+    sources = {provenance_line(row["provenance"]): None for row in rows}
+    return (
+        "## Few slices, one volume\n\n" + markdown_table(header, lines)
+        + "\nDice and HD95 over the unlabelled slices, means over classes ± standard deviation over seeds; undefined: "
+        "classes that only one of prediction and reference has there (Dice 0, left out of HD95).\n\n"
+        + "\n".join(f"- {source}" for source in sources) + "\n"
+    )  # fmt: skip
