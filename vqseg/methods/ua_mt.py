@@ -60,7 +60,7 @@ class UAMT(Method):
             certain = certain & batch.valid_u
 
         prediction = self.student(batch.image_u_w).logits.float().softmax(1)
-        distance = (prediction - target).square().mean(1)
+        distance = (prediction - target).square().sum(1) / 2  # the mean, for two classes
         consistency = (distance * certain).sum() / certain.sum().clamp(min=1)
         total = labelled + CONSISTENCY * ramp_up(progress) * consistency
         return {
