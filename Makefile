@@ -8,7 +8,6 @@ SHELL := /bin/bash
 VENV ?= .venv
 BIN := $(VENV)/bin
 SET_UP := setup.cfg pyproject.toml scripts/set-up scripts/system-packages.txt
-# Two processes' worth of cores is what the tests assume; more threads only get into each other's way.
 PYTEST := $(BIN)/python -m pytest
 XVFB := xvfb-run -a -s "-screen 0 1600x1000x24"
 
@@ -25,14 +24,13 @@ run: $(VENV)/.installed-run
 		QT_API=pyqt6 $(BIN)/python -m napari_vqseg; \
 	else \
 		echo "There is no display here: running the same loop unattended (vqseg demo)."; \
-		QT_API=pyqt6 $(XVFB) $(BIN)/vqseg demo --output demo; \
+		QT_API=pyqt6 $(BIN)/vqseg demo --output demo; \
 	fi
 
 test: lint types test-library test-window-pyqt5 test-window-pyqt6
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
 
 types: $(VENV)/.installed-test
 	$(BIN)/mypy

@@ -15,21 +15,22 @@ STARRED = "starred"
 
 # The rooms of vqseg that may load torch; whatever is not listed is starred (torch-free) and imports starred rooms only.
 MAY_IMPORT = {
+    "device": {STARRED},
     "losses": {STARRED},
     "data": {STARRED, "losses"},
     "models": {STARRED, "losses"},
     "checkpoint": {STARRED, "models", "data", "methods", "losses"},
     "methods": {STARRED, "losses", "data", "models"},
     "codebook": {STARRED, "data", "models", "methods", "predict", "checkpoint"},
-    "predict": {STARRED, "data", "models", "methods", "checkpoint", "codebook", "losses"},
-    "train": {STARRED, "losses", "data", "models", "methods", "checkpoint", "predict", "codebook"},
+    "predict": {STARRED, "device", "data", "models", "methods", "checkpoint", "codebook", "losses"},
+    "train": {STARRED, "device", "losses", "data", "models", "methods", "checkpoint", "predict", "codebook"},
     "segment": {STARRED, "data", "train", "predict"},
     "engine": {STARRED, "data", "train", "predict", "codebook", "checkpoint"},
     "benchmark": {STARRED, "losses", "data", "models", "methods", "train", "predict", "codebook", "segment"},
     "cli": {STARRED, "segment", "train", "predict", "codebook", "benchmark", "demo", "engine"},
 }
 # The engine is several files.
-ENGINE = ("engine", "desk", "runner", "workspace")
+ENGINE = ("engine", "desk", "overlays", "runner", "workspace")
 # Third-party packages, and the files that alone may import them.
 ONLY_IN = {
     "timm": ("vqseg/models/priors.py", "vqseg/models/encoders.py"),
