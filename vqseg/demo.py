@@ -9,7 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
@@ -111,7 +111,7 @@ def run_demo(
     time_budget_s: float = 45.0,
     n_slices: int = 3,
     seed: int = 0,
-    shape: Sequence[int] | None = None,
+    shape: tuple[int, int, int] | None = None,
     window: bool = True,
     on_progress: Callable[[Progress], None] | None = None,
     say: Callable[[str], None] = lambda text: None,
@@ -128,7 +128,7 @@ def run_demo(
         How many slices are labelled from the reference.
     seed : int
         Seed of the CT and of the training.
-    shape : sequence of int, optional
+    shape : tuple of int, optional
         (z, y, x) of the CT; the phantom's own by default.
     window : bool
         Whether to open the window for a screenshot.
