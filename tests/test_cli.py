@@ -14,11 +14,15 @@ import pytest
 from nibabel.orientations import axcodes2ornt, inv_ornt_aff, ornt_transform
 
 import vqseg
+from vqseg.annotations import Annotations
 from vqseg.cli import VERBS, main
 from vqseg.cli.benchmark import tables
 from vqseg.cli.labels import LabelValues
 from vqseg.cli.parser import parse_slices
-from vqseg.errors import AnnotationError
+from vqseg.client import Engine
+from vqseg.errors import AnnotationError, EngineError
+from vqseg.io import read_labels, read_volume
+from vqseg.project import Project
 
 QUICK = ["--time-budget", "2", "--set", "size=64", "--set", "encoder=conv", "--set", "codebook_size=64", "--quiet"]
 """A training too short to learn much; what is tested is everything around it."""
@@ -352,6 +356,70 @@ def test_the_same_seed_and_steps_make_the_same_labels(files):
         assert main(files.segment(*options, "--seed", str(seed))) == 0
         results.append(array_of(files.output))
     assert np.array_equal(results[0], results[1])
+
+
+# ---------------------------------------------------------------- projects
+
+
+@pytest.fixture
+def project(files) -> Project:
+    """A project with one case, two complete slices of it labelled."""
+    volume = read_volume(files.image)
+    made = Project.create(files.folder / "project", "Two rods", {1: "left", 2: "right"})
+    case = made.add_case(volume)
+    case.save_annotations(Annotations.from_slices(read_labels(files.labels, volume).array, [3, 9]))
+    return made
+
+
+@pytest.mark.slow
+def test_a_project_is_trained_predicted_asked_and_exported(project, files, capsys):
+    folder = str(project.path)
+    assert main(["train", folder, *QUICK, "--json"]) == 0
+    result = last_json(capsys.readouterr().out)
+    assert (result["state"], result["cases"]) == ("finished", ["case-001"])
+    assert result["steps"] > 0
+
+    assert main(["info", folder]) == 0
+    assert "2 right" in capsys.readouterr().out
+    assert main(["predict", folder, str(files.image), "--output", str(files.output)]) == 0
+    capsys.readouterr()
+
+    assert main(["suggest", folder, "--count", "2", "--json"]) == 0
+    suggestions = last_json(capsys.readouterr().out)["suggestions"]
+    assert 1 <= len(suggestions) <= 2
+    assert all(0 <= item["slice"] < files.n_slices and item["slice"] not in (3, 9) for item in suggestions)
+
+    assert main(["export", folder, "--what", "prediction", "--output", str(files.folder / "masks")]) == 0
+    exported = nibabel.load(files.folder / "masks" / "case-001_prediction.nii.gz")
+    assert np.array_equal(exported.affine, nibabel.load(files.image).affine)
+    assert np.array_equal(np.asanyarray(exported.dataobj)[..., 3], array_of(files.labels)[..., 3])
+
+
+def test_export_of_what_was_drawn(project, files):
+    assert main(["export", str(project.path), "--output", str(files.folder / "masks"), "--quiet"]) == 0
+    drawn = array_of(files.folder / "masks" / "case-001_labels.nii.gz")
+    assert np.array_equal(drawn[..., [3, 9]], array_of(files.labels)[..., [3, 9]])
+    assert not np.delete(drawn, [3, 9], axis=2).any()
+    assert (files.folder / "masks" / "case-001_labels.json").exists()
+
+
+@pytest.mark.parametrize(("arguments", "words"), [
+    (["train", "{project}", "--case", "nobody"], "no case 'nobody'"),
+    (["train", "{project}", "--resume", "nothing"], "run.json is missing"),
+    (["suggest", "{project}"], "no trained run yet"),
+    (["predict", "{project}", "{image}", "--output", "x.nii.gz"], "no trained run yet"),
+    (["export", "{project}", "--what", "prediction", "--output", "{folder}/masks"], "no prediction yet"),
+    (["train", "{folder}"], "project.json is missing"),
+])  # fmt: skip
+def test_projects_that_cannot_do_that(project, files, arguments, words, capsys):
+    places = {"project": project.path, "image": files.image, "folder": files.folder}
+    assert words in error_of([argument.format(**places) for argument in arguments], capsys)
+
+
+def test_an_engine_that_dies_is_told_in_a_sentence(tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.executable", "/bin/false")
+    with pytest.raises(EngineError, match="ended unexpectedly"), Engine(tmp_path / "engine.log"):
+        pass
 
 
 # ---------------------------------------------------------------- evaluate, info, benchmark

@@ -46,8 +46,8 @@ def run(args: argparse.Namespace) -> None:
     from vqseg.metrics import summarise
 
     demo = run_demo(
-        folder, time_budget_s=args.time_budget, n_slices=args.slices, seed=args.seed,
-        shape=tuple(args.size) if args.size else None, window=not args.no_window, on_progress=console.training, say=console.say,
+        folder, time_budget_s=args.time_budget, n_slices=args.slices, seed=args.seed, window=not args.no_window,
+        shape=tuple(args.size) if args.size else None, on_progress=console.training, say=console.say,
     )  # fmt: skip
     seconds = time.monotonic() - started
     summary = summarise(demo.scores)
