@@ -14,7 +14,7 @@ from napari_vqseg.worker import EngineWorker
 from vqseg.protocol import Failed, OpenCase, Ready, Shutdown
 
 FAKE = str(Path(__file__).parent.parent / "fake_engine.py")
-WAIT_MS = 60_000
+WAIT_MS = 120_000
 
 
 class Heard:
