@@ -29,6 +29,9 @@ class FakePredictor:
     def load(cls, path):
         return cls(json.loads((path / "state.json").read_text())["step"])
 
+    def prepare(self, volume, annotations=None):
+        return SimpleNamespace(annotations=annotations, update_annotations=lambda annotations: None)
+
     def preview(self, volume, z, *, epsilon=0.0, draws=1, seed=0):
         time.sleep(SLICE_S)
         shape = volume.shape[1:]
@@ -54,6 +57,7 @@ class FakeTrainer:
     """Counts steps until the budget is used up."""
 
     device = "cpu"
+    warnings = ()
 
     def __init__(self, config, cases, clock, step=0, used_s=0.0):
         self.config, self.cases, self.clock = config, cases, clock

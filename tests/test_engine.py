@@ -24,6 +24,7 @@ from vqseg.memory import smaller
 from vqseg.project import Project, RunState
 from vqseg.protocol import (
     CaseOpened,
+    CodebookReady,
     Failed,
     LoadCheckpoint,
     Notice,
@@ -33,6 +34,7 @@ from vqseg.protocol import (
     PreviewReady,
     Progress,
     Ready,
+    RequestCodebook,
     RequestPrediction,
     RequestPreview,
     RequestSuggestions,
@@ -55,15 +57,15 @@ spec = importlib.util.spec_from_file_location("fake_engine", FAKE)
 fake = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(fake)
 
-WAIT_S = 60
+WAIT_S = 120
 
 
 class Process:
     """An engine process and what it said."""
 
-    def __init__(self):
+    def __init__(self, *arguments):
         self.process = subprocess.Popen(
-            [sys.executable, str(FAKE)],
+            [sys.executable, *(arguments or (str(FAKE),))],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -368,6 +370,51 @@ def test_bad_requests_are_answered_and_survived(engine, project, tmp_path):
     engine.until(Failed)
     engine.send(OpenCase(str(project.path), "case-001"))
     engine.until(CaseOpened)
+
+
+# -------------------------------------------------------------------------------------------- the real trainer
+
+
+@pytest.mark.slow
+def test_the_real_trainer_in_a_real_process(tmp_path):
+    z, y, x = np.indices((14, 48, 48))
+    ball = ((z - 7) * 3) ** 2 + (y - 24) ** 2 + (x - 24) ** 2 < 14**2
+    array = (ball * 200 + np.random.default_rng(0).normal(0, 10, ball.shape)).astype(np.int16)
+    nibabel.save(nibabel.Nifti1Image(array.transpose(2, 1, 0), np.diag([-1.0, -1, 3, 1])), tmp_path / "ball.nii")
+    project = Project.create(tmp_path / "project", "Ball", ["ball"])
+    case = project.add_case(read_volume(tmp_path / "ball.nii"))
+    case.save_annotations(Annotations.from_slices(ball.astype(np.uint8), [1, 5, 9, 13]))
+    run = project.new_run(preset("fast", encoder="conv", time_budget_s=6, size=64, device="cpu"), [case.id])
+    engine = Process("-m", "vqseg.engine")
+    try:
+        engine.send(OpenCase(str(project.path), case.id), StartTraining(str(run.path)))
+        engine.until(Progress)
+        engine.send(RequestPreview(1, case.id, 7, epsilon=0.7, draws=3))
+        with np.load(engine.until(PreviewReady, request_id=1).path) as file:
+            assert file["stability"].shape == (48, 48)
+        engine.send(UpdateSettings({"epsilon": 0.2}), UpdateAnnotations(case.id))
+        engine.until(SettingsApplied)
+        prediction = engine.until(PredictionReady, final=True)
+        labels = np.load(prediction.labels_path)
+        assert 2 * (labels[ball] == 1).sum() / (labels.astype(bool).sum() + ball.sum()) > 0.8
+        assert engine.until(TrainingEnded).reason == "finished"
+        engine.send(RequestCodebook(3, case.id), RequestSuggestions(4, case.id, 2))
+        codebook = engine.until(CodebookReady)
+        assert codebook.codebook_size == np.load(codebook.path)["usage"].size
+        assert len(engine.until(SuggestionsReady).suggestions) == 2
+        engine.send(Shutdown())
+        assert engine.wait() == 0
+    finally:
+        engine.close()
+    again = Process("-m", "vqseg.engine")
+    try:
+        again.send(OpenCase(str(project.path), case.id), LoadCheckpoint(str(run.path)), RequestPreview(5, case.id, 7))
+        with np.load(again.until(PreviewReady).path) as file:
+            assert file["labels"][24, 24] == 1
+        again.send(UpdateAnnotations(case.id), StartTraining(str(run.path), resume=True))
+        assert again.until(TrainingEnded).step == prediction.step
+    finally:
+        again.close()
 
 
 # ------------------------------------------------------------------------------------------ without a process

@@ -32,61 +32,27 @@ from vqseg.protocol import (
     RequestPreview,
     RequestSuggestions,
     SuggestionsReady,
+    UpdateAnnotations,
 )
 from vqseg.runner import predict_case
 from vqseg.suggest import suggest_slices, uncertainty_profile
+from vqseg.weights import Weights
 from vqseg.workspace import Workspace
 
 if TYPE_CHECKING:
+    from vqseg.data import TrainingCase
     from vqseg.predict import Predictor
 
-__all__ = ["Desk", "PredictionJob", "Weights"]
+__all__ = ["Desk", "PredictionJob"]
 
 KEPT_FILES = 16
-FIRST_WEIGHTS_WITHIN_S = 60.0
+CODES_AT_ONCE = 4
 
 log = logging.getLogger(__name__)
 
 
 class _CancelledError(Exception):
     """A prediction was given up because the engine leaves or something better is under way."""
-
-
-class Weights:
-    """The newest copy of the network, handed from the training thread to the desk."""
-
-    def __init__(self) -> None:
-        self._changed = threading.Condition()
-        self._value: tuple[Predictor, int, Run] | None = None
-        self.expected = False
-        self.made_at = float("-inf")
-
-    def offer(self, predictor: Predictor, step: int, run: Run) -> None:
-        """Put newer weights in place."""
-        with self._changed:
-            self._value = (predictor, step, run)
-            self.made_at = time.monotonic()
-            self._changed.notify_all()
-
-    def expect(self, expected: bool) -> None:
-        """Say whether the first weights are on their way."""
-        with self._changed:
-            self.expected = expected
-            self._changed.notify_all()
-
-    def get(self) -> tuple[Predictor, int, Run]:
-        """The newest weights; waits for the first where they are on their way.
-
-        Raises
-        ------
-        EngineError
-            If there are none.
-        """
-        with self._changed:
-            self._changed.wait_for(lambda: self._value is not None or not self.expected, FIRST_WEIGHTS_WITHIN_S)
-            if self._value is None:
-                raise EngineError("Nothing is trained yet; start the training or open a trained run.")
-            return self._value
 
 
 @dataclass
@@ -130,6 +96,7 @@ class Desk(threading.Thread):
         self._preview: RequestPreview | None = None
         self._waiting: deque[Message | PredictionJob] = deque()
         self._leaving = False
+        self._prepared: tuple[Predictor, TrainingCase] | None = None
         self.last_request_at = float("-inf")
 
     def submit(self, item: Message | PredictionJob) -> None:
@@ -157,7 +124,7 @@ class Desk(threading.Thread):
                 if self._leaving:
                     return
                 # A preview of a case that is still waiting to be opened must not overtake its opening.
-                opening = any(isinstance(item, OpenCase | LoadCheckpoint) for item in self._waiting)
+                opening = any(isinstance(item, OpenCase | LoadCheckpoint | UpdateAnnotations) for item in self._waiting)
                 item = self._waiting.popleft() if self._preview is None or opening else self._take_preview()
             self._serve(item)
 
@@ -198,10 +165,27 @@ class Desk(threading.Thread):
     def _open(self, message: OpenCase) -> None:
         self._send(self.workspace.open_case(message))
 
+    def _prepare(self, predictor: Predictor, case_id: str) -> TrainingCase:
+        """A case that `predictor` knows with its annotations; they frame it and tell the shapes."""
+        case = self.workspace.case(case_id)
+        if self._prepared is None or self._prepared[0] is not predictor or self._prepared[1] is not case:
+            predictor.prepare(case.volume, case.annotations)
+            self._prepared = (predictor, case)
+        return case
+
+    def _update(self, message: UpdateAnnotations) -> None:
+        """Let a network that is not being trained see changed annotations; a trainer tells its own."""
+        if self.weights.has_any:
+            predictor, _, _ = self.weights.get()
+            case = self._prepare(predictor, message.case_id)
+            prepared = predictor.prepare(case.volume)
+            if prepared.annotations is not case.annotations:
+                prepared.update_annotations(case.annotations)
+
     def _answer_preview(self, message: RequestPreview) -> None:
         start = time.monotonic()
         predictor, _, _ = self.weights.get()
-        case = self.workspace.case(message.case_id)
+        case = self._prepare(predictor, message.case_id)
         if not 0 <= message.z < case.volume.shape[0]:
             raise EngineError(f"Slice {message.z} lies outside the volume of {case.volume.shape[0]} slices.")
         found = predictor.preview(case.volume, message.z, epsilon=message.epsilon, draws=message.draws, seed=message.z)
@@ -240,11 +224,19 @@ class Desk(threading.Thread):
         job.seconds = time.monotonic() - start
 
     def _answer_codebook(self, message: RequestCodebook) -> None:
-        from vqseg.codebook import codebook_report
+        from vqseg.codebook import usage_report
 
         predictor, _, _ = self.weights.get()
-        report = codebook_report(predictor, self.workspace.case(message.case_id).volume)
-        usage = np.asarray(report.usage, dtype=np.int64)
+        case = self._prepare(predictor, message.case_id)
+        depth, parts = case.volume.shape[0], []
+        for start in range(0, depth, CODES_AT_ONCE):
+            codes = predictor.codes(case.volume, list(range(start, min(start + CODES_AT_ONCE, depth))))
+            if codes is None:
+                raise EngineError(f"The method {predictor.config.train.method!r} has no codebook.")
+            parts.append(codes)
+            self._between()
+        report = usage_report(parts, predictor.config.model.codebook_size)
+        usage = report.usage
         path = self.workspace.scratch(f"codebook-{message.request_id % KEPT_FILES}.npz")
         temporary = path.with_name(f".{path.name}")
         with temporary.open("wb") as file:
@@ -288,6 +280,7 @@ _HANDLERS: dict[str, Callable[[Desk, Any], None]] = {
     "RequestPrediction": Desk._answer_prediction,
     "RequestPreview": Desk._answer_preview,
     "RequestSuggestions": Desk._answer_suggestions,
+    "UpdateAnnotations": Desk._update,
 }
 
 

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vqseg.desk import Desk, PredictionJob, Weights
+from vqseg.desk import Desk, PredictionJob
 from vqseg.errors import VQSegError
 from vqseg.overlays import Overlays
 from vqseg.pipe import Pipe, hide_in_log, log_to, start_log
@@ -48,6 +48,7 @@ from vqseg.protocol import (
 )
 from vqseg.run import versions
 from vqseg.runner import RunLoop, TrainerFactory, make_trainer, train_run
+from vqseg.weights import Weights
 from vqseg.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -184,6 +185,8 @@ class Engine:
         if self._loop is not None and message.case_id in self._loop.run.case_ids:
             index = self._loop.run.case_ids.index(message.case_id)
             self._loop.trainer.update_annotations(index, case.annotations)
+        else:
+            self.desk.submit(message)
 
     # --------------------------------------------------------------------------------------------- training
 
@@ -303,25 +306,19 @@ def _number(value: Any) -> float | None:
     return float(value)
 
 
-def _device() -> str:
-    import torch
-
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
-
-
 def main(factory: TrainerFactory = make_trainer, load_predictor: Callable[[Path], Predictor] | None = None) -> None:
     """Serve the pipes until they close."""
     pipe = Pipe()
     start_log()
-    if hasattr(os, "nice"):
-        os.nice(5)  # the viewer comes first
     engine = Engine(pipe.send, factory, load_predictor, log_to)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the viewer, which then says what it wants
     signal.signal(signal.SIGTERM, lambda *_: engine.deliver(Shutdown()))
     pipe.listen(engine.deliver)
-    pipe.send(Ready(PROTOCOL_VERSION, _device(), versions()))
+    from vqseg.device import choose_device
+
+    pipe.send(Ready(PROTOCOL_VERSION, choose_device("auto").type, versions()))
+    if hasattr(os, "nice"):
+        os.nice(5)  # the viewer comes first; the start is waited for and goes at full speed
     engine.serve()
 
 

@@ -141,8 +141,9 @@ class Run:
 
     @property
     def has_checkpoint(self) -> bool:
-        """Whether a checkpoint has been written."""
-        return self.checkpoint_path.is_dir() and any(self.checkpoint_path.iterdir())
+        """Whether a checkpoint has been written; one that was being replaced when the machine stopped counts."""
+        previous = self.checkpoint_path.with_name(f".{self.checkpoint_path.name}.previous")
+        return any(path.is_dir() and any(path.iterdir()) for path in (self.checkpoint_path, previous))
 
     def prediction_path(self, case_id: str) -> Path:
         """Predicted labels of a case: .npy, uint8 (z, y, x)."""

@@ -146,7 +146,10 @@ class RunLoop:
         """The trainer, made smaller until it fits into memory."""
         while True:
             try:
-                return self._factory(self.run, self._config, self.cases, self.class_names, self.clock, checkpoint)
+                trainer = self._factory(self.run, self._config, self.cases, self.class_names, self.clock, checkpoint)
+                for warning in trainer.warnings:
+                    self._on_notice(warning)
+                return trainer
             except (MemoryError, RuntimeError) as error:
                 self._step_down(error)
 
