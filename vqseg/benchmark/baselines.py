@@ -1,6 +1,6 @@
 """What a clinician could use instead, for the same labelled slices and the same seconds.
 
-Each baseline is a function of (volume, annotations, class values, budget in seconds, seed) that returns labels.
+Each baseline is a function of (volume, annotations, class values, budget in seconds, seed, clock) that returns labels.
 They are meant to be strong in their own way, so that beating them says something.
 """
 
@@ -26,7 +26,8 @@ from vqseg.volume import Volume
 __all__ = ["BASELINES", "Baseline", "interpolation", "random_forest", "unet"]
 
 Labels = npt.NDArray[np.uint8]
-Baseline = Callable[[Volume, Annotations, Sequence[int], float, int], Labels]
+Clock = Callable[[], float]
+Baseline = Callable[[Volume, Annotations, Sequence[int], float, int, Clock], Labels]
 
 FOREST_SCALES_PX = (1.0, 2.0, 4.0, 8.0)
 FOREST_VOXELS = 60_000
@@ -38,7 +39,12 @@ UNET_FEATURES = (16, 32, 64, 128, 256, 16)
 
 
 def interpolation(
-    volume: Volume, annotations: Annotations, classes: Sequence[int], budget_s: float, seed: int
+    volume: Volume,
+    annotations: Annotations,
+    classes: Sequence[int],
+    budget_s: float,
+    seed: int,
+    clock: Clock = time.monotonic,
 ) -> Labels:
     """Linear interpolation of signed distances between the labelled slices; takes no training."""
     return interpolate_labels(annotations, classes, volume.spacing_mm)
@@ -60,14 +66,19 @@ def _features(slice_yx: npt.NDArray[np.float32], position: float) -> npt.NDArray
 
 
 def random_forest(
-    volume: Volume, annotations: Annotations, classes: Sequence[int], budget_s: float, seed: int
+    volume: Volume,
+    annotations: Annotations,
+    classes: Sequence[int],
+    budget_s: float,
+    seed: int,
+    clock: Clock = time.monotonic,
 ) -> Labels:
     """A random forest on multi-scale features of single voxels, grown while the time left allows the prediction."""
     try:
         from sklearn.ensemble import RandomForestClassifier
     except ImportError:
         raise VQSegError("The random forest needs scikit-learn; install napari-vqseg[benchmark].") from None
-    start = time.monotonic()
+    start = clock()
     array = _windowed(volume, annotations)
     depth = max(1, len(array) - 1)
     slices = annotations.used
@@ -79,13 +90,13 @@ def random_forest(
     labels = np.zeros(array.shape, dtype=np.uint8)
     prediction_s = 0.0  # of one slice, which takes longer with every tree
     while forest.n_estimators == 0 or (
-        time.monotonic() - start + 2 * prediction_s * len(array) < budget_s and forest.n_estimators < FOREST_TREES
+        clock() - start + 2 * prediction_s * len(array) < budget_s and forest.n_estimators < FOREST_TREES
     ):
         forest.n_estimators += 5
         forest.fit(features[chosen], targets[chosen])
-        before = time.monotonic()
+        before = clock()
         forest.predict(_features(array[0], 0.0))
-        prediction_s = time.monotonic() - before
+        prediction_s = clock() - before
     for z, slice_yx in enumerate(array):
         labels[z] = forest.predict(_features(slice_yx, z / depth)).reshape(slice_yx.shape)
     return labels
@@ -105,9 +116,16 @@ def _balanced_sample(targets: npt.NDArray[np.uint8], n_voxels: int, rng: np.rand
 # ---------------------------------------------------------------- U-Net
 
 
-def unet(volume: Volume, annotations: Annotations, classes: Sequence[int], budget_s: float, seed: int) -> Labels:
+def unet(
+    volume: Volume,
+    annotations: Annotations,
+    classes: Sequence[int],
+    budget_s: float,
+    seed: int,
+    clock: Clock = time.monotonic,
+) -> Labels:
     """MONAI's 2D U-Net on the labelled slices: cross-entropy and Dice, AdamW, the usual augmentations."""
-    start = time.monotonic()
+    start = clock()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -124,7 +142,7 @@ def unet(volume: Volume, annotations: Annotations, classes: Sequence[int], budge
 
         network = BasicUNet(2, 1, len(classes) + 1, features=UNET_FEATURES).to(device)
         optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, weight_decay=1e-2)
-        while (progress := (time.monotonic() - start) / budget_s) < 1:
+        while (progress := (clock() - start) / budget_s) < 1:
             optimizer.param_groups[0]["lr"] = 1e-3 * min(1.0, 1.05 - progress)
             chosen = torch.randint(len(images), (UNET_BATCH,))
             image, target = _augment(images[chosen], targets[chosen])

@@ -90,8 +90,8 @@ def _load(image: Path, mask: Path) -> CohortCase:
 def _blob(shape: tuple[int, ...], radius: float) -> Labels:
     """An ellipsoid in the centre; `radius` relative to half the crop."""
     axes = np.meshgrid(*((2 * np.arange(n) + 1) / n - 1 for n in shape), indexing="ij")
-    inside: npt.NDArray[np.bool_] = sum(axis**2 for axis in axes) <= radius**2
-    return inside.astype(np.uint8)
+    squared: npt.NDArray[np.float64] = np.square(axes).sum(axis=0)
+    return (squared <= radius**2).astype(np.uint8)
 
 
 def centre_blob(cohort: Cohort) -> Callable[[CohortCase], Labels]:

@@ -46,7 +46,9 @@ class BCP(Method):
     def losses(self, batch: Batch, step: int, progress: float) -> dict[str, Tensor]:
         """Segmentation loss of mixed slices: labelled with labelled at first, labelled with unlabelled then."""
         self.pretraining = progress < PRETRAINING
-        mask = copy_paste_mask(*batch.image_x.shape[-2:], self.generator).to(batch.image_x.device)
+        mask = copy_paste_mask(batch.image_x.shape[-2], batch.image_x.shape[-1], self.generator).to(
+            batch.image_x.device
+        )
         if self.pretraining or batch.image_u_w is None:
             first, second = _halves(len(batch.image_x), len(batch.image_x) // 2, batch.image_x.device)
             labelled = self._mixed_loss(

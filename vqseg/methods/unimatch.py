@@ -53,7 +53,8 @@ class UniMatch(Method):
             views[stream] = (self.student(mixed_image).logits, mixed_label)
 
         loss = soft_dice_loss if self.config.loss.segmentation == "ce+dice" else segmentation_loss
-        unlabelled = sum(STREAM_WEIGHTS[stream] * loss(logits, target) for stream, (logits, target) in views.items())
+        terms = [STREAM_WEIGHTS[stream] * loss(logits, target) for stream, (logits, target) in views.items()]
+        unlabelled = torch.stack(terms).sum()
         return {
             "labelled": labelled,
             "unlabelled": unlabelled,
@@ -72,5 +73,5 @@ class UniMatch(Method):
     def _cutmix(self, image: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
         """Boxes of other slices of the batch, pasted into image and label alike."""
         partner = torch.randperm(len(image), generator=self.generator).to(image.device)
-        boxes = cutmix_masks(len(image), *image.shape[-2:], self.generator).to(image.device)
+        boxes = cutmix_masks(len(image), image.shape[-2], image.shape[-1], self.generator).to(image.device)
         return paste(image[partner], image, boxes), paste(label[partner], label, boxes)
