@@ -41,7 +41,12 @@ class OpenedCase:
     @property
     def name(self) -> str:
         """What to call the volume."""
-        return _stem(Path(self.volume.source)) if self.volume.source and self.case.source.is_absolute() else SAMPLE
+        return self.project.name if self.is_kept else _stem(self.case.source)
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether the volume's file lies in the project, since it has no other."""
+        return not Path(self.case.info["source"]).is_absolute()
 
     @property
     def window_name(self) -> str:

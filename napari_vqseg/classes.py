@@ -19,7 +19,7 @@ BACKGROUND_COLOUR = "#FFFFFF"
 CLASS_SETS: dict[str, tuple[str, ...]] = {
     "Lung tumour": ("tumour",),
     "Lungs and tumour": ("tumour", "left lung", "right lung"),
-    "Thorax": ("lungs", "heart", "aorta", "spine", "tumour"),
+    "Thorax": ("tumour", "left lung", "right lung", "heart", "aorta", "spine", "liver"),
     "Abdominal organs": ("liver", "spleen", "left kidney", "right kidney", "pancreas", "aorta"),
 }
 """Ready sets of classes."""

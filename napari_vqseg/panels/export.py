@@ -48,7 +48,7 @@ class ExportPanel(Panel):
     def ask(self) -> None:
         """Choose a file; ask before one is overwritten."""
         case = self.session.case
-        proposed = case.case.source.parent if case.case.source.is_absolute() else Path.home()
+        proposed = Path.home() if case.is_kept else case.case.source.parent
         path, _ = QFileDialog.getSaveFileName(
             self, "Export labels", str(proposed / f"{case.name}-labels.nii.gz"), "NIfTI (*.nii.gz *.nii)",
             options=QFileDialog.Option.DontConfirmOverwrite,

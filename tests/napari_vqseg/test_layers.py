@@ -1,0 +1,259 @@
+"""Layers in a real viewer: geometry, radiological directions, strokes, and what a file is told."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from napari_vqseg.layers import ViewerLayers, direction_letters, layer_geometry, volume_of
+from vqseg.config import WINDOWS
+from vqseg.io import read_labels, read_volume, write_labels, write_map
+
+spec = importlib.util.spec_from_file_location("fakes", Path(__file__).with_name("fakes.py"))
+fakes = sys.modules.setdefault("fakes", importlib.util.module_from_spec(spec))
+spec.loader.exec_module(fakes)
+
+COLOURS = {1: "#E8601C", 2: "#56B4E9", 255: "#FFFFFF"}
+
+
+def oblique():
+    a, b = np.deg2rad(20), np.deg2rad(12)
+    turn_x = np.array([[1, 0, 0], [0, np.cos(a), -np.sin(a)], [0, np.sin(a), np.cos(a)]])
+    turn_z = np.array([[np.cos(b), -np.sin(b), 0], [np.sin(b), np.cos(b), 0], [0, 0, 1]])
+    affine = np.eye(4)
+    affine[:3, :3] = turn_z @ turn_x @ np.diag([-0.7, -0.7, 3.0])
+    affine[:3, 3] = (31, -17, 250)
+    return affine
+
+
+SOURCES = {
+    "RAS": (np.diag([0.8, 0.9, 2.5, 1.0]), (24, 30, 12)),
+    "LPS": (np.diag([-0.8, -0.9, 2.5, 1.0]), (24, 30, 12)),
+    "LAS": (np.diag([-0.8, 0.9, 2.5, 1.0]), (24, 30, 12)),
+    "feet first": (np.diag([-0.8, -0.9, -2.5, 1.0]), (24, 30, 12)),
+    "oblique": (oblique(), (24, 30, 12)),
+    "anisotropic, other axis order":
+        (np.array([[0, 0, -0.5, 9], [0, -1.5, 0, 8], [4.0, 0, 0, 7], [0, 0, 0, 1]]), (12, 30, 24)),
+}  # fmt: skip
+
+
+@pytest.fixture
+def viewer(make_napari_viewer):
+    return make_napari_viewer()
+
+
+@pytest.fixture
+def view(viewer):
+    made = ViewerLayers(viewer)
+    yield made
+    made.close()
+
+
+def show(view, volume):
+    labels = np.zeros(volume.shape, np.uint8)
+    view.show_volume(volume, WINDOWS["lung"], "ct")
+    view.show_prediction(np.zeros(volume.shape, np.uint8), COLOURS)
+    view.show_stability(0, None)
+    view.show_annotation(labels, COLOURS)
+    return labels
+
+
+def test_every_layer_carries_the_geometry(view, viewer):
+    volume = fakes.make_volume()
+    show(view, volume)
+    assert [layer.name for layer in viewer.layers] == ["ct", "prediction", "stability", "annotation"]
+    for layer in viewer.layers:
+        assert tuple(layer.scale) == pytest.approx(volume.spacing_mm)
+        assert [str(unit) for unit in layer.units] == ["millimeter"] * 3
+        assert tuple(layer.axis_labels) == ("z", "y", "x")
+        assert np.allclose(layer.metadata["vqseg"]["affine"], volume.affine)
+    assert tuple(viewer.layers["ct"].contrast_limits) == WINDOWS["lung"].limits_hu
+
+
+def test_world_is_the_patient_in_mm():
+    affine = np.diag([-0.8, -0.9, 2.5, 1.0])
+    affine[:3, 3] = (100, 50, -20)
+    geometry = layer_geometry(fakes.make_volume(affine))
+    assert geometry["translate"] == pytest.approx((-20, -50, -100))  # S, P, L of the first voxel
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_axial_slices_are_drawn_radiologically(name):
+    volume = fakes.make_volume(*SOURCES[name])
+    assert direction_letters(volume.affine, 0) == ("I", "S")
+    assert direction_letters(volume.affine, 1) == ("A", "P")
+    assert direction_letters(volume.affine, 2) == ("R", "L")
+
+
+@pytest.mark.parametrize(("plane", "letters"), [("axial", "APRL"), ("coronal", "SIRL"), ("sagittal", "SIAP")])
+def test_letters_at_the_edges(view, viewer, plane, letters):
+    show(view, fakes.make_volume())
+    view.show_plane(plane)
+    shown = [viewer.canvas.overlays[f"vqseg_{edge}"].text
+             for edge in ("top_center", "bottom_center", "middle_left", "middle_right")]  # fmt: skip
+    assert "".join(shown) == letters
+    viewer.dims.ndisplay = 3
+    assert not viewer.canvas.overlays["vqseg_top_center"].visible
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_what_is_painted_lands_on_the_same_voxels_of_the_file(view, viewer, tmp_path, name):
+    import nibabel
+
+    affine, shape = SOURCES[name]
+    original = fakes.make_volume(affine, shape)
+    write_map(tmp_path / "ct.nii.gz", original.array, original)
+    volume = read_volume(tmp_path / "ct.nii.gz")
+    labels = show(view, volume)
+    layer = viewer.layers["annotation"]
+    # The voxel whose stored index is (5, 7, 3), found through world coordinates as the mouse does.
+    ras = volume.stored.affine @ (5, 7, 3, 1)
+    z, y, x = np.rint(np.linalg.inv(volume.affine) @ ras)[:3].astype(int)
+    view.go_to(int(z))
+    layer.brush_size = 1
+    layer.paint(layer.world_to_data(layer.data_to_world((z, y, x))), 2)
+    assert labels[z, y, x] == 2
+    assert labels.astype(bool).sum() == 1
+    write_labels(tmp_path / "out.nii.gz", labels, volume, {2: "b"})
+    written = nibabel.load(tmp_path / "out.nii.gz")
+    assert np.argwhere(np.asarray(written.dataobj)).tolist() == [[5, 7, 3]]
+    assert np.array_equal(written.affine, nibabel.load(tmp_path / "ct.nii.gz").affine)
+    assert np.array_equal(read_labels(tmp_path / "out.nii.gz", volume).array, labels)
+
+
+def test_strokes_tell_their_slices_and_undo_does_too(view, viewer):
+    labels = show(view, fakes.make_volume())
+    heard = []
+    view.painted.connect(heard.append)
+    layer = viewer.layers["annotation"]
+    view.go_to(4)
+    layer.paint((4, 10, 10), 1)
+    assert heard == [{4}]
+    view.go_to(9)
+    layer.keymap[next(key for key in layer.keymap if str(key) == "Ctrl+Z")](layer)
+    assert heard == [{4}, {4}]
+    assert not labels.any()
+    assert view.z == 4  # undo shows what it undid
+
+
+def test_accepted_slices_can_be_undone_and_touch_one_slice(view):
+    labels = show(view, fakes.make_volume())
+    heard = []
+    view.painted.connect(heard.append)
+    wanted = np.zeros(labels.shape[1:], np.uint8)
+    wanted[3:6, 4:8] = 2
+    view.set_slice(7, wanted)
+    assert np.array_equal(labels[7], wanted)
+    assert labels.any(axis=(1, 2)).sum() == 1
+    assert heard == [{7}]
+
+
+def test_slices_both_ways(view, viewer):
+    show(view, fakes.make_volume())
+    heard = []
+    view.z_changed.connect(heard.append)
+    view.go_to(2)
+    viewer.dims.set_current_step(0, 8)
+    assert heard == [2, 8]
+    assert view.z == 8
+
+
+def test_predictions_replace_one_another_in_place(view, viewer, tmp_path):
+    volume = fakes.make_volume()
+    show(view, volume)
+    np.save(tmp_path / "p.npy", np.ones(volume.shape, np.uint8))
+    layer = viewer.layers["prediction"]
+    view.show_prediction(np.load(tmp_path / "p.npy", mmap_mode="c"), COLOURS)
+    assert viewer.layers["prediction"] is layer
+    assert isinstance(layer.data, np.memmap)
+    view.show_predicted_slice(3, np.full(volume.shape[1:], 2, np.uint8))
+    assert (layer.data[3] == 2).all()
+    assert (np.load(tmp_path / "p.npy") == 1).all()  # the engine's file is never written
+    view.contour, view.overlay_opacity, view.overlay_visible = True, 0.7, False
+    assert (layer.contour, layer.opacity, layer.visible) == (2, 0.7, False)
+
+
+def test_stability_lies_on_its_slice(view, viewer):
+    volume = fakes.make_volume()
+    show(view, volume)
+    view.show_stability(5, np.full(volume.shape[1:], 0.25))
+    layer = viewer.layers["stability"]
+    assert layer.visible
+    assert layer.data.max() == pytest.approx(0.75)
+    assert layer.translate[0] == pytest.approx(viewer.layers["ct"].data_to_world((5, 0, 0))[0])
+
+
+def test_removing_renaming_and_other_layers(view, viewer):
+    show(view, fakes.make_volume())
+    lost = []
+    view.lost.connect(lost.append)
+    viewer.layers["annotation"].name = "mine"
+    viewer.add_points(np.zeros((1, 3)))
+    viewer.add_image(np.zeros((3, 3, 3, 3)))
+    view.go_to(3)
+    assert view.z == 3
+    viewer.layers.remove("mine")
+    assert lost == ["annotation"]
+    view.set_colours(COLOURS)
+    view.select_class(1)
+    view.set_slice(1, np.ones((30, 24), np.uint8))
+    viewer.layers.clear()
+    assert set(lost) == {"image", "annotation", "prediction", "stability"}
+    show(view, fakes.make_volume())
+    assert len(viewer.layers) == 4
+
+
+def test_pointing(view, viewer):
+    volume = fakes.make_volume()
+    show(view, volume)
+    view.go_to(6)
+    heard = []
+    view.pointed.connect(heard.append)
+    viewer.cursor.position = tuple(viewer.layers["ct"].data_to_world((6, 10, 11)))
+    assert heard[-1].index == (6, 10, 11)
+    assert heard[-1].value == volume.array[6, 10, 11]
+    assert heard[-1].ras_mm == pytest.approx(tuple((volume.affine @ (6, 10, 11, 1))[:3]))
+    viewer.cursor.position = (0.0, -500.0, 0.0)
+    assert heard[-1] is None
+
+
+def test_a_foreign_layer_becomes_a_volume(view, viewer):
+    assert view.selected_volume() is None
+    layer = viewer.add_image(np.zeros((4, 5, 6)), scale=(3, 2, 1), translate=(10, 20, 30), name="other")
+    name, volume = view.selected_volume()
+    assert name == "other"
+    assert volume.shape == (4, 5, 6)
+    assert volume.spacing_mm == pytest.approx((3, 2, 1))
+    assert layer_geometry(volume)["translate"] == pytest.approx((10, 20, 30))
+    known = viewer.add_image(fakes.make_volume().array, **layer_geometry(fakes.make_volume()))
+    assert volume_of(known) is known.metadata["vqseg"]["volume"]
+    assert not layer.visible
+
+
+def test_brush_in_mm(view, viewer):
+    show(view, fakes.make_volume())
+    view.brush_mm = 8.0
+    assert viewer.layers["annotation"].brush_size == 10
+    view.resize_brush(1.2)
+    assert view.brush_mm == pytest.approx(9.6)
+    for _ in range(30):
+        view.resize_brush(1 / 1.2)
+    assert viewer.layers["annotation"].brush_size == 1
+
+
+def test_closing_disconnects(viewer):
+    view = ViewerLayers(viewer)
+    view.bind({"C": lambda: None}, {"1": lambda: None})
+    show(view, fakes.make_volume())
+    heard = []
+    view.z_changed.connect(heard.append)
+    view.painted.connect(heard.append)
+    view.close()
+    viewer.dims.set_current_step(0, 1)
+    viewer.layers["annotation"].paint((1, 5, 5), 1)
+    assert heard == []
+    assert not viewer.keymap
+    assert all(str(key) not in ("C", "1") for key in viewer.layers["annotation"].keymap)
+    assert not any(overlay.visible for name, overlay in viewer.canvas.overlays.items() if name.startswith("vqseg"))

@@ -1,0 +1,264 @@
+"""The window with a pretended engine: sections appear when they are of use, both arrows, keys, and a clean end."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from qtpy.QtCore import Qt
+from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QApplication, QMessageBox
+
+from napari_vqseg.session import Training
+from napari_vqseg.widget import VQSegWidget
+from vqseg import protocol
+from vqseg.annotations import SliceState
+from vqseg.io import read_labels, write_map
+
+spec = importlib.util.spec_from_file_location("fakes", Path(__file__).with_name("fakes.py"))
+fakes = sys.modules.setdefault("fakes", importlib.util.module_from_spec(spec))
+spec.loader.exec_module(fakes)
+
+
+@pytest.fixture
+def image(tmp_path):
+    path = tmp_path / "ct.nii.gz"
+    write_map(path, fakes.make_volume().array, fakes.make_volume())
+    return path
+
+
+@pytest.fixture
+def viewer(make_napari_viewer):
+    return make_napari_viewer()
+
+
+@pytest.fixture
+def window(viewer, qtbot, image):
+    widget = VQSegWidget(viewer, fakes.FakeWorker)
+    viewer.window.add_dock_widget(widget, name="VQ-Seg")
+    widget.session.open_volume(image)
+    qtbot.waitUntil(lambda: widget.session.is_open, timeout=20000)
+    yield widget
+    widget.release()
+
+
+def shown(widget):
+    return [title for title, (section, _) in widget.sections.items() if not section.isHidden()]
+
+
+def press(viewer, key):
+    """A key press as the canvas hands it on: the selected layer first, then the viewer."""
+    handler = viewer.window._qt_viewer._key_map_handler
+    handler.press_key(key)
+    handler.release_key(key)
+
+
+def predict(widget, tmp_path):
+    session = widget.session
+    session.send(protocol.LoadCheckpoint("x"))
+    np.save(tmp_path / "l.npy", np.ones(session.volume.shape, np.uint8))
+    session._worker.message.emit(
+        protocol.PredictionReady(None, session.case.case.id, 3, str(tmp_path / "l.npy"), str(tmp_path / "l.npy"))
+    )
+
+
+def test_sections_show_what_can_be_done(viewer, qtbot, image, tmp_path):
+    widget = VQSegWidget(viewer, fakes.FakeWorker)
+    viewer.window.add_dock_widget(widget, name="VQ-Seg")
+    session = widget.session
+    assert shown(widget) == ["Data"]
+    widget.panel("Data").open(image)
+    qtbot.waitUntil(lambda: session.is_open, timeout=20000)
+    assert shown(widget) == ["Data", "Annotate"]
+    viewer.layers["annotation"].paint((4, 10, 10), 1)
+    assert shown(widget) == ["Data", "Annotate", "Export"]
+    session.mark_complete(4)
+    assert shown(widget) == ["Data", "Annotate", "Train", "Export"]
+    predict(widget, tmp_path)
+    assert shown(widget) == ["Data", "Annotate", "Train", "Review", "Codebook", "Export"]
+    widget.release()
+
+
+def test_keys_on_the_canvas(window, viewer, tmp_path):
+    session = window.session
+    session.add_class("vessel")
+    layer = viewer.layers["annotation"]
+    session.go_to(4)
+    press(viewer, "1")
+    assert layer.selected_label == 1
+    assert layer.mode == "paint"
+    press(viewer, "2")
+    assert layer.selected_label == 2
+    press(viewer, "0")
+    assert layer.selected_label == 255
+    press(viewer, "C")
+    assert session.annotations.empty_complete == [4]
+    press(viewer, "C")
+    assert session.annotations.state(4) is SliceState.DRAFT
+    size = layer.brush_size
+    press(viewer, "]")
+    assert layer.brush_size > size
+    press(viewer, "[")
+    assert layer.brush_size == size
+    press(viewer, "N")
+    assert session.z != 4
+    predict(window, tmp_path)
+    press(viewer, "G")
+    assert not viewer.layers["prediction"].visible
+    viewer.layers.selection.active = viewer.layers["ct"]  # keys of the viewer work with other layers selected
+    press(viewer, "A")
+    assert session.annotations.complete == [session.z]
+    press(viewer, "H")
+    assert window._card.isVisible()
+
+
+def test_keys_in_the_dock(window, qtbot):
+    window.session.go_to(5)
+    QTest.keyClick(window, Qt.Key.Key_C)
+    assert window.session.annotations.complete == [5]
+
+
+def test_both_arrows_of_the_classes(window, viewer):
+    panel, session = window.panel("Annotate"), window.session
+    session.use_class_set(("tumour", "lung"))
+    assert [panel.list.item(i).text() for i in range(3)] == ["tumour", "lung", "background (for scribbles)"]
+    panel.list.setCurrentRow(1)
+    assert viewer.layers["annotation"].selected_label == 2
+    viewer.layers["annotation"].selected_label = 1
+    assert panel.list.currentRow() == 0
+    panel.list.item(0).setText("nodule")
+    assert session.classes[0].name == "nodule"
+    panel.brush.setValue(16.0)
+    assert viewer.layers["annotation"].brush_size == 20
+    viewer.layers["annotation"].brush_size = 10
+    assert panel.brush.value() == pytest.approx(8.0)
+
+
+def test_the_strip_jumps_and_marks(window, qtbot):
+    panel, session = window.panel("Annotate"), window.session
+    panel.strip.resize(300, 34)
+    session.mark_complete(2)
+    session.mark(SliceState.SCRIBBLED, 7)
+    assert panel.strip.marks == {2: "empty", 7: "scribbled"}
+    place = panel.strip.rect().center()
+    QTest.mouseClick(panel.strip, Qt.MouseButton.LeftButton, pos=place)
+    assert session.z == panel.strip.z_at(place.x()) > 0
+    panel.strip.grab()
+
+
+def test_settings_both_ways(window):
+    panel, session = window.panel("Train"), window.session
+    panel.form.widgets["code_dim"].value = 8
+    assert session.config.model.code_dim == 8
+    panel.preset.setCurrentText("balanced")
+    assert session.config.preset == "balanced"
+    assert panel.budget.value() == 600
+    assert panel.form.values["codebook_size"] == 4096
+    panel.budget.setValue(30)
+    assert session.config.train.time_budget_s == 30
+    session.set_window("lung")
+    assert panel.form.values["window_level_hu"] == -500
+
+
+def test_training_buttons_and_the_task_of_napari(window, viewer, qtbot):
+    panel, session = window.panel("Train"), window.session
+    tasks = viewer.window._task_status_manager
+    session.mark_complete(3)
+    QTest.mouseClick(panel.start, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: session._worker is not None and len(session._worker.sent) == 2, timeout=20000)
+    assert tasks.is_busy()
+    worker = session._worker
+    for step in range(1, 5):
+        worker.message.emit(protocol.Progress(step, step / 10, 65.0, {"total": 1 / step, "unlabelled": 0.1}, 0.5, 0.9))
+    assert "40 %, 1:05 left" in panel.bar.format()
+    assert len(panel.plot.points["labelled"]) == 4
+    assert not panel.form.widgets["code_dim"].enabled
+    assert panel.form.widgets["epsilon"].enabled
+    panel.pause.click()
+    assert session.training is Training.PAUSED
+    panel.pause.click()
+    panel.stop.click()
+    worker.message.emit(protocol.TrainingEnded("stopped", 4, ""))
+    assert not tasks.is_busy()
+    assert panel.start.isEnabled()
+
+
+def test_review_and_codebook(window, viewer, tmp_path, qtbot):
+    predict(window, tmp_path)
+    panel, session = window.panel("Review"), window.session
+    panel.opacity.setValue(80)
+    panel.contour.setChecked(True)
+    assert viewer.layers["prediction"].opacity == pytest.approx(0.8)
+    assert viewer.layers["prediction"].contour == 2
+    viewer.layers["prediction"].visible = False
+    assert not panel.visible.isChecked()
+    panel.epsilon.setValue(10)
+    qtbot.waitUntil(lambda: isinstance(session._worker.sent[-1], protocol.RequestPreview), timeout=5000)
+    assert session._worker.sent[-1].epsilon == 0.5
+    np.savez(tmp_path / "c.npz", usage=np.array([5, 0, 3, 1]))
+    session._worker.message.emit(protocol.CodebookReady(1, "x", 4, 0.75, 2.5, str(tmp_path / "c.npz")))
+    assert "75.0 %" in window.panel("Codebook").facts.text()
+    assert "1 dead" in window.panel("Codebook").facts.text()
+
+
+def test_overwriting_asks(window, qtbot, tmp_path, monkeypatch):
+    from napari_vqseg.panels import export
+
+    target = tmp_path / "out.nii.gz"
+    panel, session = window.panel("Export"), window.session
+    session.mark_complete(3)
+    monkeypatch.setattr(export.QFileDialog, "getSaveFileName", lambda *a, **k: (str(target), ""))
+    heard = []
+    session.exported.connect(lambda paths: heard.append(paths))
+    panel.ask()
+    qtbot.waitUntil(lambda: bool(heard), timeout=20000)
+    before = target.stat().st_mtime_ns
+    monkeypatch.setattr(export.QMessageBox, "question", lambda *a, **k: QMessageBox.StandardButton.No)
+    panel.ask()
+    qtbot.wait(200)
+    assert target.stat().st_mtime_ns == before
+    assert read_labels(target, session.volume).array.shape == session.volume.shape
+
+
+def test_other_layers_themes_and_a_second_viewer(window, viewer, make_napari_viewer, qtbot):
+    viewer.theme = "light"
+    viewer.layers["annotation"].name = "renamed"
+    viewer.add_image(np.zeros((4, 4)))
+    window.session.mark_complete(1)
+    viewer.layers.remove("renamed")
+    window.session.show_layers()
+    assert viewer.layers["annotation"].data is window.session.annotations.labels
+    viewer.layers["annotation"].paint((2, 5, 5), 1)
+    assert window.session.annotations.state(2) is SliceState.DRAFT
+    other_viewer = make_napari_viewer()
+    other = VQSegWidget(other_viewer, fakes.FakeWorker)
+    other.session.go_to(3)
+    other.release()
+    viewer.theme = "dark"
+
+
+def test_closing_the_dock_saves_and_leaves_nothing(viewer, qtbot, image, tmp_path):
+    widget = VQSegWidget(viewer, fakes.FakeWorker)
+    dock = viewer.window.add_dock_widget(widget, name="VQ-Seg")
+    session = widget.session
+    session.open_volume(image)
+    qtbot.waitUntil(lambda: session.is_open, timeout=20000)
+    predict(widget, tmp_path)
+    worker, project = session._worker, session.case.project
+    viewer.layers["annotation"].paint((4, 10, 10), 1)
+    viewer.window.remove_dock_widget(dock)
+    widget.close()
+    assert worker.closed
+    assert not project.locked
+    assert project.case("case-001").load_annotations().draft == [4]
+    assert not viewer.keymap
+    viewer.layers["annotation"].paint((5, 10, 10), 1)
+    viewer.dims.set_current_step(0, 1)
+    assert not session.annotations.records.get(5)
+    again = VQSegWidget(viewer, fakes.FakeWorker)
+    again.session.open_volume(image)
+    qtbot.waitUntil(lambda: again.session.is_open, timeout=20000)
+    assert again.session.annotations.draft == [4]
+    again.release()
+    QApplication.processEvents()
