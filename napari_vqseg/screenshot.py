@@ -42,7 +42,7 @@ def _telling_slice(session: Session) -> int:
 
 
 def take(project_path: Path, path: Path) -> str:
-    """Open a project in a viewer, wait for its network's prediction and save a picture of the window.
+    """Open a project in a viewer, wait a while for its network's prediction and save a picture of the window.
 
     Parameters
     ----------
@@ -63,15 +63,14 @@ def take(project_path: Path, path: Path) -> str:
     told: list[str] = []
     session.notified.connect(lambda text, level: told.append(text))
     session.open_volume(project_path)
-    if not _wait(lambda: session.is_open, OPEN_WITHIN_S):
-        problem = f"the project did not open: {' '.join(told) or 'no reason given'}"
-    elif not _wait(lambda: session.prediction is not None, PREDICT_WITHIN_S):
-        problem = f"there is no prediction: {' '.join(told) or 'no reason given'}"
-    else:
+    if _wait(lambda: session.is_open, OPEN_WITHIN_S):
         problem = ""
-        session.go_to(_telling_slice(session))
+        if _wait(lambda: session.prediction is not None, PREDICT_WITHIN_S):
+            session.go_to(_telling_slice(session))
         _wait(lambda: False, SETTLE_S)
         viewer.window.screenshot(str(path), flash=False, canvas_only=False)
+    else:
+        problem = f"the project did not open: {' '.join(told) or 'no reason given'}"
     widget.release()
     viewer.close()
     return problem
