@@ -306,6 +306,15 @@ def _number(value: Any) -> float | None:
     return float(value)
 
 
+def _device() -> str:
+    """Where "auto" computes; loads torch, so that the engine is warm when it says that it is ready."""
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
 def main(factory: TrainerFactory = make_trainer, load_predictor: Callable[[Path], Predictor] | None = None) -> None:
     """Serve the pipes until they close."""
     pipe = Pipe()
@@ -314,9 +323,7 @@ def main(factory: TrainerFactory = make_trainer, load_predictor: Callable[[Path]
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the viewer, which then says what it wants
     signal.signal(signal.SIGTERM, lambda *_: engine.deliver(Shutdown()))
     pipe.listen(engine.deliver)
-    from vqseg.device import choose_device
-
-    pipe.send(Ready(PROTOCOL_VERSION, choose_device("auto").type, versions()))
+    pipe.send(Ready(PROTOCOL_VERSION, _device(), versions()))
     if hasattr(os, "nice"):
         os.nice(5)  # the viewer comes first; the start is waited for and goes at full speed
     engine.serve()
