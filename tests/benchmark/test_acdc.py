@@ -90,6 +90,13 @@ def test_it_learns(data):
     assert (labels == case.label).mean() > 0.8
 
 
+def test_every_method_runs_with_settings_of_its_own(data, tmp_path, parse, capsys):
+    variants = "unimatch,bcp,vq-seg:codebook_size=32:code_dim=8:perturbation=dropout"
+    assert acdc.run(parse(acdc, *options(data, tmp_path / "out", variants, iterations=2))) == 0
+    rows = json.loads((tmp_path / "out" / "results.json").read_text())["rows"]
+    assert [row["method"] for row in rows] == variants.split(",")
+
+
 def test_unknown_methods_are_refused_before_training(data, tmp_path, parse):
     with pytest.raises(ConfigError, match="Unknown method 'unet'"):
         acdc.run(parse(acdc, *options(data, tmp_path / "out", "unet")))
