@@ -93,7 +93,12 @@ class QtScheduler:
             error = future.exception()
             self._answers.arrived.emit((failed, error) if error is not None else (done, future.result()))
 
-        self._thread.submit(work).add_done_callback(answer)
+        try:
+            future = self._thread.submit(work)
+        except RuntimeError:  # the interpreter is leaving and takes no more threads; the last save still counts
+            work()
+            return
+        future.add_done_callback(answer)
 
     @staticmethod
     def _deliver(answer: tuple[Callable[[Any], None], Any]) -> None:

@@ -12,14 +12,10 @@ from napari.utils.task_status import Status
 from qtpy.QtCore import QSize, Qt
 from qtpy.QtGui import (
     QCloseEvent,
-    QColor,
     QDragEnterEvent,
     QDropEvent,
-    QIcon,
     QKeyEvent,
     QKeySequence,
-    QPainter,
-    QPixmap,
 )
 from qtpy.QtWidgets import (
     QButtonGroup,
@@ -32,14 +28,13 @@ from qtpy.QtWidgets import (
     QVBoxLayout,
     QWidget,
 )
-from superqt import QCollapsible
 
 from napari_vqseg.layers import Pointed, ViewerLayers
 from napari_vqseg.panels.annotate import AnnotatePanel
 from napari_vqseg.panels.codebook import CodebookPanel
 from napari_vqseg.panels.data import DataPanel
 from napari_vqseg.panels.export import ExportPanel
-from napari_vqseg.panels.parts import Panel, note, row, silently, tighten
+from napari_vqseg.panels.parts import Panel, Section, note, row, silently
 from napari_vqseg.panels.review import ReviewPanel
 from napari_vqseg.panels.train import TrainPanel
 from napari_vqseg.session import AUTO, Session, Training, Worker
@@ -96,7 +91,7 @@ class VQSegWidget(QWidget):
         self._window: Any = getattr(napari_viewer, "window", None)
         self._task: Any = None
         self._card: QDialog | None = None
-        self.sections: dict[str, tuple[QCollapsible, Panel]] = {}
+        self.sections: dict[str, tuple[Section, Panel]] = {}
         self._unfolded: set[str] = set()
         self._build()
         session = self.session
@@ -149,14 +144,7 @@ class VQSegWidget(QWidget):
             ("Data", DataPanel(session)), ("Annotate", AnnotatePanel(session)), ("Train", TrainPanel(session)),
             ("Review", ReviewPanel(session)), ("Codebook", CodebookPanel(session)), ("Export", ExportPanel(session)),
         ):  # fmt: skip
-            section = QCollapsible(title)
-            section.setDuration(0)
-            for show, sign in ((section.setCollapsedIcon, "▸"), (section.setExpandedIcon, "▾")):
-                show(_icon(sign))
-            section.setContentsMargins(0, 0, 0, 0)
-            tighten(section)
-            section.toggleButton().setFocusPolicy(Qt.FocusPolicy.TabFocus)
-            section.addWidget(panel)
+            section = Section(title, panel)
             self.sections[title] = (section, panel)
             self._column.addWidget(section)
         self._column.addStretch(1)
@@ -186,9 +174,9 @@ class VQSegWidget(QWidget):
         """Open a section the first time it becomes useful; afterwards the person decides."""
         if title not in self._unfolded:
             self._unfolded.add(title)
-            self.sections[title][0].expand(animate=False)
+            self.sections[title][0].expand()
             for other in fold:
-                self.sections[other][0].collapse(animate=False)
+                self.sections[other][0].collapse()
 
     # ------------------------------------------------------------ session -> widget
 
@@ -324,17 +312,6 @@ class VQSegWidget(QWidget):
         """Closing the dock ends the session."""
         self.release()
         super().closeEvent(event)
-
-
-def _icon(sign: str) -> QIcon:
-    """A sign that shows on light and dark themes."""
-    pixmap = QPixmap(14, 14)
-    pixmap.fill(Qt.GlobalColor.transparent)
-    painter = QPainter(pixmap)
-    painter.setPen(QColor("#c3cad6"))
-    painter.drawText(pixmap.rect(), Qt.AlignmentFlag.AlignCenter, sign)
-    painter.end()
-    return QIcon(pixmap)
 
 
 def _paths(event: QDropEvent) -> list[Path]:

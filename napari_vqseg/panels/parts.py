@@ -6,13 +6,14 @@ import contextlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QSignalBlocker, Qt
+from qtpy.QtCore import QSignalBlocker, Qt, Signal
+from qtpy.QtGui import QColor, QIcon, QPainter, QPixmap
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
 if TYPE_CHECKING:
     from napari_vqseg.session import Session
 
-__all__ = ["Panel", "button", "note", "row", "silently", "tighten"]
+__all__ = ["Panel", "Section", "button", "note", "row", "silently"]
 
 silently = QSignalBlocker
 
@@ -78,9 +79,54 @@ def note(text: str = "") -> QLabel:
     return label
 
 
-def tighten(widget: QWidget) -> None:
-    """Take the margins of a widget's layout away."""
-    layout = widget.layout()
-    if layout is not None:
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(0)
+class Section(QWidget):
+    """A title that folds what is below it.
+
+    superqt's QCollapsible fixes its content's height when it unfolds; these contents grow while a person works.
+    """
+
+    toggled = Signal(bool)
+
+    def __init__(self, title: str, content: QWidget) -> None:
+        super().__init__()
+        self._content = content
+        self._button = QPushButton(title)
+        self._button.setCheckable(True)
+        self._button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+        self._button.setStyleSheet("text-align: left; padding: 3px 6px;")
+        self._button.toggled.connect(self._fold)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(0)
+        column.addWidget(self._button)
+        column.addWidget(content)
+        self._fold(False)
+
+    def _fold(self, expanded: bool) -> None:
+        self._button.setIcon(_icon("▾" if expanded else "▸"))
+        self._content.setVisible(expanded)
+        self.toggled.emit(expanded)
+
+    @property
+    def expanded(self) -> bool:
+        """Whether the content shows."""
+        return bool(self._button.isChecked())
+
+    def expand(self) -> None:
+        """Unfold."""
+        self._button.setChecked(True)
+
+    def collapse(self) -> None:
+        """Fold."""
+        self._button.setChecked(False)
+
+
+def _icon(sign: str) -> QIcon:
+    """A sign that shows on light and dark themes."""
+    pixmap = QPixmap(14, 14)
+    pixmap.fill(Qt.GlobalColor.transparent)
+    painter = QPainter(pixmap)
+    painter.setPen(QColor("#c3cad6"))
+    painter.drawText(pixmap.rect(), Qt.AlignmentFlag.AlignCenter, sign)
+    painter.end()
+    return QIcon(pixmap)

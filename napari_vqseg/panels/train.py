@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QCheckBox, QComboBox, QLabel, QProgressBar, QSpinBox
-from superqt import QCollapsible
 
 from napari_vqseg.form import Form
-from napari_vqseg.panels.parts import Panel, button, note, row, silently, tighten
+from napari_vqseg.panels.parts import Panel, Section, button, note, row, silently
 from napari_vqseg.panels.plots import LossPlot
 from napari_vqseg.session import Training
 from vqseg import protocol
@@ -59,11 +58,7 @@ class TrainPanel(Panel):
         self.plot = LossPlot()
         self.facts = note()
         self.form = Form([getattr(session.config, group) for group in GROUPS], session.update, without=SHOWN_ABOVE)
-        self.advanced = QCollapsible("Advanced settings")
-        tighten(self.advanced)
-        self.advanced.setDuration(0)
-        self.advanced.toggleButton().setFocusPolicy(Qt.FocusPolicy.TabFocus)
-        self.advanced.addWidget(self.form.native)
+        self.advanced = Section("Advanced settings", self.form.native)
         self.column.addLayout(row(QLabel("Preset"), self.preset, QLabel("Time"), self.budget))
         self.column.addWidget(self.unlabelled)
         self.column.addLayout(row(self.start, self.pause, self.stop))
