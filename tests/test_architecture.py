@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "train": {STARRED, "device", "losses", "data", "models", "methods", "checkpoint", "predict", "codebook"},
     "segment": {STARRED, "data", "train", "predict"},
     "engine": {STARRED, "data", "train", "predict", "codebook", "checkpoint"},
-    "benchmark": {STARRED, "losses", "data", "models", "methods", "train", "predict", "codebook", "segment"},
+    "benchmark": {STARRED, "device", "losses", "data", "models", "methods", "train", "predict", "codebook", "segment"},
     "cli": {STARRED, "segment", "train", "predict", "codebook", "benchmark", "demo", "engine"},
 }
 # The engine is several files.

@@ -120,7 +120,7 @@ def test_warm_up_comes_on_top_and_learns_the_image(ball):
 def test_live_settings_take_effect_and_others_are_refused(ball):
     trainer = trainer_of(ball, iterations=10)
     trainer.update_settings(epsilon=0.2, use_unlabelled=False)
-    assert trainer.method.epsilon == 0.2
+    assert trainer.method.config.model.epsilon == 0.2
     trainer.step()
     with pytest.raises(ConfigError, match="cannot change while training"):
         trainer.update_settings(codebook_size=32)

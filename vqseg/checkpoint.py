@@ -16,9 +16,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from vqseg.config import Config
+from vqseg.data.case import Framing
 from vqseg.errors import CheckpointError
+from vqseg.methods.base import Method
+from vqseg.volume import Window
 
-__all__ = ["FORMAT_VERSION", "read_checkpoint", "write_checkpoint"]
+__all__ = ["FORMAT_VERSION", "read_checkpoint", "restore_settings", "restore_weights", "write_checkpoint"]
 
 FORMAT_VERSION = 1
 DESCRIPTION = "checkpoint.json"
@@ -89,3 +93,34 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, dict[str, Ten
             "open it with the version that wrote it, or train again."
         )
     return description, tensors
+
+
+def restore_settings(description: Mapping[str, Any]) -> tuple[Config, Framing, dict[int, str]]:
+    """Config, framing and class names in a checkpoint's description.
+
+    Raises
+    ------
+    CheckpointError
+        If one of them is missing or unusable.
+    """
+    try:
+        window = Window(**description["window"])
+        class_names = {int(value): str(name) for value, name in description["classes"].items()}
+        return Config.from_dict(description["config"]), Framing(window, float(description["pixel_mm"])), class_names
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"The checkpoint's description lacks or misstates {error}; train again.") from None
+
+
+def restore_weights(method: Method, tensors: Mapping[str, Tensor]) -> None:
+    """Load a method's weights.
+
+    Raises
+    ------
+    CheckpointError
+        If they do not fit.
+    """
+    try:
+        method.load_state_dict(tensors)
+    except RuntimeError as error:
+        first = str(error).strip().splitlines()[-1].strip()
+        raise CheckpointError(f"The checkpoint's weights do not fit its config: {first} Train again.") from None

@@ -6,6 +6,7 @@ labelled slices. Their log-odds are added, geometry's scaled by how wrong it has
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +18,14 @@ import torch
 from torch import Tensor, nn
 
 from vqseg.annotations import Annotations
+from vqseg.checkpoint import read_checkpoint, restore_settings, restore_weights
 from vqseg.config import Config
 from vqseg.data.case import Framing, PreparedCase
 from vqseg.data.shape_prior import encode_shape, no_shape
 from vqseg.device import choose_device, gains_from_bfloat16
+from vqseg.errors import ConfigError
 from vqseg.extent import keep_reachable
+from vqseg.methods import create_method
 from vqseg.volume import Volume
 
 __all__ = ["Prediction", "Predictor", "SlicePreview"]
@@ -114,13 +118,17 @@ class Predictor:
         DeviceError
             If the device is not there.
         """
-        from vqseg.train import load_predictor
-
-        return load_predictor(Path(path), choose_device(device))
+        description, tensors = read_checkpoint(Path(path))
+        config, framing, class_names = restore_settings(description)
+        channels = 2 * config.model.neighbours + 1
+        method = create_method(config.train.method, config, channels, len(class_names) + 1, pretrained=False)
+        weights = {name: value for name, value in tensors["model"].items() if not name.startswith("adapter.")}
+        restore_weights(method, weights)
+        where = choose_device(device)
+        network = method.network_for_prediction.to(device=where, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return cls(network.eval(), config, framing, class_names, uses_shape=method.uses_shape, device=where)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Predictor:
-        import copy
-
         twin = copy.copy(self)
         twin.network = copy.deepcopy(self.network, memo).eval()
         twin._prepared = list(self._prepared)
@@ -227,12 +235,19 @@ class Predictor:
             logits: Tensor = network.perturb_draws(images, shapes, epsilon, draws, generator).float()
         return logits
 
-    def codes(self, volume: Volume, slices: list[int]) -> npt.NDArray[np.int64] | None:
-        """Code indices (B, h, w) of some slices; None for networks without a codebook."""
+    @torch.inference_mode()
+    def codes(self, volume: Volume, slices: list[int]) -> npt.NDArray[np.int64]:
+        """Code indices (B, h, w) of some slices.
+
+        Raises
+        ------
+        ConfigError
+            If the method has no codebook.
+        """
         network: Any = self.network.eval()
         if not hasattr(network, "quantizer"):
-            return None
-        with torch.inference_mode(), self._autocast():
+            raise ConfigError(f"The method {self.config.train.method!r} has no codebook; train with vq-seg to see one.")
+        with self._autocast():
             indices: Tensor = network.encode(self._images(self.prepare(volume), slices)).indices
         return indices.cpu().numpy()
 

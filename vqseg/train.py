@@ -15,19 +15,18 @@ import torch
 from torch import Tensor
 
 from vqseg.annotations import Annotations
-from vqseg.checkpoint import read_checkpoint, write_checkpoint
+from vqseg.checkpoint import read_checkpoint, restore_settings, restore_weights, write_checkpoint
 from vqseg.config import Config
 from vqseg.data.case import Framing, PreparedCase, TrainingCase, frame_cases
 from vqseg.data.sampling import BatchSampler
 from vqseg.device import choose_device, gains_from_bfloat16
-from vqseg.errors import AnnotationError, CheckpointError, ConfigError
+from vqseg.errors import AnnotationError, ConfigError
 from vqseg.methods import create_method
 from vqseg.methods.base import Method
 from vqseg.models.priors import FeatureCache, Prior, load_prior
 from vqseg.predict import Predictor
-from vqseg.volume import Window
 
-__all__ = ["StepReport", "Trainer", "load_predictor"]
+__all__ = ["StepReport", "Trainer"]
 
 LEARNING_RATE_RISE = 20
 """Steps over which the learning rate rises."""
@@ -211,7 +210,7 @@ class Trainer:
         warming_up = self.warming_up
         terms = self._warmup_losses() if warming_up else self._training_losses()
         self._optimizer.zero_grad(set_to_none=True)
-        terms["total"].backward()  # type: ignore[no-untyped-call]
+        terms["total"].backward()
         torch.nn.utils.clip_grad_norm_(self.method.student.parameters(), LARGEST_GRADIENT)
         self._set_learning_rate(warming_up)
         self._optimizer.step()
@@ -271,8 +270,6 @@ class Trainer:
             raise ConfigError(f"{', '.join(fixed)} cannot change while training; stop and start again.")
         self.config = self.config.replace(**settings)
         self.method.config = self.config
-        if hasattr(self.method, "epsilon"):
-            self.method.epsilon = self.config.model.epsilon
 
     def update_annotations(self, case_index: int, annotations: Annotations) -> None:
         """Use changed labels from the next step on; new classes need a new run.
@@ -336,9 +333,9 @@ class Trainer:
             If the checkpoint is damaged or was made for other classes.
         """
         description, tensors = read_checkpoint(Path(path))
-        config, framing, class_names = _described(description)
+        config, framing, class_names = restore_settings(description)
         trainer = cls(config, cases, class_names, clock=clock, _framing=framing, _pretrained=False)
-        _load_weights(trainer.method, tensors["model"])
+        restore_weights(trainer.method, tensors["model"])
         trainer._load_optimizer(tensors["optimizer"])
         trainer._generator.set_state(tensors["random"]["sampler"])
         trainer.method.generator.set_state(tensors["random"]["method"])
@@ -357,35 +354,6 @@ class Trainer:
             laid_out = torch.empty_like(like).copy_(value) if value.shape == like.shape else value
             state.setdefault(index, {})[name] = laid_out
         self._optimizer.load_state_dict({**self._optimizer.state_dict(), "state": state})
-
-
-def load_predictor(path: Path, device: torch.device) -> Predictor:
-    """A predictor from a checkpoint folder, without any training data; see :meth:`Predictor.load`."""
-    description, tensors = read_checkpoint(path)
-    config, framing, class_names = _described(description)
-    channels = 2 * config.model.neighbours + 1
-    method = create_method(config.train.method, config, channels, len(class_names) + 1, pretrained=False)
-    weights = {name: value for name, value in tensors["model"].items() if not name.startswith("adapter.")}
-    _load_weights(method, weights)
-    network = method.network_for_prediction.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-    return Predictor(network, config, framing, class_names, uses_shape=method.uses_shape, device=device)
-
-
-def _described(description: Mapping[str, Any]) -> tuple[Config, Framing, dict[int, str]]:
-    try:
-        window = Window(**description["window"])
-        class_names = {int(value): str(name) for value, name in description["classes"].items()}
-        return Config.from_dict(description["config"]), Framing(window, float(description["pixel_mm"])), class_names
-    except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"The checkpoint's description lacks or misstates {error}; train again.") from None
-
-
-def _load_weights(method: Method, tensors: Mapping[str, Tensor]) -> None:
-    try:
-        method.load_state_dict(tensors)
-    except RuntimeError as error:
-        first = str(error).strip().splitlines()[-1].strip()
-        raise CheckpointError(f"The checkpoint's weights do not fit its config: {first} Train again.") from None
 
 
 def _require_classes(cases: Sequence[TrainingCase], n_classes: int) -> None:

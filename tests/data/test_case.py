@@ -80,7 +80,7 @@ def test_batches_repeat_under_a_seed_and_hold_all_classes():
     assert first.shape_x.shape == (6, 3, *first.image_x.shape[-2:])
     assert first.image_u_w.shape[0] == 2
     assert set(first.label_x.unique().tolist()) == {0, 1, 2}
-    assert set(a for a in range(8)) - set(case.labels) == {z for _, z in BatchSampler(
+    assert set(range(8)) - set(case.labels) == {z for _, z in BatchSampler(
         [case], config, 1, torch.Generator()).unlabelled}  # fmt: skip
 
 

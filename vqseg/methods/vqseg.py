@@ -16,7 +16,7 @@ from vqseg.models.vqseg import Encoded, VQSegNet
 
 __all__ = ["VQSegMethod"]
 
-UNLABELLED_FROM = 0.3
+UNLABELLED_FROM = 0.1
 """Share of the training after which the unlabelled slices are used: a teacher that has not seen a small class yet
 calls it background with confidence, and the student would forget it."""
 SHAPE_CONFLICT = 0.5
@@ -47,7 +47,6 @@ class VQSegMethod(Method):
         self.student = VQSegNet(config.model, in_channels, n_classes, pretrained=pretrained, shape_evidence=True)
         self.teacher = make_teacher(self.student)  # type: ignore[assignment]
         self.adapter: FeatureAdapter | None = None
-        self.epsilon = config.model.epsilon
         self._revivable: Encoded | None = None
 
     def align_to(self, prior_dim: int) -> None:
@@ -132,7 +131,7 @@ class VQSegMethod(Method):
         """Consistency with the teacher, plain and behind the perturbation (L_u)."""
         n = len(batch.image_x)
         pseudo_label, confident_share = self._pseudo_labels(batch)
-        perturbed = self.student.perturb(encoded, self.epsilon, self.generator)
+        perturbed = self.student.perturb(encoded, self.config.model.epsilon, self.generator)
         logits_a = self.student.decode(encoded, perturbed, shapes)[n:]
         kind = self.config.loss.segmentation
         plain = segmentation_loss(logits[n:], pseudo_label, kind)
