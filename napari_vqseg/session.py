@@ -234,7 +234,6 @@ class Session:
         assert self._opened is not None
         if self.prediction is None:
             self.view.show_prediction(np.zeros(self._opened.volume.shape, dtype=np.uint8), self.colours)
-            self.view.overlay_visible = False
         else:
             self.view.show_prediction(self.prediction, self.colours)
         self.view.show_stability(0, None)
@@ -651,14 +650,11 @@ class Session:
         except (OSError, ValueError) as error:
             self.notified.emit(f"The prediction could not be read ({error}); the one before stays.", "warning")
             return
-        first = self.prediction is None
         self.prediction = labels
         self.prediction_step = message.step
         self.has_network = True
         self.busy_changed.emit("")
         self.view.show_prediction(labels, self.colours)
-        if first:
-            self.view.overlay_visible = True
         if self.epsilon > 0:
             self._preview_timer.start()
         self.prediction_changed.emit()

@@ -95,7 +95,7 @@ class FakeView:
 
     def __init__(self):
         self.z, self.volume, self.labels, self.prediction, self.stability = 0, None, None, None, None
-        self.overlay_visible, self.overlay_opacity, self.contour, self.brush_mm = False, 0.4, False, 8.0
+        self.overlay_visible, self.overlay_opacity, self.contour, self.brush_mm = True, 0.4, False, 8.0
         self.window = self.colours = self.selected = None
         self.closed = False
 

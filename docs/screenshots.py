@@ -1,0 +1,131 @@
+"""Make the pictures in docs/images: the real window, the sample CT, a real engine.
+
+Run with a display of 1280 x 800, for instance
+``xvfb-run -a -s "-screen 0 1280x800x24" python docs/screenshots.py [FOLDER]``.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import napari
+import numpy as np
+from qtpy.QtWidgets import QApplication
+
+from napari_vqseg.session import Session, Training
+from napari_vqseg.widget import VQSegWidget
+from vqseg.config import WINDOWS
+from vqseg.phantom import synthetic_thorax
+
+SIZE = (1280, 800)
+TRAIN_S = 45.0
+WAIT_S = 400.0
+
+
+def wait(ready: Callable[[], bool], within_s: float = WAIT_S) -> None:
+    """Let the window work until `ready`."""
+    until = time.monotonic() + within_s
+    while not ready():
+        if time.monotonic() > until:
+            raise TimeoutError("the window did not get there")
+        QApplication.processEvents()
+        time.sleep(0.01)
+
+
+def settle(seconds: float = 1.0) -> None:
+    """Let the window draw."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        QApplication.processEvents()
+        time.sleep(0.01)
+
+
+class Camera:
+    """Takes pictures of the window, in order."""
+
+    def __init__(self, viewer: napari.Viewer, folder: Path) -> None:
+        self.viewer, self.folder = viewer, folder
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def take(self, name: str) -> None:
+        """Save what the window shows."""
+        settle()
+        path = self.folder / f"{name}.png"
+        self.viewer.window.screenshot(str(path), canvas_only=False, flash=False)
+        sys.stdout.write(f"{path}\n")
+
+
+def annotate(session: Session, labels: np.ndarray, camera: Camera) -> None:
+    """Label three slices from the reference and one empty one, as a person would."""
+    session.use_class_set(("tumour", "left lung", "right lung"))
+    shown = np.where(labels <= 3, labels, 0).astype(np.uint8)
+    tumour = np.flatnonzero((shown == 1).any(axis=(1, 2)))
+    middle = int(tumour[tumour.size // 2])
+    session.go_to(middle)
+    session.view.set_slice(middle, shown[middle])
+    camera.take("annotate")
+    for z in (middle, max(middle - 14, 1), min(middle + 8, labels.shape[0] - 2)):
+        session.view.set_slice(z, shown[z])
+        session.mark_complete(z)
+    session.next_suggestion()
+    session.go_to(middle)
+
+
+def main(folder: Path) -> None:
+    """Drive the window through the work and take a picture of each step."""
+    os.environ["NAPARI_VQSEG_HOME"] = tempfile.mkdtemp()
+    _, reference = synthetic_thorax()
+    viewer = napari.Viewer()
+    viewer.window.resize(*SIZE)
+    widget = VQSegWidget(viewer)
+    viewer.window.add_dock_widget(widget, name="VQ-Seg", area="right")
+    session, camera = widget.session, Camera(viewer, folder)
+    camera.take("open")
+    session.open_sample()
+    wait(lambda: session.is_open)
+    session.set_window("lung")
+    assert session.window == WINDOWS["lung"]
+    annotate(session, reference.array, camera)
+    session.update("time_budget_s", TRAIN_S)
+    widget.panel("Train").show_settings()
+    session.start_training()
+    wait(lambda: session.progress is not None and session.progress.progress > 0.5 and session.prediction is not None)
+    middle = session.z
+    session.go_to(middle + 3)
+    widget.scroll_area.ensureWidgetVisible(widget.panel("Train").facts)
+    camera.take("train")
+    wait(lambda: session.training is Training.IDLE)
+    for title in ("Annotate", "Train"):
+        widget.sections[title][0].collapse()
+    camera.take("review")
+    previews: list[object] = []
+    session.preview_changed.connect(previews.append)
+    widget.panel("Review").epsilon.setValue(14)
+    wait(lambda: bool(previews))
+    session.request_codebook()
+    wait(lambda: session.codebook is not None)
+    session.measure()
+    for title in ("Codebook", "Export"):
+        widget.sections[title][0].expand()
+    camera.take("stability-and-codebook")
+    widget.panel("Review").epsilon.setValue(0)
+    session.view.show_plane("coronal")
+    camera.take("coronal")
+    session.view.show_plane("axial")
+    viewer.theme = "light"
+    widget.sections["Annotate"][0].expand()
+    camera.take("light-theme")
+    widget.show_card()
+    settle(0.5)
+    widget._card.grab().save(str(folder / "keys.png"))
+    widget.release()
+    viewer.close()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent / "images")
