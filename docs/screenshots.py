@@ -114,9 +114,9 @@ def main(folder: Path) -> None:
         widget.sections[title][0].expand()
     camera.take("stability-and-codebook")
     widget.panel("Review").epsilon.setValue(0)
-    session.view.show_plane("coronal")
+    widget.planes.buttons()[1].click()
     camera.take("coronal")
-    session.view.show_plane("axial")
+    widget.planes.buttons()[0].click()
     viewer.theme = "light"
     widget.sections["Annotate"][0].expand()
     camera.take("light-theme")

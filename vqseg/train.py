@@ -32,8 +32,6 @@ LEARNING_RATE_RISE = 20
 """Steps over which the learning rate rises."""
 PRETRAINED_SHARE = 0.3
 """Learning rate of a pretrained encoder, as a share of the others'."""
-UNLABELLED_EVERY = 2
-"""Every how many steps the unlabelled slices take part: each such step costs about two labelled ones."""
 LARGEST_GRADIENT = 5.0
 
 
@@ -226,7 +224,7 @@ class Trainer:
         return report
 
     def _training_losses(self) -> dict[str, Tensor]:
-        with_unlabelled = self.config.train.use_unlabelled and self.step_index % UNLABELLED_EVERY == 0
+        with_unlabelled = self.config.train.use_unlabelled and self.step_index % self.method.unlabelled_every == 0
         batch = self.sampler.draw(with_unlabelled=with_unlabelled).to(self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._bfloat16):
             return self.method.losses(batch, self.step_index, self.progress)

@@ -7,8 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QSignalBlocker, Qt, Signal
-from qtpy.QtGui import QColor, QIcon, QPainter, QPixmap
-from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
 if TYPE_CHECKING:
     from napari_vqseg.session import Session
@@ -90,7 +89,9 @@ class Section(QWidget):
     def __init__(self, title: str, content: QWidget) -> None:
         super().__init__()
         self._content = content
-        self._button = QPushButton(title)
+        self._title = title
+        self._button = QPushButton()
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Maximum)
         self._button.setCheckable(True)
         self._button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
         self._button.setStyleSheet("text-align: left; padding: 3px 6px;")
@@ -103,7 +104,7 @@ class Section(QWidget):
         self._fold(False)
 
     def _fold(self, expanded: bool) -> None:
-        self._button.setIcon(_icon("▾" if expanded else "▸"))
+        self._button.setText(f"{'▾' if expanded else '▸'}  {self._title}")
         self._content.setVisible(expanded)
         self.toggled.emit(expanded)
 
@@ -119,14 +120,3 @@ class Section(QWidget):
     def collapse(self) -> None:
         """Fold."""
         self._button.setChecked(False)
-
-
-def _icon(sign: str) -> QIcon:
-    """A sign that shows on light and dark themes."""
-    pixmap = QPixmap(14, 14)
-    pixmap.fill(Qt.GlobalColor.transparent)
-    painter = QPainter(pixmap)
-    painter.setPen(QColor("#c3cad6"))
-    painter.drawText(pixmap.rect(), Qt.AlignmentFlag.AlignCenter, sign)
-    painter.end()
-    return QIcon(pixmap)

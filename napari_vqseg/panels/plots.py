@@ -38,10 +38,8 @@ class LossPlot(pyqtgraph.PlotWidget):
     def __init__(self) -> None:
         super().__init__()
         _plain(self, 140, "step")
-        legend = self.addLegend(offset=(-4, 2), labelTextColor=GREY, verSpacing=-8)
-        legend.setBrush(None)
         self.points: dict[str, list[tuple[float, float]]] = {name: [] for name, _ in self.CURVES}
-        self._lines = {name: self.plot([], [], pen=pyqtgraph.mkPen(c, width=2), name=name) for name, c in self.CURVES}
+        self._lines = {name: self.plot([], [], pen=pyqtgraph.mkPen(c, width=2)) for name, c in self.CURVES}
 
     def clear_points(self) -> None:
         """Begin a new run."""

@@ -134,7 +134,8 @@ class TrainPanel(Panel):
             facts.append(f"codebook {100 * progress.utilisation:.0f} % used")
         if self.session.device:
             facts.append(self.session.device)
-        self.facts.setText(" · ".join(facts))
+        names = [f'<span style="color:{colour}">━</span>&nbsp;{name}' for name, colour in LossPlot.CURVES]
+        self.facts.setText(f"Loss: {' '.join(names)}<br>{' · '.join(facts)}")
 
     def _forget(self) -> None:
         self.plot.clear_points()

@@ -39,6 +39,8 @@ class Method(nn.Module, ABC):
     name: ClassVar[str]
     uses_shape: ClassVar[bool] = False
     """Whether the network takes shape evidence beside the slices."""
+    unlabelled_every: ClassVar[int] = 1
+    """Every how many steps the unlabelled slices take part."""
     student: nn.Module
     teacher: nn.Module | None
 

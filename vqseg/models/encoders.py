@@ -123,6 +123,12 @@ class EfficientNetEncoder(Encoder):
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """Feature maps at reductions 2, 4, 8, 16."""
+        if x.device.type == "cpu":  # its depthwise convolutions are slower in bfloat16 there
+            with torch.autocast("cpu", enabled=False):
+                return self._features(x.float())
+        return self._features(x)
+
+    def _features(self, x: Tensor) -> list[Tensor]:
         x = self.stem(2.0 * x - 1.0)  # its weights expect mean 0.5, standard deviation 0.5
         features = []
         for stage in self.stages:
