@@ -161,7 +161,7 @@ def open_source(path: Path, project_path: Path | None = None, series: str | None
 def open_volume(name: str, volume: Volume, project_path: Path | None = None) -> OpenedCase:
     """Open a volume that is in memory; without a file of its own it is kept in the project."""
     if volume.source and Path(volume.source).exists():
-        return open_source(Path(volume.source), project_path, volume.metadata.get("series_uid"))
+        return open_source(Path(volume.source), project_path, volume.metadata.get("series"))
     for candidate in _candidates(name) if project_path is None else [project_path]:
         project = _open_or_create(candidate, candidate.name)
         for case in project.cases:

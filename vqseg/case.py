@@ -91,7 +91,7 @@ class Case:
             write_record(folder / "case.json", "case", SCHEMA, {
                 "added": now(),
                 "source": "image.nii.gz" if kept else str(source),
-                "series": volume.metadata.get("series_uid"),
+                "series": volume.metadata.get("series"),
                 "modality": volume.modality,
                 "shape": list(volume.shape),
                 "spacing_mm": list(volume.spacing_mm),

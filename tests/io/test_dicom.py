@@ -15,6 +15,7 @@ from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRL
 from vqseg.errors import VolumeError
 from vqseg.io import list_series, read_labels, read_volume, write_labels
 from vqseg.io.dicom import series_files
+from vqseg.project import Project
 
 ROWS, COLUMNS, SLICES = 12, 10, 8
 RNG = np.random.default_rng(0)
@@ -368,3 +369,13 @@ def test_real_series_lies_under_its_mask(test_data, tmp_path):
     assert (written.header["sform_code"], written.header["qform_code"]) == (1, 1)
     np.testing.assert_allclose(written.affine, volume.stored.affine, atol=1e-4)
     np.testing.assert_array_equal(read_labels(path, volume).array, labels.array)
+
+
+def test_a_project_reopens_the_series_that_was_chosen(folder):
+    write_series(folder)
+    write_series(folder, pixels=STORED + 5, first=100, SeriesInstanceUID="1.2.3.77", SeriesNumber=9)
+    chosen = read_volume(folder, series="1.2.3.77")
+    project = Project.create(folder.parent / "project", "Two series", ["lung"])
+    case = project.add_case(chosen)
+    again = Project.open(project.path).case(case.id).load_volume()
+    np.testing.assert_array_equal(again.load().array, chosen.load().array)
