@@ -4,9 +4,15 @@ import numpy as np
 import pytest
 import torch
 
-from vqseg.codebook import codebook_report, substitutes, token_map, usage_report
-from vqseg.config import ModelConfig
+from vqseg.annotations import Annotations
+from vqseg.codebook import codebook_report, substitutes, usage_report
+from vqseg.config import ModelConfig, preset
+from vqseg.data import TrainingCase
+from vqseg.errors import ConfigError
 from vqseg.models.vqseg import VQSegNet
+from vqseg.predict import Predictor
+from vqseg.train import Trainer
+from vqseg.volume import StoredLayout, Volume
 
 
 def test_usage_counts_every_token() -> None:
@@ -26,16 +32,37 @@ def test_perplexity_is_k_where_usage_is_even_and_undefined_without_tokens() -> N
     assert empty.utilisation == 0
 
 
-def test_reports_of_a_network() -> None:
+def test_likely_substitutes_are_sorted() -> None:
     torch.manual_seed(0)
     network = VQSegNet(ModelConfig(encoder="conv", codebook_size=32, code_dim=4), 1, 3).eval()
-    x = torch.rand(2, 1, 40, 64)
-    tokens = token_map(network, x)
-    assert tokens.shape == (2, 3, 4)
-    report = codebook_report(network, [x, x])
-    assert report.usage.sum() == 48
-    assert report.codebook_size == 32
     likely = substitutes(network, 3, 0.7, top=5)
     assert len(likely.codes) == 5
     assert (np.diff(likely.probabilities) <= 0).all()
     assert substitutes(network, 3, 0.2).codes[0] == 3
+
+
+@pytest.fixture
+def volume() -> Volume:
+    array = np.random.default_rng(0).normal(size=(5, 40, 64)).astype(np.float32)
+    return Volume(array, StoredLayout((64, 40, 5), np.diag([-1.0, -1.0, 2.0, 1.0])))
+
+
+def trained(volume: Volume, method: str) -> Predictor:
+    labels = np.zeros(volume.shape, np.uint8)
+    labels[:, 10:20, 10:30] = 1
+    config = preset("fast", method=method, codebook_size=32, size=64, time_budget_s=0.0, iterations=1)
+    trainer = Trainer(config, [TrainingCase(volume, Annotations.from_slices(labels, [1, 3]))], {1: "box"})
+    trainer.step()
+    return trainer.predictor()
+
+
+def test_report_counts_the_codes_of_every_slice(volume: Volume) -> None:
+    predictor = trained(volume, "vq-seg")
+    report = codebook_report(predictor, volume)
+    assert report.codebook_size == 32
+    assert report.usage.sum() == predictor.codes(volume, list(range(5))).size
+
+
+def test_methods_without_a_codebook_say_so(volume: Volume) -> None:
+    with pytest.raises(ConfigError, match="no codebook"):
+        codebook_report(trained(volume, "supervised"), volume)

@@ -1,4 +1,4 @@
-"""What the codebook holds: usage, perplexity, dead codewords, a slice's token map, each code's likely substitutes."""
+"""What the codebook holds: usage, perplexity, dead codewords, each code's likely substitutes."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
 from vqseg.models.perturbation import substitution_probabilities
 from vqseg.models.vqseg import VQSegNet
+from vqseg.predict import Predictor
+from vqseg.volume import Volume
 
-__all__ = ["CodebookReport", "Substitutes", "codebook_report", "substitutes", "token_map", "usage_report"]
+__all__ = ["CodebookReport", "Substitutes", "codebook_report", "substitutes", "usage_report"]
 
 
 @dataclass(frozen=True)
@@ -89,28 +89,16 @@ def usage_report(indices: Iterable[npt.NDArray[np.int64]], codebook_size: int) -
     return CodebookReport(usage)
 
 
-@torch.no_grad()
-def token_map(network: VQSegNet, x: Tensor) -> npt.NDArray[np.int64]:
-    """Codes of slices.
+def codebook_report(predictor: Predictor, volume: Volume) -> CodebookReport:
+    """Codebook usage over all slices of a volume, as the predictor's network encodes them now.
 
-    Parameters
-    ----------
-    network : VQSegNet
-        In evaluation mode.
-    x : Tensor
-        (B, in_channels, H, W) windowed to [0, 1], on the network's device.
-
-    Returns
-    -------
-    ndarray of int64
-        (B, h, w) codes; one covers ``network.stride`` pixels per axis.
+    Raises
+    ------
+    ConfigError
+        If the predictor's method has no codebook.
     """
-    return np.asarray(network.encode(x).indices.cpu(), dtype=np.int64)
-
-
-def codebook_report(network: VQSegNet, batches: Iterable[Tensor]) -> CodebookReport:
-    """Codebook usage over batches of slices, each as in :func:`token_map`."""
-    return usage_report((token_map(network, x) for x in batches), network.quantizer.codebook_size)
+    codes = (predictor.codes(volume, [z]) for z in range(volume.shape[0]))
+    return usage_report(codes, predictor.config.model.codebook_size)
 
 
 def substitutes(network: VQSegNet, code: int, epsilon: float, top: int = 10) -> Substitutes:

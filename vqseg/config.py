@@ -235,7 +235,7 @@ class Config:
         try:
             values = json.loads(text)
         except json.JSONDecodeError as error:
-            raise ConfigError(f"The config is not valid JSON ({error}); restore it from the run's checkpoint.") from None
+            raise ConfigError(f"The config is not JSON ({error}); restore it from the run's checkpoint.") from None
         return cls.from_dict(values)
 
 

@@ -224,18 +224,10 @@ class Desk(threading.Thread):
         job.seconds = time.monotonic() - start
 
     def _answer_codebook(self, message: RequestCodebook) -> None:
-        from vqseg.codebook import usage_report
+        from vqseg.codebook import codebook_report
 
         predictor, _, _ = self.weights.get()
-        case = self._prepare(predictor, message.case_id)
-        depth, parts = case.volume.shape[0], []
-        for start in range(0, depth, CODES_AT_ONCE):
-            codes = predictor.codes(case.volume, list(range(start, min(start + CODES_AT_ONCE, depth))))
-            if codes is None:
-                raise EngineError(f"The method {predictor.config.train.method!r} has no codebook.")
-            parts.append(codes)
-            self._between()
-        report = usage_report(parts, predictor.config.model.codebook_size)
+        report = codebook_report(predictor, self.workspace.case(message.case_id).volume)
         usage = report.usage
         path = self.workspace.scratch(f"codebook-{message.request_id % KEPT_FILES}.npz")
         temporary = path.with_name(f".{path.name}")

@@ -30,5 +30,5 @@ def gains_from_bfloat16(device: torch.device) -> bool:
     """Whether the device computes convolutions faster in bfloat16: CUDA, and CPUs with matrix tiles (AMX)."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported()
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # absent before torch 2.10
+    capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()  # absent before torch 2.10
     return device.type == "cpu" and bool(capabilities.get("amx_bf16", False))

@@ -80,7 +80,9 @@ class SegmentationDecoder(nn.Module):
         self.merges = nn.ModuleList(_Merge(a, s, b, shape_channels) for a, s, b in zip(ins, skips, outs, strict=False))
         self.head = nn.Conv2d(outs[-1], n_classes, 3, padding=1)
 
-    def forward(self, features: Tensor, skips: Sequence[Tensor], size: Sequence[int], shape: Tensor | None = None) -> Tensor:
+    def forward(
+        self, features: Tensor, skips: Sequence[Tensor], size: Sequence[int], shape: Tensor | None = None
+    ) -> Tensor:
         """Logits, computed at the finest features and enlarged to the image.
 
         Parameters
