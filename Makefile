@@ -35,8 +35,9 @@ lint: $(VENV)/.installed-test
 types: $(VENV)/.installed-test
 	$(BIN)/mypy
 
+# One thread each: torch's threads wait for each other by spinning, which two workers would pay for.
 test-library: $(VENV)/.installed-test
-	$(PYTEST) -m "not window"
+	OMP_NUM_THREADS=1 $(PYTEST) -n 2 -m "not window"
 
 # Plugins of pytest and napari choose their binding by these variables, before any test runs.
 test-window-pyqt5 test-window-pyqt6: test-window-%: $(VENV)/.installed-test
