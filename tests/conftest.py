@@ -31,4 +31,3 @@ def test_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real volumes at {folder}; set VQSEG_TEST_DATA to their folder")
     return folder
-

@@ -190,9 +190,7 @@ class Predictor:
         return logits
 
     @torch.inference_mode()
-    def preview(
-        self, volume: Volume, z: int, *, epsilon: float = 0.0, draws: int = 1, seed: int = 0
-    ) -> SlicePreview:
+    def preview(self, volume: Volume, z: int, *, epsilon: float = 0.0, draws: int = 1, seed: int = 0) -> SlicePreview:
         """Predict one slice, as the network sees it, labelled or not.
 
         Parameters

@@ -59,7 +59,5 @@ def segment(
         if on_report is not None:
             on_report(report)
     predictor = trainer.predictor()
-    prediction = predictor.predict(
-        volume, annotations, keep_probabilities=keep_probabilities, on_progress=on_progress
-    )
+    prediction = predictor.predict(volume, annotations, keep_probabilities=keep_probabilities, on_progress=on_progress)
     return prediction, trainer

@@ -13,6 +13,7 @@ from vqseg.cli.parser import Parser
 
 __all__ = ["add_arguments", "run", "tables"]
 
+
 def tables() -> dict[str, str]:
     """Name and first line of each benchmark: the modules with an ``add_arguments``. None of them is imported."""
     found = {}

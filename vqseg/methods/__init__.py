@@ -23,9 +23,7 @@ METHODS = {
 """Where each method lives; a module is imported when its method is created."""
 
 
-def create_method(
-    name: str, config: Config, in_channels: int, n_classes: int, *, pretrained: bool = True
-) -> Method:
+def create_method(name: str, config: Config, in_channels: int, n_classes: int, *, pretrained: bool = True) -> Method:
     """The method called `name`, ready to train.
 
     Parameters

@@ -14,6 +14,7 @@ from vqseg.models.ema import update_ema
 
 __all__ = ["IGNORE_LABEL", "Batch", "Method"]
 
+
 class Method(nn.Module, ABC):
     """A way to train one network from labelled and unlabelled slices.
 
