@@ -60,11 +60,11 @@ class SlicePreview:
     Parameters
     ----------
     labels : ndarray
-        (y, x) uint8, from the mean of the draws.
+        (y, x) uint8, the plain prediction, whatever the epsilon.
     confidence : ndarray
         (y, x) float32, probability of that label.
     stability : ndarray
-        (y, x) float32, share of the draws behind the perturbation that agree with it; 1 everywhere at epsilon 0.
+        (y, x) float32, share of the draws behind the perturbation that agree, on the image alone; 1 at epsilon 0.
     """
 
     labels: npt.NDArray[np.uint8]
@@ -207,12 +207,11 @@ class Predictor:
             Seed of the draws.
         """
         case = self.prepare(volume)
-        logits = self._logits(case, [z]) if epsilon == 0 else self._perturbed_logits(case, z, epsilon, draws, seed)
-        probabilities = torch.stack([
-            case.to_volume(one.cpu()).softmax(0) for one in self._with_geometry(case, z, logits)
-        ])  # fmt: skip
-        confidence, labels = probabilities.mean(0).max(0)
-        agreement = (probabilities.argmax(1) == labels).float().mean(0)
+        fused = self._with_geometry(case, z, self._logits(case, [z])[0]).cpu()
+        confidence, labels = case.to_volume(fused).softmax(0).max(0)
+        agreement = torch.ones_like(confidence)
+        if epsilon > 0:
+            agreement = self._agreement(case, self._perturbed_logits(case, z, epsilon, draws, seed))
         y0, y1, x0, x1 = case.box
         shape = volume.shape[1:]
         preview = SlicePreview(np.zeros(shape, np.uint8), np.ones(shape, np.float32), np.ones(shape, np.float32))
@@ -221,16 +220,23 @@ class Predictor:
         preview.stability[y0:y1, x0:x1] = agreement.numpy()
         return preview
 
+    def _agreement(self, case: PreparedCase, draws: Tensor) -> Tensor:
+        """Share of the draws (D, K + 1, h, w) that agree with their commonest label, on the volume's voxels."""
+        labels = torch.stack([case.to_volume(logits.cpu()).argmax(0) for logits in draws])
+        return torch.stack([(labels == value).float().mean(0) for value in range(self.n_classes + 1)]).amax(0)
+
     def _perturbed_logits(self, case: PreparedCase, z: int, epsilon: float, draws: int, seed: int) -> Tensor:
-        """(draws, K + 1, h, w) logits of slice z, each behind its own perturbation of the codes."""
+        """(draws, K + 1, h, w) logits of slice z from its image alone, each behind its own perturbation of the codes.
+
+        The shape evidence is withheld: it would hold every draw in place and hide where the image says little.
+        """
         network: Any = self.network.eval()
         if not hasattr(network, "perturb_draws"):
             return self._logits(case, [z])
         generator = torch.Generator().manual_seed(seed)
-        images = self._images(case, [z])
-        shapes = self._shapes(case, [z]) if self.uses_shape else None
+        shapes = no_shape(1, self.n_classes + 1, case.size).to(self.device) if self.uses_shape else None
         with self._autocast():
-            logits: Tensor = network.perturb_draws(images, shapes, epsilon, draws, generator).float()
+            logits: Tensor = network.perturb_draws(self._images(case, [z]), shapes, epsilon, draws, generator).float()
         return logits
 
     @torch.inference_mode()
