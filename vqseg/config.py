@@ -108,6 +108,7 @@ class ModelConfig(_Checked):
         0.7, "Perturbation intensity: the chance that a code is replaced by a similar one.",
         limits=(0, 1), step=0.05, live=True,
     )  # fmt: skip
+    shape_evidence: bool = setting(True, "Show the network the shape interpolated between labelled slices.")
     image_branch: bool = setting(True, "Reconstruct the image from the codes as well (dual branch).")
     prior: PriorName = setting("none", "Frozen foundation model that the codes are aligned to.")
     prior_policy: PriorPolicy = setting("auto", "Without the prior's weights: go on and say so, or stop.")
@@ -135,6 +136,7 @@ class DataConfig(_Checked):
     )
     size: int = setting(256, "Longest side of a slice in training; larger slices are resampled.", unit="px",
                         limits=(32, 1024), step=32)  # fmt: skip
+    patch: int = setting(160, "Longest side of a training patch.", unit="px", limits=(32, 1024), step=32)
     batch_x: int = setting(4, "Labelled slices in a batch.", limits=(1, 64), step=1)
     batch_u: int = setting(4, "Unlabelled slices in a batch.", limits=(0, 64), step=1)
 
@@ -244,10 +246,10 @@ PRESETS: dict[str, dict[str, Any]] = {
     "balanced": {"time_budget_s": 600.0, "size": 384, "codebook_size": 4096, "flip": True},
     "paper": {
         "encoder": "dinov2", "neighbours": 0, "codebook_size": 16384, "code_dim": 384, "epsilon": 0.7,
-        "quantization_ramp": 0.0, "prior": "dinov2", "segmentation": "ce", "unlabelled": 1.0, "alignment": 1.0,
-        "reconstruction": 1.0, "size": 256, "batch_x": 12, "batch_u": 12, "time_budget_s": 0.0,
-        "iterations": 100_000, "learning_rate": 1e-4, "ema_decay": 0.996, "fuse_geometry": False,
-        "keep_connected": False,
+        "quantization_ramp": 0.0, "prior": "dinov2", "shape_evidence": False, "fuse_geometry": False,
+        "keep_connected": False, "segmentation": "ce", "unlabelled": 1.0, "alignment": 1.0, "reconstruction": 1.0,
+        "size": 256, "patch": 256, "batch_x": 12, "batch_u": 12, "time_budget_s": 0.0, "iterations": 100_000,
+        "learning_rate": 1e-4, "ema_decay": 0.996,
     },
 }  # fmt: skip
 """What each preset changes from the defaults: minutes on a CPU, ten minutes, the paper's own settings."""

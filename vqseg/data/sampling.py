@@ -16,8 +16,6 @@ from vqseg.errors import AnnotationError
 
 __all__ = ["BatchSampler"]
 
-PATCH = 160
-"""Longest side of a training patch, pixels."""
 BALANCED_SHARE = 0.75
 """Share of the patches that are centred on a class drawn evenly; the others lie anywhere."""
 SHAPE_SHARE = 0.7
@@ -36,7 +34,7 @@ class BatchSampler:
     cases : sequence of PreparedCase
         At least one with a used slice.
     config : DataConfig
-        Batch sizes.
+        Batch and patch sizes.
     neighbours : int
         Neighbouring slices on each side, as channels.
     generator : torch.Generator
@@ -61,7 +59,7 @@ class BatchSampler:
         self.cases, self.config, self.neighbours, self.generator = list(cases), config, neighbours, generator
         self.prior_features = prior_features
         longest = [max(sides) for sides in zip(*(case.size for case in self.cases), strict=True)]
-        self.patch = (min(PATCH, longest[0]), min(PATCH, longest[1]))
+        self.patch = (min(config.patch, longest[0]), min(config.patch, longest[1]))
         self.refresh()
 
     def refresh(self) -> None:

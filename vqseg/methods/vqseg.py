@@ -45,7 +45,7 @@ class VQSegMethod(Method):
 
     def __init__(self, config: Config, in_channels: int, n_classes: int, *, pretrained: bool = True) -> None:
         super().__init__(config, in_channels, n_classes)
-        self.student = VQSegNet(config.model, in_channels, n_classes, pretrained=pretrained, shape_evidence=True)
+        self.student = VQSegNet(config.model, in_channels, n_classes, pretrained=pretrained)
         self.teacher = make_teacher(self.student)  # type: ignore[assignment]
         self.adapter: FeatureAdapter | None = None
         self._revivable: Encoded | None = None
@@ -146,7 +146,7 @@ class VQSegMethod(Method):
         logits = self.teacher(batch.image_u_w, self._teacher_shapes(batch)).logits
         confidence, pseudo_label = logits.float().softmax(1).max(1)
         trusted = confidence >= self.config.train.confidence
-        if batch.shape_u is not None:
+        if self.config.model.shape_evidence and batch.shape_u is not None:
             inside = (batch.shape_u[:, :-1] > SHAPE_CONFLICT).any(1)
             trusted &= ~(inside & (pseudo_label == 0))
         if batch.valid_u is not None:

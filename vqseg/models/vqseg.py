@@ -101,8 +101,6 @@ class VQSegNet(nn.Module):
         Load the encoder's pretrained weights; False where a checkpoint is loaded afterwards.
     stride : int
         Largest reduction used: the quantizer sits on the coarsest feature map up to it.
-    shape_evidence : bool
-        Whether the segmentation decoder takes shape evidence (n_classes channels) beside the features.
 
     Attributes
     ----------
@@ -120,8 +118,7 @@ class VQSegNet(nn.Module):
     blend: Tensor
 
     def __init__(
-        self, config: ModelConfig, in_channels: int, n_classes: int, *, pretrained: bool = True, stride: int = 16,
-        shape_evidence: bool = False,
+        self, config: ModelConfig, in_channels: int, n_classes: int, *, pretrained: bool = True, stride: int = 16
     ) -> None:  # fmt: skip
         super().__init__()
         self.config = config
@@ -132,7 +129,7 @@ class VQSegNet(nn.Module):
         channels = self.encoder.channels[: self.depth]
         self.quantizer = VectorQuantizer(channels[-1], config.codebook_size, config.code_dim)
         self.segmentation_decoder = SegmentationDecoder(
-            channels[-1], channels[:-1], n_classes, shape_channels=n_classes if shape_evidence else 0
+            channels[-1], channels[:-1], n_classes, shape_channels=n_classes if config.shape_evidence else 0
         )
         self.image_decoder = ImageDecoder(channels[-1]) if config.image_branch else None
         self.register_buffer("blend", torch.tensor(1.0))
