@@ -31,6 +31,7 @@ test: lint types test-library test-window-pyqt5 test-window-pyqt6
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 
 types: $(VENV)/.installed-test
 	$(BIN)/mypy
