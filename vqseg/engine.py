@@ -325,7 +325,7 @@ def main(factory: TrainerFactory = make_trainer, load_predictor: Callable[[Path]
     pipe.listen(engine.deliver)
     pipe.send(Ready(PROTOCOL_VERSION, _device(), versions()))
     if hasattr(os, "nice"):
-        os.nice(5)  # the viewer comes first; the start is waited for and goes at full speed
+        os.nice(10)  # the viewer comes first; the start is waited for and goes at full speed
     engine.serve()
 
 

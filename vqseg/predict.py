@@ -32,6 +32,8 @@ __all__ = ["Prediction", "Predictor", "SlicePreview"]
 
 CHUNK = 4
 """Slices predicted at once."""
+TRUSTED_FIT = (0.5, 0.9)
+"""Dice on the labelled patches at which the network's word on a class begins to count, and counts in full."""
 
 
 @dataclass
@@ -170,11 +172,33 @@ class Predictor:
         return encode_shape(maps, torch.tensor([item.distance_mm for item in evidence])).to(self.device)
 
     def _with_geometry(self, case: PreparedCase, z: int, logits: Tensor) -> Tensor:
-        """Logits (..., K + 1, h, w) with the shape prior's log-odds added to the classes."""
+        """Log-probabilities (K + 1, h, w) from both witnesses.
+
+        Their log-odds are added. A class that the network has not learned yet, not even on the labelled patches, is
+        left to geometry: there the two are mixed by how well it is fitted.
+        """
         if case.shape is None or not self.config.predict.fuse_geometry:
-            return logits
+            return logits.log_softmax(0)
         log_odds = case.shape.log_odds(case.shape.at(z, leave_out=z)).to(logits)
-        return torch.cat([logits[..., :1, :, :], logits[..., 1:, :, :] + log_odds], -3)
+        background = torch.zeros_like(log_odds[:1])
+        both = (logits + torch.cat([background, log_odds])).softmax(0)
+        trust = self._trust().to(logits)
+        if bool((trust == 1).all()):
+            return both.log()
+        geometry = torch.cat([background, log_odds]).softmax(0)
+        # A voxel is judged by the trust in the class that geometry, or else the network, sees there.
+        weight = trust[torch.where(geometry.argmax(0) > 0, geometry.argmax(0), both.argmax(0))]
+        return (weight * both + (1 - weight) * geometry).clamp(min=1e-8).log()
+
+    def _trust(self) -> Tensor:
+        """(K + 1,) weight of the network's word on each class, in [0, 1]: rises from 0 to 1 over the fit's range."""
+        network: Any = self.network
+        if not hasattr(network, "class_fit"):
+            return torch.ones(self.n_classes + 1)
+        low, high = TRUSTED_FIT
+        trust = ((network.class_fit.float() - low) / (high - low)).clamp(0, 1)
+        trust[0] = 1
+        return trust
 
     @torch.inference_mode()
     def _logits(self, case: PreparedCase, slices: list[int]) -> Tensor:

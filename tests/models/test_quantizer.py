@@ -93,7 +93,8 @@ def test_dead_codewords_are_told_and_revived() -> None:
     n_dead = int(q.dead.sum())
     assert q.revive(out.projected, out.indices, torch.Generator().manual_seed(0)) == n_dead
     assert (q.base != before).any(1).sum() == n_dead
-    assert q.utilisation == 1
+    assert not q.dead.any()
+    assert q.utilisation < 1  # revived codewords are told as used only once they are
     assert q.usage.sum().item() == pytest.approx(1, abs=1e-5)
     assert q(_features()).commitment_loss < loss
     assert q.revive(out.projected, out.indices, torch.Generator().manual_seed(0)) == 0
@@ -106,7 +107,7 @@ def test_revival_is_repeatable_and_respects_the_transform() -> None:
         out = q(_features())
         with torch.no_grad():
             q.transform.weight.add_(0.1 * torch.eye(4))
-        q.usage[:3] = 0
+        q.credit[:3] = 0
         q.revive(out.projected, out.indices, torch.Generator().manual_seed(3))
         revived.append(q.codebook.detach()[:3])
     assert torch.equal(*revived)

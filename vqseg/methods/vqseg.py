@@ -16,9 +16,11 @@ from vqseg.models.vqseg import Encoded, VQSegNet
 
 __all__ = ["VQSegMethod"]
 
-UNLABELLED_FROM = 0.1
-"""Share of the training after which the unlabelled slices are used: a teacher that has not seen a small class yet
-calls it background with confidence, and the student would forget it."""
+LEARNED = 0.8
+"""Mean Dice of the classes on the labelled patches from which the unlabelled slices are used: a teacher that has not
+seen a small class yet calls it background with confidence, and the student would forget it."""
+FIT_MEMORY = 0.97
+"""How slowly the running overlap of the classes forgets, per step."""
 SHAPE_CONFLICT = 0.5
 """Depth (in the shape channels' units) inside an interpolated structure where "background" is not believed."""
 
@@ -28,8 +30,8 @@ class VQSegMethod(Method):
 
     Where this differs from the paper: quantization is brought in over ``quantization_ramp`` of the training; the
     teacher and the segmentation decoder also see the shape interpolated between labelled slices; pseudo-labels start
-    late, need confidence and must not contradict that shape; the student's unlabelled view is a strong one, without
-    the shape.
+    when the labelled slices are learned, need confidence and must not contradict that shape; the student's unlabelled
+    view is a strong one, without the shape.
 
     Parameters
     ----------
@@ -42,12 +44,14 @@ class VQSegMethod(Method):
     unlabelled_every = 2  # such a step costs about two labelled ones; measured: no loss in Dice
     student: VQSegNet
     teacher: VQSegNet
+    overlap: Tensor
 
     def __init__(self, config: Config, in_channels: int, n_classes: int, *, pretrained: bool = True) -> None:
         super().__init__(config, in_channels, n_classes)
         self.student = VQSegNet(config.model, in_channels, n_classes, pretrained=pretrained)
         self.teacher = make_teacher(self.student)  # type: ignore[assignment]
         self.adapter: FeatureAdapter | None = None
+        self.register_buffer("overlap", torch.zeros(2, n_classes))
         self._revivable: Encoded | None = None
 
     def align_to(self, prior_dim: int) -> None:
@@ -58,7 +62,7 @@ class VQSegMethod(Method):
         """L = L_l + lambda_u L_u + lambda_a L_align + commitment (method, "Loss & Training")."""
         self.student.set_blend(self._blend(progress))
         weights = self.config.loss
-        uses_unlabelled = batch.image_u_w is not None and progress >= UNLABELLED_FROM
+        uses_unlabelled = batch.image_u_w is not None and self._has_learned()
 
         images = batch.image_x
         if uses_unlabelled:
@@ -70,6 +74,7 @@ class VQSegMethod(Method):
         logits = self.student.decode(encoded, shape=shapes)
 
         n = len(batch.image_x)
+        self._follow_fit(logits[:n], batch.label_x)
         terms = {
             "segmentation": segmentation_loss(logits[:n], batch.label_x, weights.segmentation),
             "commitment": encoded.commitment_loss,
@@ -114,6 +119,21 @@ class VQSegMethod(Method):
         self._revivable = None
         super().update_teacher(step)
         self.teacher.blend.copy_(self.student.blend)
+        self.teacher.class_fit.copy_(self.student.class_fit)
+
+    @torch.no_grad()
+    def _follow_fit(self, logits: Tensor, labels: Tensor) -> None:
+        """Update the running Dice of each class on the labelled patches."""
+        known = labels != IGNORE_LABEL
+        found, truth = logits.argmax(1)[known], labels[known]
+        both = torch.bincount(truth[found == truth], minlength=self.n_classes)
+        sizes = torch.bincount(found, minlength=self.n_classes) + torch.bincount(truth, minlength=self.n_classes)
+        self.overlap.mul_(FIT_MEMORY).add_(torch.stack([2 * both, sizes]))
+        self.student.class_fit.copy_(self.overlap[0] / self.overlap[1].clamp(min=1))
+
+    def _has_learned(self) -> bool:
+        seen = self.overlap[1, 1:] > 0
+        return bool(seen.any()) and float(self.student.class_fit[1:][seen].mean()) >= LEARNED
 
     def _blend(self, progress: float) -> float:
         ramp = self.config.model.quantization_ramp

@@ -92,10 +92,13 @@ class VectorQuantizer(nn.Module):
     ----------
     usage : Tensor
         (K,) running share of tokens of each codeword; sums to 1.
+    credit : Tensor
+        (K,) the same, with an even share granted to revived codewords, so that they have time to prove themselves.
     """
 
     base: Tensor
     usage: Tensor
+    credit: Tensor
     initialised: Tensor
 
     def __init__(self, dim: int, codebook_size: int, code_dim: int, *, scale: float = 4.0, memory: float = 2.0) -> None:
@@ -109,7 +112,8 @@ class VectorQuantizer(nn.Module):
         nn.init.eye_(self.transform.weight)
         nn.init.zeros_(self.transform.bias)
         self.register_buffer("base", torch.randn(codebook_size, code_dim) * scale)
-        self.register_buffer("usage", torch.full((codebook_size,), 1.0 / codebook_size))
+        self.register_buffer("usage", torch.zeros(codebook_size))
+        self.register_buffer("credit", torch.full((codebook_size,), 1.0 / codebook_size))
         self.register_buffer("initialised", torch.tensor(False))
 
     @property
@@ -194,7 +198,10 @@ class VectorQuantizer(nn.Module):
     @torch.no_grad()
     def _count(self, flat: Tensor) -> None:
         shares = torch.bincount(flat, minlength=self.codebook_size).to(self.usage) / len(flat)
-        self.usage.lerp_(shares, -math.expm1(-len(flat) / (self.memory * self.codebook_size)))
+        rate = -math.expm1(-len(flat) / (self.memory * self.codebook_size))
+        self.credit.lerp_(shares, rate)
+        # The first batch counts in full, so that the shares always sum to 1.
+        self.usage.lerp_(shares, rate if self.usage.any() else 1.0)
 
     @torch.no_grad()
     def initialise(self, tokens: Tensor, iterations: int = 5) -> None:
@@ -231,18 +238,18 @@ class VectorQuantizer(nn.Module):
 
     @property
     def dead(self) -> Tensor:
-        """(K,) bool: codewords that have had less than a tenth of an even share lately."""
-        return self.usage < 0.1 / self.codebook_size
+        """(K,) bool: codewords whose credit is below a tenth of an even share."""
+        return self.credit < 0.1 / self.codebook_size
 
     @property
     def utilisation(self) -> float:
-        """Share of codewords that are not :attr:`dead`, in [0, 1]."""
-        return 1.0 - float(self.dead.float().mean())
+        """Share of codewords with at least a tenth of an even share of the recent tokens, in [0, 1]."""
+        return float((self.usage >= 0.1 / self.codebook_size).float().mean())
 
     @property
     def perplexity(self) -> float:
         """Exponential of the entropy of the running usage: the number of codewords effectively in use, in [1, K]."""
-        shares = self.usage / self.usage.sum()
+        shares = self.usage / self.usage.sum().clamp(min=1e-12)
         return float(torch.exp(-torch.xlogy(shares, shares).sum()))
 
     @torch.no_grad()
@@ -271,8 +278,8 @@ class VectorQuantizer(nn.Module):
         count = min(len(dead), max(1, len(errors) // 4))
         chosen = torch.multinomial(errors.to(generator.device) + 1e-12, count, generator=generator)
         tokens = projected.detach().permute(0, 2, 3, 1).reshape(-1, self.code_dim)[chosen.to(projected.device)]
-        worst = dead[self.usage[dead].argsort(stable=True)[:count]]
+        worst = dead[self.credit[dead].argsort(stable=True)[:count]]
         self.base[worst] = self._inverse_transform(tokens)
-        self.usage[worst] = 1.0 / self.codebook_size
-        self.usage.div_(self.usage.sum())
+        self.credit[worst] = 1.0 / self.codebook_size
+        self.credit.div_(self.credit.sum())
         return count

@@ -106,6 +106,8 @@ class VQSegNet(nn.Module):
     ----------
     blend : Tensor
         Scalar buffer, the share of quantization in [0, 1]; stored with the weights.
+    class_fit : Tensor
+        (n_classes,) running Dice of each class on the labelled training patches: what has been learned so far.
     stride : int
         Reduction of the quantized features; other input sizes are padded inside and cropped back.
 
@@ -116,6 +118,7 @@ class VQSegNet(nn.Module):
     """
 
     blend: Tensor
+    class_fit: Tensor
 
     def __init__(
         self, config: ModelConfig, in_channels: int, n_classes: int, *, pretrained: bool = True, stride: int = 16
@@ -133,6 +136,7 @@ class VQSegNet(nn.Module):
         )
         self.image_decoder = ImageDecoder(channels[-1]) if config.image_branch else None
         self.register_buffer("blend", torch.tensor(1.0))
+        self.register_buffer("class_fit", torch.zeros(n_classes))
 
     def set_blend(self, blend: float) -> None:
         """Set the share of quantization, in [0, 1]."""
