@@ -90,8 +90,9 @@ def test_a_checkpoint_gives_the_same_output() -> None:
 
 
 def test_every_parameter_gets_a_gradient() -> None:
-    network = _network()
-    out = network(_slices())
+    network, x = _network(), _slices()
+    shape = torch.rand(len(x), network.segmentation_decoder.head.out_channels, *x.shape[-2:])
+    out = network(x, shape)
     loss = out.logits.square().mean() + network.reconstruct(out.encoded).square().mean() + out.commitment_loss
     loss.backward()
     assert [name for name, p in network.named_parameters() if p.grad is None] == []
