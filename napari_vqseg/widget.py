@@ -70,6 +70,9 @@ def _engine_worker() -> Worker:
     return EngineWorker()
 
 
+UNFOLD_AFTER_S = 0.1
+
+
 class VQSegWidget(QWidget):
     """Label a few slices, train in the background, review, export.
 
@@ -84,7 +87,9 @@ class VQSegWidget(QWidget):
     def __init__(self, napari_viewer: napari.Viewer, make_worker: Callable[[], Worker] = _engine_worker) -> None:
         super().__init__()
         view = ViewerLayers(napari_viewer)
-        self.session = Session(view, QtScheduler(), make_worker)
+        scheduler = QtScheduler()
+        self.session = Session(view, scheduler, make_worker)
+        self._useful_soon = scheduler.debounce(UNFOLD_AFTER_S, self._show_useful)
         view.bind(self._keys(), {str(n): partial(self._select_nth, n) for n in range(1, 10)}
                   | {"0": partial(self.session.select_class, PAINTED_BACKGROUND)})  # fmt: skip
         self.setAcceptDrops(True)
@@ -95,9 +100,11 @@ class VQSegWidget(QWidget):
         self._unfolded: set[str] = set()
         self._build()
         session = self.session
-        for signal in (session.case_changed, session.slices_changed, session.prediction_changed,
+        for signal in (session.case_changed, session.slices_changed,
                        session.training_changed, session.progressed):  # fmt: skip
             signal.connect(self._show_useful)
+        # The overlay is drawn first; sections unfold in a later turn of the event loop, so that neither holds it long.
+        session.prediction_changed.connect(self._useful_soon.start)
         session.window_changed.connect(self._show_window)
         session.pointed.connect(self._show_pointed)
         session.saved_changed.connect(self._show_saved)

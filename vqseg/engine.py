@@ -324,9 +324,16 @@ def main(factory: TrainerFactory = make_trainer, load_predictor: Callable[[Path]
     signal.signal(signal.SIGTERM, lambda *_: engine.deliver(Shutdown()))
     pipe.listen(engine.deliver)
     pipe.send(Ready(PROTOCOL_VERSION, _device(), versions()))
-    if hasattr(os, "nice"):
-        os.nice(10)  # the viewer comes first; the start is waited for and goes at full speed
+    _step_aside()
     engine.serve()
+
+
+def _step_aside() -> None:
+    """Let the viewer have the processor first, once the start, which is waited for, is over."""
+    if hasattr(os, "nice"):
+        os.nice(10)
+    if hasattr(os, "SCHED_BATCH"):  # never takes the processor from the viewer when the viewer wakes
+        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ Only axis permutations and flips lie between it and the stored array, so the way
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import nibabel.orientations as orientations
@@ -80,7 +81,7 @@ class StoredLayout:
         transform: npt.NDArray[np.float64] = orientations.ornt_transform(ornt, target)
         return transform
 
-    @property
+    @cached_property
     def permutation(self) -> tuple[int, int, int]:
         """The stored axis behind each of (z, y, x)."""
         transform = self._canonical()
@@ -89,7 +90,7 @@ class StoredLayout:
         order.remove(self.slice_axis)
         return (self.slice_axis, order[0], order[1])
 
-    @property
+    @cached_property
     def flipped(self) -> tuple[bool, bool, bool]:
         """Whether each of (z, y, x) runs against its stored axis."""
         transform = self._canonical()
@@ -110,7 +111,7 @@ class StoredLayout:
         flips = tuple(slice(None, None, -1 if flip else 1) for flip in self.flipped)
         return array[flips].transpose(tuple(np.argsort(self.permutation)))
 
-    @property
+    @cached_property
     def index_to_ras(self) -> npt.NDArray[np.float64]:
         """(4, 4) float64, canonical index (z, y, x) -> RAS+ mm."""
         to_stored = np.zeros((4, 4))
