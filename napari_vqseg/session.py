@@ -6,6 +6,7 @@ runs in a test without a window.
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -545,6 +546,10 @@ class Session:
 
     def _set_training(self, training: Training) -> None:
         if training is not self.training:
+            if training is Training.STARTING:
+                gc.freeze()  # collecting napari's 300 000 objects took 85 to 125 ms of the event loop
+            elif training is Training.IDLE:
+                gc.unfreeze()
             self.training = training
             self.training_changed.emit(training)
 

@@ -76,7 +76,8 @@ def test_sections_show_what_can_be_done(viewer, qtbot, image, tmp_path):
     session.mark_complete(4)
     assert shown(widget) == ["Data", "Annotate", "Train", "Export"]
     predict(widget, tmp_path)
-    assert shown(widget) == ["Data", "Annotate", "Train", "Review", "Codebook", "Export"]
+    everything = ["Data", "Annotate", "Train", "Review", "Codebook", "Export"]
+    qtbot.waitUntil(lambda: shown(widget) == everything, timeout=2000)
     widget.release()
 
 
