@@ -12,7 +12,7 @@ PYTEST := $(BIN)/python -m pytest
 XVFB := xvfb-run -a -s "-screen 0 1600x1000x24"
 
 $(VENV)/.installed-run: $(SET_UP)
-	@scripts/set-up $(VENV) pyqt6
+	@scripts/set-up $(VENV) all
 	@touch $@
 
 $(VENV)/.installed-test: $(SET_UP)
@@ -21,10 +21,10 @@ $(VENV)/.installed-test: $(SET_UP)
 
 run: $(VENV)/.installed-run
 	@if [ -n "$${DISPLAY:-}$${WAYLAND_DISPLAY:-}" ] || [ "$$(uname)" = Darwin ]; then \
-		QT_API=pyqt6 $(BIN)/python -m napari_vqseg; \
+		QT_API=pyqt5 $(BIN)/python -m napari_vqseg; \
 	else \
 		echo "There is no display here: running the same loop unattended (vqseg demo)."; \
-		QT_API=pyqt6 $(BIN)/vqseg demo --output demo; \
+		QT_API=pyqt5 $(BIN)/vqseg demo --output demo; \
 	fi
 
 test: lint types test-library test-window-pyqt5 test-window-pyqt6

@@ -430,6 +430,17 @@ def test_train_run_needs_no_pipe(project):
     assert not run.is_live
 
 
+def test_train_run_steps_down_where_the_memory_is_full_and_says_so(project):
+    notices = []
+    run = new_run(project, 0.3, fake.OUT_OF_MEMORY)
+    assert train_run(run, factory=fake.make_fake, on_notice=notices.append) == RunState.FINISHED
+    assert [text.split(" with ")[1] for text in notices] == [
+        "batches of 2 + 2 slices at 256 pixels.",
+        "batches of 1 + 1 slices at 256 pixels.",
+        "batches of 1 + 1 slices at 192 pixels.",
+    ]
+
+
 def test_an_interrupt_keeps_the_checkpoint(project):
     run = new_run(project, 30)
 

@@ -55,6 +55,34 @@ def test_learns_a_ball_and_a_rod_and_keeps_the_labelled_slices(ball):
     assert trainer.finished and trainer.step_index == 80
 
 
+def test_where_the_memory_is_full_it_starts_again_with_less_and_says_so(ball, monkeypatch):
+    class Limited(Trainer):
+        def step(self):
+            report = super().step()
+            if len(self.sampler.draw(with_unlabelled=False).image_x) > 1 and self.step_index == 2:
+                raise torch.OutOfMemoryError("CUDA out of memory.")
+            return report
+
+    monkeypatch.setattr("vqseg.segment.Trainer", Limited)
+    volume, _, annotations = ball
+    notices = []
+    prediction, trainer = segment(
+        volume, annotations, NAMES, preset("fast", **TINY, iterations=3), on_notice=notices.append
+    )
+    assert (trainer.config.data.batch_x, trainer.step_index) == (1, 3)
+    assert prediction.labels.any()
+    [notice] = notices
+    assert notice == "The memory is full: training starts again with batches of 1 + 1 slices at 64 pixels."
+
+    class Broken(Trainer):
+        def step(self):
+            raise RuntimeError("no kernel")
+
+    monkeypatch.setattr("vqseg.segment.Trainer", Broken)
+    with pytest.raises(RuntimeError, match="no kernel"):
+        segment(volume, annotations, NAMES, preset("fast", **TINY, iterations=3))
+
+
 def test_same_seed_same_weights_other_seed_others(ball):
     first, second, other = (run(trainer_of(ball, iterations=4, seed=seed)) for seed in (1, 1, 2))
     weights = [trainer.method.state_dict() for trainer in (first, second, other)]

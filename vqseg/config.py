@@ -100,6 +100,14 @@ class ModelConfig(_Checked):
     neighbours: int = setting(1, "Neighbouring slices on each side, as extra input channels.", limits=(0, 3), step=1)
     codebook_size: int = setting(1024, "Number of codewords K.", limits=(16, 65536))
     code_dim: int = setting(16, "Length of a codeword.", limits=(2, 768))
+    code_scale: float = setting(
+        4.0, "Spread of the code space: the larger, the nearer are the codes that replace one another.",
+        limits=(0.1, 64),
+    )  # fmt: skip
+    stride: int = setting(
+        16, "Side of the square that one code stands for, at most; the encoder's nearest reduction counts.",
+        unit="px", limits=(2, 16),
+    )  # fmt: skip
     quantization_ramp: float = setting(
         0.5, "Share of the training over which quantization is brought in.", limits=(0, 1), step=0.05
     )

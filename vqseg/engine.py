@@ -18,36 +18,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vqseg import protocol
 from vqseg.desk import Desk, PredictionJob
 from vqseg.errors import VQSegError
 from vqseg.overlays import Overlays
 from vqseg.pipe import Pipe, hide_in_log, log_to, start_log
 from vqseg.project import Project, Run, RunState
-from vqseg.protocol import (
-    PROTOCOL_VERSION,
-    Failed,
-    LoadCheckpoint,
-    Message,
-    Notice,
-    OpenCase,
-    PauseTraining,
-    Progress,
-    Ready,
-    RequestCodebook,
-    RequestPrediction,
-    RequestPreview,
-    RequestSuggestions,
-    ResumeTraining,
-    SettingsApplied,
-    Shutdown,
-    StartTraining,
-    StopTraining,
-    TrainingEnded,
-    UpdateAnnotations,
-    UpdateSettings,
-)
 from vqseg.run import versions
-from vqseg.runner import RunLoop, TrainerFactory, make_trainer, train_run
+from vqseg.runner import RunLoop, TrainerFactory, make_trainer
 from vqseg.weights import Weights
 from vqseg.workspace import Workspace
 
@@ -55,14 +33,22 @@ if TYPE_CHECKING:
     from vqseg.predict import Predictor
     from vqseg.train import StepReport
 
-__all__ = ["Engine", "main", "train_run"]
+__all__ = ["Engine", "main"]
 
 PROGRESS_EVERY_S = 0.1
 WEIGHTS_EVERY_S = 2.0
-UNEXPECTED = "The training ended with an unexpected error; the run's train.log says more."
+UNEXPECTED = "The engine could not do that because of an unexpected error; its log says more."
+UNEXPECTED_IN_TRAINING = "The training ended with an unexpected error; the run's train.log says more."
 
 log = logging.getLogger(__name__)
-_DESK = (LoadCheckpoint, OpenCase, RequestCodebook, RequestPrediction, RequestPreview, RequestSuggestions)
+_DESK = (
+    protocol.LoadCheckpoint,
+    protocol.OpenCase,
+    protocol.RequestCodebook,
+    protocol.RequestPrediction,
+    protocol.RequestPreview,
+    protocol.RequestSuggestions,
+)
 
 
 class Engine:
@@ -82,20 +68,20 @@ class Engine:
 
     def __init__(
         self,
-        send: Callable[[Message], None],
+        send: Callable[[protocol.Message], None],
         factory: TrainerFactory = make_trainer,
         load_predictor: Callable[[Path], Predictor] | None = None,
         redirect: Callable[[Path], None] | None = None,
     ) -> None:
         self._send, self._factory = send, factory
         self._redirect = redirect or (lambda path: None)
-        self._inbox: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[protocol.Message | None] = queue.SimpleQueue()
         self.weights = Weights()
         self.workspace = Workspace(send, self._opened, hide_in_log)
         self.desk = Desk(self.workspace, self.weights, send, load_predictor)
         self._loop: RunLoop | None = None
         self._paused = self._stopping = self._leaving = False
-        self._later: list[Message] = []
+        self._later: list[protocol.Message] = []
         self._report: StepReport | None = None
         self._told_at = float("-inf")
 
@@ -103,10 +89,10 @@ class Engine:
         if self._loop is None:
             self._redirect(project.path / "engine.log")
 
-    def deliver(self, item: Message | VQSegError | None) -> None:
+    def deliver(self, item: protocol.Message | VQSegError | None) -> None:
         """Take a message from any thread; None means that nobody listens any more."""
         if isinstance(item, VQSegError):
-            self._send(Failed(str(item)))
+            self._send(protocol.Failed(str(item)))
         elif isinstance(item, _DESK):
             self.desk.submit(item)
         else:
@@ -135,33 +121,35 @@ class Engine:
         except queue.Empty:
             return
 
-    def _handle(self, item: Message | None) -> None:
+    def _handle(self, item: protocol.Message | None) -> None:
         name = type(item).__name__
         try:
             match item:
-                case None | Shutdown():
+                case None | protocol.Shutdown():
                     self._leaving = True
-                case StartTraining() if self._loop is not None:
+                case protocol.StartTraining() if self._loop is not None:
                     self._later.append(item)
-                case StartTraining():
+                case protocol.StartTraining():
                     self._train(item)
-                case StopTraining():
+                case protocol.StopTraining():
                     self._stopping = True
-                case PauseTraining():
+                case protocol.PauseTraining():
                     self._pause(True)
-                case ResumeTraining():
+                case protocol.ResumeTraining():
                     self._pause(False)
-                case UpdateSettings():
+                case protocol.UpdateSettings():
                     self._update_settings(item)
-                case UpdateAnnotations():
+                case protocol.UpdateAnnotations():
                     self._update_annotations(item)
                 case _:
-                    self._send(Failed(f"The engine has no answer to {name}.", name))
+                    self._send(protocol.Failed(f"The engine has no answer to {name}.", name))
         except VQSegError as error:
-            self._send(Failed(str(error), name))
+            self._send(protocol.Failed(str(error), name))
         except Exception:
             log.exception("%s failed", name)
-            self._send(Failed("The engine could not do that because of an unexpected error; its log says more.", name))
+            self._send(
+                protocol.Failed("The engine could not do that because of an unexpected error; its log says more.", name)
+            )
 
     def _pause(self, paused: bool) -> None:
         if self._loop is None or self._paused == paused:
@@ -173,14 +161,14 @@ class Engine:
         else:
             self._loop.resume()
 
-    def _update_settings(self, message: UpdateSettings) -> None:
+    def _update_settings(self, message: protocol.UpdateSettings) -> None:
         if self._loop is None:
-            self._send(Notice("No training is under way; the settings count from the next run on."))
+            self._send(protocol.Notice("No training is under way; the settings count from the next run on."))
             return
         self._loop.update_settings(message.settings)
-        self._send(SettingsApplied(self._loop.step_index, dict(message.settings)))
+        self._send(protocol.SettingsApplied(self._loop.step_index, dict(message.settings)))
 
-    def _update_annotations(self, message: UpdateAnnotations) -> None:
+    def _update_annotations(self, message: protocol.UpdateAnnotations) -> None:
         case = self.workspace.reload_annotations(message.case_id)
         if self._loop is not None and message.case_id in self._loop.run.case_ids:
             index = self._loop.run.case_ids.index(message.case_id)
@@ -190,7 +178,7 @@ class Engine:
 
     # --------------------------------------------------------------------------------------------- training
 
-    def _train(self, message: StartTraining) -> None:
+    def _train(self, message: protocol.StartTraining) -> None:
         """Train a run to its end, a stop, a shutdown or a failure; every way is told."""
         self._paused = self._stopping = False
         self._report = None
@@ -203,10 +191,10 @@ class Engine:
             reason = self._steps(self._begin(run, message.resume))
         except VQSegError as error:
             log.info("the training failed: %s", error)
-            self._send(Failed(str(error), "StartTraining"))
+            self._send(protocol.Failed(str(error), "StartTraining"))
         except Exception:
             log.exception("the training failed")
-            self._send(Failed(UNEXPECTED, "StartTraining"))
+            self._send(protocol.Failed(UNEXPECTED_IN_TRAINING, "StartTraining"))
         finally:
             self.weights.expect(False)
             self._end(run, reason)
@@ -215,7 +203,7 @@ class Engine:
         cases = [self.workspace.reload_annotations(case_id) for case_id in run.case_ids]
         self._loop = RunLoop(
             run, cases, self.workspace.class_names, resume=resume, factory=self._factory,
-            on_notice=lambda text: self._send(Notice(text, "warning")),
+            on_notice=lambda text: self._send(protocol.Notice(text, "warning")),
         )  # fmt: skip
         log.info("run %s on %s, %d case(s)", run.id, self._loop.trainer.device, len(cases))
         return self._loop
@@ -230,7 +218,9 @@ class Engine:
         log.info("the run ended: %s at step %d", reason, step)
         if reason != "shutdown":
             banked = run is not None and reason != "failed" and run.has_checkpoint
-            self._send(TrainingEnded(reason, step, str(run.checkpoint_path) if run is not None and banked else ""))
+            self._send(
+                protocol.TrainingEnded(reason, step, str(run.checkpoint_path) if run is not None and banked else "")
+            )
         if run is not None:
             self._redirect(run.project_path / "engine.log")
 
@@ -287,7 +277,7 @@ class Engine:
         if report is None or (not force and now - self._told_at < PROGRESS_EVERY_S):
             return
         self._told_at = now
-        self._send(Progress(
+        self._send(protocol.Progress(
             step=int(report.step),
             progress=_number(report.progress) or 0.0,
             time_left_s=_number(report.time_left_s) or 0.0,
@@ -321,9 +311,9 @@ def main(factory: TrainerFactory = make_trainer, load_predictor: Callable[[Path]
     start_log()
     engine = Engine(pipe.send, factory, load_predictor, log_to)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the viewer, which then says what it wants
-    signal.signal(signal.SIGTERM, lambda *_: engine.deliver(Shutdown()))
+    signal.signal(signal.SIGTERM, lambda *_: engine.deliver(protocol.Shutdown()))
     pipe.listen(engine.deliver)
-    pipe.send(Ready(PROTOCOL_VERSION, _device(), versions()))
+    pipe.send(protocol.Ready(protocol.PROTOCOL_VERSION, _device(), versions()))
     _step_aside()
     engine.serve()
 

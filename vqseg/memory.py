@@ -6,8 +6,9 @@ import gc
 import sys
 
 from vqseg.config import Config
+from vqseg.errors import DeviceError
 
-__all__ = ["free_memory", "is_out_of_memory", "smaller"]
+__all__ = ["free_memory", "is_out_of_memory", "smaller", "step_down"]
 
 SMALLEST_SIZE = 64
 
@@ -31,6 +32,30 @@ def smaller(config: Config) -> Config | None:
     if data.size > SMALLEST_SIZE:
         return config.replace(size=max(SMALLEST_SIZE, data.size * 3 // 4 // 32 * 32))
     return None
+
+
+def step_down(config: Config, error: MemoryError | RuntimeError) -> tuple[Config, str]:
+    """What to train with after an error, and the sentence that tells the person.
+
+    Raises
+    ------
+    DeviceError
+        If nothing smaller is left.
+    MemoryError, RuntimeError
+        The error itself, where it does not mean that the memory is full.
+    """
+    if not is_out_of_memory(error):
+        raise error
+    less = smaller(config)
+    if less is None:
+        raise DeviceError(
+            "The memory does not suffice even for the smallest batch; close other programs or choose the CPU."
+        ) from error
+    data = less.data
+    return less, (
+        "The memory is full: training starts again with "
+        f"batches of {data.batch_x} + {data.batch_u} slices at {data.size} pixels."
+    )
 
 
 def free_memory() -> None:

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from vqseg.config import Config
-from vqseg.errors import AnnotationError, DeviceError
+from vqseg.errors import AnnotationError
 from vqseg.io.atomic import atomic_path
-from vqseg.memory import free_memory, is_out_of_memory, smaller
+from vqseg.memory import free_memory, step_down
 from vqseg.project import Project, Run, RunState
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def make_trainer(
 
     if checkpoint is not None:
         return Trainer.load(checkpoint, cases, clock=clock)
-    return Trainer(config, cases, class_names, run_path=run.path, clock=clock)
+    return Trainer(config, cases, class_names, clock=clock)
 
 
 class RunLoop:
@@ -147,27 +147,17 @@ class RunLoop:
         while True:
             try:
                 trainer = self._factory(self.run, self._config, self.cases, self.class_names, self.clock, checkpoint)
-                for warning in trainer.warnings:
-                    self._on_notice(warning)
-                return trainer
             except (MemoryError, RuntimeError) as error:
                 self._step_down(error)
+                continue
+            for warning in trainer.warnings:
+                self._on_notice(warning)
+            return trainer
 
     def _step_down(self, error: MemoryError | RuntimeError) -> None:
         """Take a smaller config after an out-of-memory error; raise anything else again."""
-        if not is_out_of_memory(error):
-            raise error
-        config = smaller(self._config)
-        if config is None:
-            raise DeviceError(
-                "The memory does not suffice even for the smallest batch; close other programs or choose the CPU."
-            ) from error
-        data, self._config = config.data, config
-        self._on_notice(
-            "The memory is full: training starts again with "
-            f"batches of {data.batch_x} + {data.batch_u} slices at {data.size} pixels."
-        )
-        log.warning("out of memory, stepped down to batch %d + %d, size %d", data.batch_x, data.batch_u, data.size)
+        self._config, notice = step_down(self._config, error)
+        self._on_notice(notice)
 
     @property
     def finished(self) -> bool:
@@ -181,10 +171,12 @@ class RunLoop:
 
     def step(self) -> StepReport | None:
         """One training step; None where memory ran out and a smaller trainer took over."""
+        report = None
         try:
             report = self.trainer.step()
         except (MemoryError, RuntimeError) as error:
             self._step_down(error)
+        if report is None:  # out here, where no traceback holds the step's tensors any more
             del self.trainer
             free_memory()
             self.trainer = self._make()
@@ -234,6 +226,7 @@ def train_run(
     *,
     resume: bool = False,
     factory: TrainerFactory = make_trainer,
+    on_notice: Callable[[str], None] | None = None,
 ) -> RunState:
     """Train a run to its end in this process, and predict its cases.
 
@@ -247,6 +240,8 @@ def train_run(
         Go on from the run's checkpoint.
     factory : TrainerFactory
         What makes the trainer.
+    on_notice : callable, optional
+        Told what the person should know, in sentences.
 
     Returns
     -------
@@ -259,7 +254,7 @@ def train_run(
     cases = []
     for case in map(project.case, run.case_ids):
         cases.append(TrainingCase(case.load_volume().load(), case.load_annotations()))
-    loop = RunLoop(run, cases, project.class_names, resume=resume, factory=factory)
+    loop = RunLoop(run, cases, project.class_names, resume=resume, factory=factory, on_notice=on_notice)
     state = RunState.FAILED
     try:
         while not loop.finished:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from vqseg.annotations import Annotations
 from vqseg.config import Config
 from vqseg.data import TrainingCase
+from vqseg.memory import free_memory, step_down
 from vqseg.predict import Prediction
 from vqseg.train import StepReport, Trainer
 from vqseg.volume import Volume
@@ -26,6 +27,7 @@ def segment(
     *,
     keep_probabilities: bool = False,
     on_progress: Callable[[float], None] | None = None,
+    on_notice: Callable[[str], None] | None = None,
 ) -> tuple[Prediction, Trainer]:
     """Train a network on `volume` and its labelled slices, and predict the volume.
 
@@ -45,6 +47,9 @@ def segment(
         Return the class probabilities as well.
     on_progress : callable, optional
         Told the share of the prediction that is done.
+    on_notice : callable, optional
+        Told in sentences what the person should know: that a prior is missing, that the memory is full and training
+        starts again with less.
 
     Returns
     -------
@@ -53,11 +58,37 @@ def segment(
     trainer : Trainer
         The trained network, for ``trainer.save(path)`` or more previews.
     """
-    trainer = Trainer(config, [TrainingCase(volume, annotations)], class_names)
-    while not trainer.finished:
-        report = trainer.step()
-        if on_report is not None:
-            on_report(report)
+    case = TrainingCase(volume, annotations)
+    trainer = _train_in_memory(config, case, class_names, on_report or _ignore, on_notice or _ignore)
     predictor = trainer.predictor()
     prediction = predictor.predict(volume, annotations, keep_probabilities=keep_probabilities, on_progress=on_progress)
     return prediction, trainer
+
+
+def _ignore(told: object) -> None:
+    """Nobody listens."""
+
+
+def _train_in_memory(
+    config: Config,
+    case: TrainingCase,
+    class_names: Mapping[int, str],
+    on_report: Callable[[StepReport], None],
+    on_notice: Callable[[str], None],
+) -> Trainer:
+    """Train to the end of the budget; with smaller batches, then smaller slices, where the memory is full."""
+    while True:
+        try:
+            return _train(Trainer(config, [case], class_names), on_report, on_notice)
+        except (MemoryError, RuntimeError) as error:
+            config, notice = step_down(config, error)
+        on_notice(notice)
+        free_memory()
+
+
+def _train(trainer: Trainer, on_report: Callable[[StepReport], None], on_notice: Callable[[str], None]) -> Trainer:
+    for warning in trainer.warnings:
+        on_notice(warning)
+    while not trainer.finished:
+        on_report(trainer.step())
+    return trainer

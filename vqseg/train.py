@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
 import warnings
@@ -75,8 +76,6 @@ class Trainer:
         Volumes and their labels; at least one used slice in all.
     class_names : mapping of int to str
         Name of each class 1..K.
-    run_path : Path, optional
-        The run folder, recorded in checkpoints.
     clock : callable
         Seconds; a paused clock pauses the budget.
 
@@ -96,7 +95,6 @@ class Trainer:
         cases: Sequence[TrainingCase],
         class_names: Mapping[int, str],
         *,
-        run_path: Path | None = None,
         clock: Callable[[], float] = time.monotonic,
         _framing: Framing | None = None,
         _pretrained: bool = True,
@@ -104,7 +102,7 @@ class Trainer:
         if config.train.time_budget_s == 0 and config.train.iterations == 0:
             raise ConfigError("Both time_budget_s and iterations are 0; give one of them.")
         self.config, self.class_names = config, {int(value): str(name) for value, name in class_names.items()}
-        self.run_path, self._clock = run_path, clock
+        self._clock = clock
         self.device = choose_device(config.train.device)
         self.warnings: list[str] = []
         _require_classes(cases, len(self.class_names))
@@ -127,7 +125,6 @@ class Trainer:
         self.step_index = 0
         self._elapsed_s = 0.0
         self._warmup_elapsed_s = 0.0
-        self.history: list[StepReport] = []
 
     # ------------------------------------------------------------ making
 
@@ -220,7 +217,6 @@ class Trainer:
         else:
             self.step_index += 1
             self._elapsed_s += seconds
-        self.history.append(report)
         return report
 
     def _training_losses(self) -> dict[str, Tensor]:
@@ -365,9 +361,5 @@ def _require_classes(cases: Sequence[TrainingCase], n_classes: int) -> None:
 
 
 def _live_settings() -> set[str]:
-    import dataclasses
-
     groups = [getattr(Config(), group.name) for group in dataclasses.fields(Config) if group.name != "preset"]
-    return {
-        item.name for group in groups for item in dataclasses.fields(group) if item.metadata.get("live")
-    }  # fmt: skip
+    return {item.name for group in groups for item in dataclasses.fields(group) if item.metadata["live"]}

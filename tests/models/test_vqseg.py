@@ -6,6 +6,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from vqseg.config import ModelConfig
+from vqseg.errors import ConfigError
 from vqseg.models.ema import make_teacher, update_ema
 from vqseg.models.vqseg import VQSegNet
 
@@ -38,9 +39,12 @@ def test_outputs_have_the_size_of_the_input(encoder: str, size: tuple[int, int])
 
 
 def test_the_quantizer_can_sit_higher() -> None:
-    network = VQSegNet(ModelConfig(encoder="conv", codebook_size=32), 3, 4, stride=8)
+    network = _network(stride=8, code_scale=2.0)
     assert network.stride == 8
+    assert network.quantizer.scale == 2.0
     assert network(_slices()).indices.shape == (2, 6, 4)
+    with pytest.raises(ConfigError, match="at 14 px"):
+        VQSegNet(ModelConfig(encoder="dinov2", stride=8), 3, 4, pretrained=False)
 
 
 def test_without_its_image_branch_the_network_cannot_reconstruct() -> None:

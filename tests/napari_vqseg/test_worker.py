@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -174,8 +175,6 @@ def test_close_leaves_no_process_and_no_second_start(make, qtbot, monkeypatch):
 
 
 def test_no_torch_in_the_window():
-    import subprocess
-
     code = "import sys, napari_vqseg.worker; sys.exit('torch' in sys.modules)"
     environment = os.environ | {"PYTHONPATH": str(Path(FAKE).parent.parent)}
     assert subprocess.run([sys.executable, "-c", code], env=environment, check=False).returncode == 0

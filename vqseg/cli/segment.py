@@ -92,7 +92,7 @@ def run(args: argparse.Namespace) -> None:
     prediction, trainer = segment(
         volume, annotations, names, config, on_report=console.training,
         keep_probabilities=args.probabilities is not None,
-        on_progress=lambda share: console.progress("predicting", share),
+        on_progress=lambda share: console.progress("predicting", share), on_notice=console.say,
     )  # fmt: skip
     result = known.to_labels(prediction.labels)
     if not np.array_equal(result[slices], labels[slices]):

@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> None:
     from vqseg.runner import train_run
 
     try:
-        state = train_run(training, console.training, resume=bool(args.resume))
+        state = train_run(training, console.training, resume=bool(args.resume), on_notice=console.say)
     except KeyboardInterrupt:
         console.say(f"Stopped; go on with: vqseg train {args.project} --resume {training.id}")
         raise

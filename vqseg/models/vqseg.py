@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vqseg.config import ModelConfig, PerturbationName
+from vqseg.errors import ConfigError
 from vqseg.models.decoders import ImageDecoder, SegmentationDecoder
 from vqseg.models.encoders import create_encoder
 from vqseg.models.perturbation import dropout, substitute
@@ -99,8 +100,6 @@ class VQSegNet(nn.Module):
         Number of classes, background included.
     pretrained : bool
         Load the encoder's pretrained weights; False where a checkpoint is loaded afterwards.
-    stride : int
-        Largest reduction used: the quantizer sits on the coarsest feature map up to it.
 
     Attributes
     ----------
@@ -109,28 +108,34 @@ class VQSegNet(nn.Module):
     class_fit : Tensor
         (n_classes,) running Dice of each class on the labelled training patches: what has been learned so far.
     stride : int
-        Reduction of the quantized features; other input sizes are padded inside and cropped back.
+        Reduction of the quantized features, the encoder's coarsest up to the config's; other input sizes are padded
+        inside and cropped back.
 
     Raises
     ------
     PriorError
         Where the encoder's pretrained weights can't be had.
+    ConfigError
+        Where the encoder has no features as fine as the config's stride.
     """
 
     blend: Tensor
     class_fit: Tensor
 
-    def __init__(
-        self, config: ModelConfig, in_channels: int, n_classes: int, *, pretrained: bool = True, stride: int = 16
-    ) -> None:  # fmt: skip
+    def __init__(self, config: ModelConfig, in_channels: int, n_classes: int, *, pretrained: bool = True) -> None:
         super().__init__()
         self.config = config
         path = config.prior_path if config.prior == "dinov2" else ""
         self.encoder = create_encoder(config.encoder, in_channels, pretrained=pretrained, path=path)
-        self.depth = sum(reduction <= stride for reduction in self.encoder.reductions)
+        self.depth = sum(reduction <= config.stride for reduction in self.encoder.reductions)
+        if self.depth == 0:
+            raise ConfigError(
+                f"stride is {config.stride}, but the finest features of the encoder {config.encoder!r} are at "
+                f"{self.encoder.reductions[0]} px; choose that or more."
+            )
         self.stride = self.encoder.reductions[self.depth - 1]
         channels = self.encoder.channels[: self.depth]
-        self.quantizer = VectorQuantizer(channels[-1], config.codebook_size, config.code_dim)
+        self.quantizer = VectorQuantizer(channels[-1], config.codebook_size, config.code_dim, scale=config.code_scale)
         self.segmentation_decoder = SegmentationDecoder(
             channels[-1], channels[:-1], n_classes, shape_channels=n_classes if config.shape_evidence else 0
         )
