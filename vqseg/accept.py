@@ -1,0 +1,101 @@
+"""Making what the machine proposes an annotation, with a person's consent; what a person has painted always stands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from vqseg.annotations import PAINTED_BACKGROUND, Annotations, Origin, SliceRecord, SliceState
+from vqseg.between import Filling
+from vqseg.components import Component
+
+__all__ = ["SliceChange", "accept_component", "accept_filling", "accept_slices", "is_drawn"]
+
+MARGIN_MM = 5.0
+"""How far around an accepted component the predicted background is accepted with it."""
+
+
+@dataclass(frozen=True)
+class SliceChange:
+    """What a slice's labels, (y, x) uint8, and its record become."""
+
+    labels: npt.NDArray[np.uint8]
+    record: SliceRecord
+
+
+def is_drawn(annotations: Annotations, z: int) -> bool:
+    """Whether a person has drawn slice z and finished it, so that nothing proposed may replace it."""
+    return annotations.records.get(z) == SliceRecord(SliceState.COMPLETE, Origin.DRAWN)
+
+
+def _over(annotations: Annotations, z: int, proposed: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """A proposal for slice z under what a person has painted there; an earlier accepted proposal gives way."""
+    record = annotations.records.get(z)
+    if record is not None and record.origin is Origin.ACCEPTED:
+        return np.array(proposed, dtype=np.uint8)
+    painted = annotations.labels[z]
+    return np.where(painted > 0, painted, proposed)
+
+
+def accept_slices(
+    annotations: Annotations, prediction: npt.NDArray[np.uint8], slices: Iterable[int]
+) -> dict[int, SliceChange]:
+    """Predicted slices as complete annotations; drawn and finished slices are left out.
+
+    Parameters
+    ----------
+    annotations : Annotations
+        What is labelled; stays as it is.
+    prediction : ndarray
+        (z, y, x) uint8.
+    slices : iterable of int
+        Canonical slice indices.
+    """
+    record = SliceRecord(SliceState.COMPLETE, Origin.ACCEPTED)
+    return {
+        z: SliceChange(_over(annotations, z, prediction[z]), record) for z in slices if not is_drawn(annotations, z)
+    }
+
+
+def accept_filling(annotations: Annotations, filling: Filling, slices: Iterable[int]) -> dict[int, SliceChange]:
+    """Slices filled between complete ones as complete annotations."""
+    record = SliceRecord(SliceState.COMPLETE, Origin.ACCEPTED)
+    return {z: SliceChange(_over(annotations, z, filling.slice(z)), record) for z in slices if z in filling.slices}
+
+
+def accept_component(
+    annotations: Annotations, prediction: npt.NDArray[np.uint8], component: Component, spacing_mm: Sequence[float]
+) -> dict[int, SliceChange]:
+    """A predicted component as annotations of the slices it lies in.
+
+    A slice in which nothing else is predicted becomes complete. In the others only the component is known, with the
+    predicted background close around it; they become scribbled.
+
+    Parameters
+    ----------
+    annotations : Annotations
+        What is labelled; stays as it is.
+    prediction : ndarray
+        (z, y, x) uint8, the prediction that the component was found in.
+    component : Component
+        What is accepted.
+    spacing_mm : sequence of float
+        Spacing along (z, y, x), mm.
+    """
+    changes: dict[int, SliceChange] = {}
+    for z in component.slices:
+        if is_drawn(annotations, z):
+            continue
+        predicted, mask = prediction[z], component.slice(z, prediction.shape[1:])
+        proposed = np.where(mask, component.value, 0).astype(np.uint8)
+        state = SliceState.COMPLETE
+        if (predicted[~mask] > 0).any():
+            state = SliceState.SCRIBBLED
+            near = ndimage.distance_transform_edt(~mask, sampling=spacing_mm[1:]) <= MARGIN_MM
+            proposed[near & (predicted == 0)] = PAINTED_BACKGROUND
+        changes[z] = SliceChange(_over(annotations, z, proposed), SliceRecord(state, Origin.ACCEPTED))
+    return changes

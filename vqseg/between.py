@@ -1,0 +1,82 @@
+"""Filling the slices between two complete ones with the shape that signed distances interpolate."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+
+from vqseg.annotations import Annotations
+from vqseg.errors import AnnotationError
+from vqseg.interpolation import interpolate_labels
+
+__all__ = ["Filling", "fill_between", "gap_around"]
+
+
+@dataclass(frozen=True)
+class Filling:
+    """Labels for the slices between two complete ones.
+
+    Parameters
+    ----------
+    low, high : int
+        The complete slices.
+    labels : ndarray
+        (high - low - 1, y, x) uint8, from slice low + 1 on.
+    """
+
+    low: int
+    high: int
+    labels: npt.NDArray[np.uint8]
+
+    @property
+    def slices(self) -> range:
+        """The slices in between."""
+        return range(self.low + 1, self.high)
+
+    def slice(self, z: int) -> npt.NDArray[np.uint8]:
+        """The labels of slice z, (y, x) uint8."""
+        return self.labels[z - self.low - 1]
+
+
+def gap_around(annotations: Annotations, z: int) -> tuple[int, int]:
+    """The neighbouring complete slices around slice z; where z itself is complete, those of the gap below it, or above.
+
+    Raises
+    ------
+    AnnotationError
+        If z does not lie between complete slices, or none is left between them.
+    """
+    complete = annotations.complete
+    pairs = [pair for pair in pairwise(complete) if pair[0] <= z <= pair[1]]
+    if not pairs:
+        raise AnnotationError(
+            f"Slice {z} does not lie between two complete slices; complete one on either side of it, then fill between."
+        )
+    for low, high in pairs:
+        if high - low > 1:
+            return low, high
+    raise AnnotationError(f"Every slice beside slice {z} is complete; there is nothing left to fill here.")
+
+
+def fill_between(annotations: Annotations, gap: tuple[int, int], spacing_mm: Sequence[float]) -> Filling:
+    """Interpolate all classes between two complete slices; what is painted in between stands.
+
+    Parameters
+    ----------
+    annotations : Annotations
+        What is labelled.
+    gap : tuple of int
+        Two complete slices, the lower first.
+    spacing_mm : sequence of float
+        Spacing along (z, y, x), mm.
+    """
+    low, high = gap
+    part = annotations.labels[low : high + 1]
+    ends = Annotations(part, {0: annotations.records[low], high - low: annotations.records[high]})
+    filled = interpolate_labels(ends, ends.classes, spacing_mm)[1:-1]
+    painted = part[1:-1]
+    return Filling(low, high, np.where(painted > 0, painted, filled))
