@@ -17,7 +17,7 @@ import napari
 import numpy as np
 from qtpy.QtWidgets import QApplication
 
-from napari_vqseg.session import Session, Training
+from napari_vqseg.session import Session, TrainingState
 from napari_vqseg.widget import VQSegWidget
 from vqseg.config import WINDOWS
 from vqseg.phantom import synthetic_thorax
@@ -62,17 +62,17 @@ class Camera:
 
 def annotate(session: Session, labels: np.ndarray, camera: Camera) -> None:
     """Label three slices from the reference and one empty one, as a person would."""
-    session.use_class_set(("tumour", "left lung", "right lung"))
+    session.classes.use_set(("tumour", "left lung", "right lung"))
     shown = np.where(labels <= 3, labels, 0).astype(np.uint8)
     tumour = np.flatnonzero((shown == 1).any(axis=(1, 2)))
     middle = int(tumour[tumour.size // 2])
     session.go_to(middle)
-    session.view.set_slice(middle, shown[middle])
+    session.view.annotation.set_slice(middle, shown[middle])
     camera.take("annotate")
     for z in (middle, max(middle - 14, 1), min(middle + 8, labels.shape[0] - 2)):
-        session.view.set_slice(z, shown[z])
-        session.mark_complete(z)
-    session.next_suggestion()
+        session.view.annotation.set_slice(z, shown[z])
+        session.annotating.mark_complete(z)
+    session.suggesting.next()
     session.go_to(middle)
 
 
@@ -88,28 +88,34 @@ def main(folder: Path) -> None:
     camera.take("open")
     session.open_sample()
     wait(lambda: session.is_open)
-    session.set_window("lung")
-    assert session.window == WINDOWS["lung"]
+    session.windowing.choose("lung")
+    assert session.windowing.window == WINDOWS["lung"]
     annotate(session, reference.array, camera)
-    session.update("time_budget_s", TRAIN_S)
+    session.settings.update("time_budget_s", TRAIN_S)
     widget.panel("Train").show_settings()
-    session.start_training()
-    wait(lambda: session.progress is not None and session.progress.progress > 0.5 and session.prediction is not None)
+    session.training.start()
+    wait(
+        lambda: (
+            session.training.progress is not None
+            and session.training.progress.progress > 0.5
+            and session.reviewing.prediction is not None
+        )
+    )
     middle = session.z
     session.go_to(middle + 3)
     widget.scroll_area.ensureWidgetVisible(widget.panel("Train").facts)
     camera.take("train")
-    wait(lambda: session.training is Training.IDLE)
+    wait(lambda: session.training.state is TrainingState.IDLE)
     for title in ("Annotate", "Train"):
         widget.sections[title][0].collapse()
     camera.take("review")
     previews: list[object] = []
-    session.preview_changed.connect(previews.append)
+    session.reviewing.preview_changed.connect(previews.append)
     widget.panel("Review").epsilon.setValue(14)
     wait(lambda: bool(previews))
-    session.request_codebook()
-    wait(lambda: session.codebook is not None)
-    session.measure()
+    session.codebook.measure()
+    wait(lambda: session.codebook.use is not None)
+    session.exporting.measure()
     for title in ("Codebook", "Export"):
         widget.sections[title][0].expand()
     camera.take("stability-and-codebook")

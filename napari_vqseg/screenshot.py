@@ -33,8 +33,8 @@ def _wait(ready: Callable[[], bool], within_s: float) -> bool:
 
 def _telling_slice(session: Session) -> int:
     """The unlabelled slice that shows most classes, and most of them."""
-    assert session.prediction is not None
-    shown = np.asarray(session.prediction)
+    assert session.reviewing.prediction is not None
+    shown = np.asarray(session.reviewing.prediction)
     scores = [(len(np.unique(labels)), int(np.count_nonzero(labels))) for labels in shown]
     labelled = set(session.annotations.used)
     candidates = [z for z in range(len(scores)) if z not in labelled] or list(range(len(scores)))
@@ -65,7 +65,7 @@ def take(project_path: Path, path: Path) -> str:
     session.open_volume(project_path)
     if _wait(lambda: session.is_open, OPEN_WITHIN_S):
         problem = ""
-        if _wait(lambda: session.prediction is not None, PREDICT_WITHIN_S):
+        if _wait(lambda: session.reviewing.prediction is not None, PREDICT_WITHIN_S):
             session.go_to(_telling_slice(session))
         _wait(lambda: False, SETTLE_S)
         viewer.window.screenshot(str(path), flash=False, canvas_only=False)

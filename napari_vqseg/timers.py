@@ -38,7 +38,7 @@ class Scheduler(Protocol):
         """Run `work` in order off the event loop; `done` or `failed` is called on it."""
 
     def close(self) -> None:
-        """Finish the waiting work and leave nothing behind."""
+        """Finish the waiting work, stop the timers and leave nothing behind."""
 
 
 class _QtDebounced:

@@ -37,7 +37,7 @@ from napari_vqseg.panels.export import ExportPanel
 from napari_vqseg.panels.parts import Panel, Section, note, row, silently
 from napari_vqseg.panels.review import ReviewPanel
 from napari_vqseg.panels.train import TrainPanel
-from napari_vqseg.session import AUTO, Session, Training, Worker
+from napari_vqseg.session import AUTO, Session, TrainingState, Worker
 from napari_vqseg.timers import QtScheduler
 from vqseg.annotations import PAINTED_BACKGROUND
 from vqseg.config import WINDOWS
@@ -90,8 +90,8 @@ class VQSegWidget(QWidget):
         scheduler = QtScheduler()
         self.session = Session(view, scheduler, make_worker)
         self._useful_soon = scheduler.debounce(UNFOLD_AFTER_S, self._show_useful)
-        view.bind(self._keys(), {str(n): partial(self._select_nth, n) for n in range(1, 10)}
-                  | {"0": partial(self.session.select_class, PAINTED_BACKGROUND)})  # fmt: skip
+        view.keys.bind(self._keys(), {str(n): partial(self._select_nth, n) for n in range(1, 10)}
+                  | {"0": partial(self.session.classes.select, PAINTED_BACKGROUND)})  # fmt: skip
         self.setAcceptDrops(True)
         self._window: Any = getattr(napari_viewer, "window", None)
         self._task: Any = None
@@ -100,17 +100,17 @@ class VQSegWidget(QWidget):
         self._unfolded: set[str] = set()
         self._build()
         session = self.session
-        for signal in (session.case_changed, session.slices_changed,
-                       session.training_changed, session.progressed):  # fmt: skip
+        for signal in (session.case_changed, session.annotating.slices_changed,
+                       session.training.changed, session.training.progressed):  # fmt: skip
             signal.connect(self._show_useful)
         # The overlay is drawn first; sections unfold in a later turn of the event loop, so that neither holds it long.
-        session.prediction_changed.connect(self._useful_soon.start)
-        session.window_changed.connect(self._show_window)
-        session.pointed.connect(self._show_pointed)
-        session.saved_changed.connect(self._show_saved)
+        session.reviewing.prediction_changed.connect(self._useful_soon.start)
+        session.windowing.changed.connect(self._show_window)
+        session.view.pointer.pointed.connect(self._show_pointed)
+        session.annotating.saved_changed.connect(self._show_saved)
         session.busy_changed.connect(self._show_busy)
         session.notified.connect(self._notify)
-        session.training_changed.connect(self._follow_task)
+        session.training.changed.connect(self._follow_task)
         self.destroyed.connect(partial(_close_session, session))
         self._show_useful()
 
@@ -130,7 +130,7 @@ class VQSegWidget(QWidget):
         self.window_box.setItemData(len(WINDOWS), AUTO)
         self.window_box.setToolTip("Width/level of the display window, HU; training sees the CT in the same window.")
         self.window_box.setFocusPolicy(Qt.FocusPolicy.TabFocus)
-        self.window_box.activated.connect(lambda index: session.set_window(self.window_box.itemData(index)))
+        self.window_box.activated.connect(lambda index: session.windowing.choose(self.window_box.itemData(index)))
         self.planes = QButtonGroup(self)
         buttons = []
         for plane in ("axial", "coronal", "sagittal"):
@@ -200,11 +200,11 @@ class VQSegWidget(QWidget):
 
     def _show_window(self) -> None:
         blocked = silently(self.window_box)
-        self.window_box.setCurrentIndex(self.window_box.findData(self.session.window_name))
+        self.window_box.setCurrentIndex(self.window_box.findData(self.session.windowing.name))
         blocked.unblock()
 
     def _show_plane(self, plane: Any) -> None:
-        self.session.view.show_plane(plane)
+        self.session.view.navigation.show_plane(plane)
 
     def _show_pointed(self, pointed: Pointed | None) -> None:
         if pointed is None:
@@ -228,9 +228,9 @@ class VQSegWidget(QWidget):
         if show is not None:
             show(text)
 
-    def _follow_task(self, training: Training) -> None:
+    def _follow_task(self, state: TrainingState) -> None:
         """Tell napari that training is under way, so that closing the window asks first."""
-        if training is Training.IDLE:
+        if state is TrainingState.IDLE:
             self._end_task(Status.COMPLETED)
         elif self._task is None and hasattr(self._window, "_register_task_status"):
             # napari's own thread workers register in the same way; there is no public name for it yet.
@@ -245,7 +245,7 @@ class VQSegWidget(QWidget):
 
     def _cancel_task(self) -> bool:
         self._task = None
-        self.session.stop_training()
+        self.session.training.stop()
         return True
 
     # ------------------------------------------------------------ keys
@@ -253,13 +253,13 @@ class VQSegWidget(QWidget):
     def _keys(self) -> dict[str, Callable[[], None]]:
         session, view = self.session, self.session.view
         return {
-            "C": self._when_open(session.toggle_complete),
-            "A": self._when_open(session.accept_slice),
-            "N": self._when_open(session.next_suggestion),
-            "G": self._when_open(session.toggle_overlay),
+            "C": self._when_open(session.annotating.toggle_complete),
+            "A": self._when_open(session.reviewing.accept_slice),
+            "N": self._when_open(session.suggesting.next),
+            "G": self._when_open(session.view.overlay.toggle),
             "H": self.show_card,
-            "[": partial(view.resize_brush, 1 / 1.2),
-            "]": partial(view.resize_brush, 1.2),
+            "[": partial(view.annotation.resize_brush, 1 / 1.2),
+            "]": partial(view.annotation.resize_brush, 1.2),
         }
 
     def _when_open(self, action: Callable[[], None]) -> Callable[[], None]:
@@ -270,9 +270,9 @@ class VQSegWidget(QWidget):
         return act
 
     def _select_nth(self, number: int) -> None:
-        classes = self.session.classes
+        classes = self.session.classes.all
         if number <= len(classes):
-            self.session.select_class(classes[number - 1].value)
+            self.session.classes.select(classes[number - 1].value)
 
     def keyPressEvent(self, event: QKeyEvent | None) -> None:  # noqa: N802 - Qt's name
         """The letters work here as they do on the canvas."""

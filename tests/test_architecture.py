@@ -143,16 +143,30 @@ def test_only_the_worker_owns_a_process_and_only_layers_touch_layers(path):
     if path.name != "worker.py":
         assert "QProcess" not in source
         assert not {module.split(".")[0] for module in imports_of(path)} & set(PROCESS)
-    if path.name != "layers.py":
+    if path.parts[1] != "layers":
         for node in ast.walk(ast.parse(source)):
             if isinstance(node, ast.Attribute) and node.attr == "layers":
                 assert not ast.unparse(node.value).rstrip("()").endswith("viewer"), f"{path}:{node.lineno}"
 
 
+@pytest.mark.parametrize("path", python_files("napari_vqseg/session"), ids=str)
+def test_the_session_knows_no_window(path):
+    above = (
+        "napari_vqseg.panels",
+        "napari_vqseg.widget",
+        "napari_vqseg.layers",
+        "napari_vqseg.worker",
+        "napari",
+        "qtpy",
+    )
+    for module in imports_of(path):
+        assert not any(module == other or module.startswith(f"{other}.") for other in above), f"{path} imports {module}"
+
+
 @pytest.mark.parametrize("path", python_files("napari_vqseg/panels"), ids=str)
 def test_panels_know_the_session_only(path):
-    beneath = {"napari_vqseg.worker", "napari_vqseg.layers"}
-    assert not beneath & set(imports_of(path)), path
+    beneath = ("napari_vqseg.worker", "napari_vqseg.layers")
+    assert not [module for module in imports_of(path) if module.startswith(beneath)], path
     assert "napari" not in {module.split(".")[0] for module in imports_of(path)}, path
 
 

@@ -40,7 +40,7 @@ class AnnotatePanel(Panel):
         self.list.setToolTip("Click to paint with a class, double-click to rename it.")
         self.list.currentItemChanged.connect(self._selected)
         self.list.itemChanged.connect(self._renamed)
-        self.add = button("+ class", "Add a class.", lambda: session.add_class(self._free_name()))
+        self.add = button("+ class", "Add a class.", lambda: session.classes.add(self._free_name()))
         self.remove = button("− class", "Remove the selected class, if nothing is painted with it.", self._remove)
         self.colour = button("Colour…", "Change the colour of the selected class.", self._recolour)
         self.sets = QToolButton()
@@ -50,10 +50,11 @@ class AnnotatePanel(Panel):
         self.sets.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
         menu = QMenu(self.sets)
         for name, names in CLASS_SETS.items():
-            menu.addAction(name, lambda names=names: session.use_class_set(names))
+            menu.addAction(name, lambda names=names: session.classes.use_set(names))
         self.sets.setMenu(menu)
-        self.paint = button("Paint", "Take the brush (P on the layer).", lambda: session.view.paint())
-        self.erase = button("Erase", "Take the eraser (E on the layer).", lambda: session.view.paint(erase=True))
+        self.paint = button("Paint", "Take the brush (P on the layer).", session.view.annotation.paint)
+        self.erase = button("Erase", "Take the eraser (E on the layer).",
+                            lambda: session.view.annotation.paint(erase=True))  # fmt: skip
         self.brush = QDoubleSpinBox()
         self.brush.setRange(0.1, 200)
         self.brush.setDecimals(1)
@@ -65,12 +66,13 @@ class AnnotatePanel(Panel):
         self.counts = note()
         self.complete = button("Complete (C)", "This slice is finished: what is unpainted is background. "
                                "An empty complete slice says that nothing is there.",
-                               session.toggle_complete, strong=True)  # fmt: skip
+                               session.annotating.toggle_complete, strong=True)  # fmt: skip
         self.scribbled = button("Scribbled", "Only painted voxels of this slice count; background has its own colour "
-                                "(key 0).", lambda: session.mark(SliceState.SCRIBBLED))  # fmt: skip
-        self.clear = button("Clear", "Unpaint this slice; Ctrl+Z brings it back.", session.clear_slice)
-        self.next = button("Next slice (N)", "Go to the slice most worth labelling next.", session.next_suggestion)
-        self.copy = button("Copy from below", "Copy the nearest complete slice below.", session.copy_previous)
+                                "(key 0).", lambda: session.annotating.mark(SliceState.SCRIBBLED))  # fmt: skip
+        self.clear = button("Clear", "Unpaint this slice; Ctrl+Z brings it back.", session.annotating.clear_slice)
+        self.next = button("Next slice (N)", "Go to the slice most worth labelling next.", session.suggesting.next)
+        self.copy = button("Copy from below", "Copy the nearest complete slice below.",
+                           session.annotating.copy_previous)  # fmt: skip
         self.reason = note()
         self.column.addWidget(self.list)
         self.column.addLayout(row(self.add, self.remove, self.colour, self.sets))
@@ -81,13 +83,13 @@ class AnnotatePanel(Panel):
         self.column.addLayout(row(self.next, self.copy))
         self.column.addWidget(self.reason)
         self.reason.hide()
-        self.listen(session.classes_changed, self.show_classes)
-        self.listen(session.class_selected, self.show_selected)
-        self.listen(session.slices_changed, self.show_slices)
-        self.listen(session.suggestions_changed, self.show_slices)
-        self.listen(session.prediction_changed, self.show_slices)
-        self.listen(session.z_changed, self.show_z)
-        self.listen(session.brush_changed, self.show_brush)
+        self.listen(session.classes.changed, self.show_classes)
+        self.listen(session.view.annotation.class_selected, self.show_selected)
+        self.listen(session.annotating.slices_changed, self.show_slices)
+        self.listen(session.suggesting.changed, self.show_slices)
+        self.listen(session.reviewing.prediction_changed, self.show_slices)
+        self.listen(session.view.navigation.z_changed, self.show_z)
+        self.listen(session.view.annotation.brush_changed, self.show_brush)
         self.listen(session.notified, self.show_reason)
 
     @property
@@ -101,9 +103,10 @@ class AnnotatePanel(Panel):
         """List the classes, and background for scribbles."""
         session, blocked = self.session, silently(self.list)
         self.list.clear()
-        shown = [(item.value, item.name, item.colour) for item in session.classes]
+        shown = [(item.value, item.name, item.colour) for item in session.classes.all]
         if session.is_open:
-            shown.append((PAINTED_BACKGROUND, "background (for scribbles)", session.colours[PAINTED_BACKGROUND]))
+            colour = session.classes.colours[PAINTED_BACKGROUND]
+            shown.append((PAINTED_BACKGROUND, "background (for scribbles)", colour))
         for number, (value, name, colour) in enumerate(shown, start=1):
             key = "0" if value == PAINTED_BACKGROUND else str(number) if number < 10 else ""
             item = QListWidgetItem(_swatch(colour), name)
@@ -135,9 +138,9 @@ class AnnotatePanel(Panel):
         session = self.session
         if not session.is_open:
             return
-        marks = {item.z: "suggested" for item in session.suggestions}
+        marks = {item.z: "suggested" for item in session.suggesting.suggestions}
         marks |= {z: mark_of(session.annotations, z) for z in session.annotations.records}
-        self.strip.show_slices(session.volume.shape[0], marks, session.prediction is not None)
+        self.strip.show_slices(session.volume.shape[0], marks, session.reviewing.prediction is not None)
         kinds = list(marks.values())
         parts = [
             f'<span style="color:{mark.colour}">{mark.sign}</span>&nbsp;{kinds.count(kind)}&nbsp;{mark.words}'
@@ -169,27 +172,27 @@ class AnnotatePanel(Panel):
 
     def _selected(self, item: QListWidgetItem | None, *_: object) -> None:
         if item is not None:
-            self.session.select_class(int(item.data(VALUE)))
+            self.session.classes.select(int(item.data(VALUE)))
 
     def _renamed(self, item: QListWidgetItem) -> None:
-        self.session.rename_class(int(item.data(VALUE)), item.text())
+        self.session.classes.rename(int(item.data(VALUE)), item.text())
 
     def _resized(self, diameter_mm: float) -> None:
-        self.session.view.brush_mm = diameter_mm
+        self.session.view.annotation.brush_mm = diameter_mm
 
     def _free_name(self) -> str:
-        names = {item.name for item in self.session.classes}
+        names = {item.name for item in self.session.classes.all}
         return next(name for number in range(1, 255) if (name := f"class {number}") not in names)
 
     def _remove(self) -> None:
         item = self.list.currentItem()
         if item is not None and int(item.data(VALUE)) != PAINTED_BACKGROUND:
-            self.session.remove_class(int(item.data(VALUE)))
+            self.session.classes.remove(int(item.data(VALUE)))
 
     def _recolour(self) -> None:
         value = self._value_in_hand()
         if value == PAINTED_BACKGROUND:
             return
-        colour = QColorDialog.getColor(QColor(self.session.colours[value]), self, "Colour of the class")
+        colour = QColorDialog.getColor(QColor(self.session.classes.colours[value]), self, "Colour of the class")
         if colour.isValid():
-            self.session.recolour_class(value, colour.name())
+            self.session.classes.recolour(value, colour.name())

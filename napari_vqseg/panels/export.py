@@ -22,18 +22,18 @@ class ExportPanel(Panel):
         super().__init__(session)
         self.nifti = button("Export NIfTI…", "The prediction, with your slices as drawn or accepted, on the voxels "
                             "of the CT.", self.ask, strong=True)  # fmt: skip
-        self.measure = button("Volumes", "Volume of each class in ml.", session.measure)
+        self.measure = button("Volumes", "Volume of each class in ml.", session.exporting.measure)
         self.words = note("What is exported: the prediction, with your own slices as you left them.")
         self.column.addWidget(self.words)
         self.column.addLayout(row(self.nifti, self.measure))
-        self.listen(session.exported, self.show_exported)
-        self.listen(session.measured, self.show_volumes)
+        self.listen(session.exporting.exported, self.show_exported)
+        self.listen(session.exporting.measured, self.show_volumes)
 
     @property
     def useful(self) -> bool:
         """Once something is labelled or predicted."""
         session = self.session
-        return session.is_open and (bool(session.annotations.records) or session.prediction is not None)
+        return session.is_open and (bool(session.annotations.records) or session.reviewing.prediction is not None)
 
     def show_exported(self, paths: list[Path]) -> None:
         """Say where the files are."""
@@ -58,7 +58,7 @@ class ExportPanel(Panel):
         target = Path(path if path.endswith((".nii", ".nii.gz")) else f"{path}.nii.gz")
         if target.exists() and not self._may_overwrite(target):
             return
-        self.session.export(target)
+        self.session.exporting.export(target)
 
     def _may_overwrite(self, target: Path) -> bool:
         answer = QMessageBox.question(self, "Overwrite?", f"{target.name} exists already. Overwrite it?")

@@ -46,23 +46,24 @@ class ReviewPanel(Panel):
         self.epsilon_value.setMinimumWidth(32)
         self.words = note()
         self.accept = button("Accept slice (A)", "Make this slice's prediction a complete annotation.",
-                             session.accept_slice, strong=True)  # fmt: skip
-        self.again = button("Predict again", "Predict the volume with the newest weights.", session.request_prediction)
+                             session.reviewing.accept_slice, strong=True)  # fmt: skip
+        self.again = button("Predict again", "Predict the volume with the newest weights.",
+                            session.reviewing.request_prediction)  # fmt: skip
         self.column.addLayout(row(self.visible, self.contour, QLabel("Opacity"), self.opacity, stretch=3))
         self.column.addLayout(row(QLabel("Perturb  ε"), self.epsilon, self.epsilon_value, stretch=1))
         self.column.addWidget(self.words)
         self.column.addLayout(row(self.accept, self.again))
-        self.listen(session.overlay_changed, self.show_overlay)
-        self.listen(session.prediction_changed, self.show_prediction)
-        self.listen(session.preview_changed, self.show_preview)
-        self.listen(session.z_changed, self._forget_preview)
+        self.listen(session.view.overlay.changed, self.show_overlay)
+        self.listen(session.reviewing.prediction_changed, self.show_prediction)
+        self.listen(session.reviewing.preview_changed, self.show_preview)
+        self.listen(session.view.navigation.z_changed, self._forget_preview)
         self.listen(session.case_changed, self._reset)
         self._reset()
 
     @property
     def useful(self) -> bool:
         """Once there is a prediction."""
-        return self.session.is_open and self.session.prediction is not None
+        return self.session.is_open and self.session.reviewing.prediction is not None
 
     # ------------------------------------------------------------ session -> widget
 
@@ -76,18 +77,18 @@ class ReviewPanel(Panel):
 
     def show_overlay(self) -> None:
         """Show how the overlay is drawn."""
-        view = self.session.view
+        overlay = self.session.view.overlay
         blocked = [silently(widget) for widget in (self.visible, self.contour, self.opacity)]
-        self.visible.setChecked(view.overlay_visible)
-        self.contour.setChecked(view.contour)
-        self.opacity.setValue(round(100 * view.overlay_opacity))
+        self.visible.setChecked(overlay.visible)
+        self.contour.setChecked(overlay.contour)
+        self.opacity.setValue(round(100 * overlay.opacity))
         for blocker in blocked:
             blocker.unblock()
 
     def show_prediction(self) -> None:
         """Say from when the prediction is."""
         self.show_overlay()
-        step = self.session.prediction_step
+        step = self.session.reviewing.prediction_step
         self.words.setText(f"Prediction of step {step}. Move ε to see how stable it is." if step else "")
 
     def show_preview(self, preview: Preview | None) -> None:
@@ -100,21 +101,21 @@ class ReviewPanel(Panel):
         self.words.setText(f"{text} ({1000 * preview.elapsed_s:.0f} ms).")
 
     def _forget_preview(self, z: int) -> None:
-        if self.session.prediction is not None and not self.words.text().startswith(f"Slice {z}:"):
+        if self.session.reviewing.prediction is not None and not self.words.text().startswith(f"Slice {z}:"):
             self.show_prediction()
 
     # ------------------------------------------------------------ person -> session
 
     def _show_overlay(self, on: bool) -> None:
-        self.session.view.overlay_visible = on
+        self.session.view.overlay.visible = on
 
     def _draw_contour(self, on: bool) -> None:
-        self.session.view.contour = on
+        self.session.view.overlay.contour = on
 
     def _set_opacity(self, percent: int) -> None:
-        self.session.view.overlay_opacity = percent / 100
+        self.session.view.overlay.opacity = percent / 100
 
     def _perturb(self, steps: int) -> None:
         epsilon = steps / self.EPSILON_STEPS
         self.epsilon_value.setText(f"{epsilon:.2f}")
-        self.session.preview(epsilon)
+        self.session.reviewing.preview(epsilon)

@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QCheckBox, QComboBox, QLabel, QProgressBar, QSpinBox
 from napari_vqseg.form import Form
 from napari_vqseg.panels.parts import Panel, Section, button, note, row, silently
 from napari_vqseg.panels.plots import LossPlot
-from napari_vqseg.session import Training
+from napari_vqseg.session import TrainingState
 from vqseg import protocol
 from vqseg.config import PRESETS
 
@@ -37,51 +37,52 @@ class TrainPanel(Panel):
         self.preset.addItems(list(PRESETS))
         self.preset.setFocusPolicy(Qt.FocusPolicy.TabFocus)
         self.preset.setToolTip("fast: a minute; balanced: ten minutes; paper: the paper's settings, for a GPU.")
-        self.preset.currentTextChanged.connect(session.use_preset)
+        self.preset.currentTextChanged.connect(session.settings.use_preset)
         self.budget = QSpinBox()
         self.budget.setRange(0, 864000)
         self.budget.setSingleStep(10)
         self.budget.setSuffix(" s")
         self.budget.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
         self.budget.setToolTip("Wall time of training; 0 trains by iterations.")
-        self.budget.valueChanged.connect(lambda value: session.update("time_budget_s", float(value)))
+        self.budget.valueChanged.connect(lambda value: session.settings.update("time_budget_s", float(value)))
         self.unlabelled = QCheckBox("Learn from unlabelled slices too")
         self.unlabelled.setFocusPolicy(Qt.FocusPolicy.TabFocus)
         self.unlabelled.setToolTip("The teacher labels them, where it is confident; switch it off to compare.")
-        self.unlabelled.toggled.connect(lambda on: session.update("use_unlabelled", bool(on)))
+        self.unlabelled.toggled.connect(lambda on: session.settings.update("use_unlabelled", bool(on)))
         self.start = button("Start", "Train on the complete and scribbled slices, in the engine process.",
                             self._start, strong=True)  # fmt: skip
         self.pause = button("Pause", "Hold training; the time budget stands still.", self._pause)
-        self.stop = button("Stop", "Stop, and keep what has been learnt.", session.stop_training)
+        self.stop = button("Stop", "Stop, and keep what has been learnt.", session.training.stop)
         self.bar = QProgressBar()
         self.bar.setRange(0, 1000)
         self.plot = LossPlot()
         self.facts = note()
-        self.form = Form([getattr(session.config, group) for group in GROUPS], session.update, without=SHOWN_ABOVE)
+        groups = [getattr(session.settings.config, group) for group in GROUPS]
+        self.form = Form(groups, session.settings.update, without=SHOWN_ABOVE)
         self.advanced = Section("Advanced settings", self.form.native)
         self.column.addLayout(row(QLabel("Preset"), self.preset, QLabel("Time"), self.budget))
         self.column.addWidget(self.unlabelled)
         self.column.addLayout(row(self.start, self.pause, self.stop))
         for widget in (self.bar, self.plot, self.facts, self.advanced):
             self.column.addWidget(widget)
-        self.listen(session.settings_changed, self.show_settings)
-        self.listen(session.training_changed, self.show_training)
-        self.listen(session.progressed, self.show_progress)
+        self.listen(session.settings.changed, self.show_settings)
+        self.listen(session.training.changed, self.show_state)
+        self.listen(session.training.progressed, self.show_progress)
         self.listen(session.case_changed, self._forget)
         self.show_settings()
         self._forget()
-        self.show_training(session.training)
+        self.show_state(session.training.state)
 
     @property
     def useful(self) -> bool:
         """Once a slice is complete or scribbled, or a run can be taken up."""
-        return self.session.can_train or self.session.training is not Training.IDLE
+        return self.session.training.can_start or self.session.training.state is not TrainingState.IDLE
 
     # ------------------------------------------------------------ session -> widget
 
     def show_settings(self) -> None:
         """Show the session's config."""
-        config = self.session.config
+        config = self.session.settings.config
         values: dict[str, Any] = {}
         for group in GROUPS:
             values |= config.to_dict()[group]
@@ -93,27 +94,27 @@ class TrainPanel(Panel):
         for blocker in blocked:
             blocker.unblock()
 
-    def show_training(self, training: Training) -> None:
+    def show_state(self, state: TrainingState) -> None:
         """Offer what can be done now."""
-        idle = training is Training.IDLE
-        self.start.setText("Resume" if self.session.resumable else "Start")
+        idle = state is TrainingState.IDLE
+        self.start.setText("Resume" if self.session.training.resumable else "Start")
         self.start.setEnabled(idle)
         self.start.setVisible(idle)
-        self.pause.setVisible(training in (Training.RUNNING, Training.PAUSED))
-        self.pause.setText("Resume" if training is Training.PAUSED else "Pause")
+        self.pause.setVisible(state in (TrainingState.RUNNING, TrainingState.PAUSED))
+        self.pause.setText("Resume" if state is TrainingState.PAUSED else "Pause")
         self.stop.setVisible(not idle)
-        self.stop.setEnabled(training is not Training.STOPPING)
+        self.stop.setEnabled(state is not TrainingState.STOPPING)
         self.preset.setEnabled(idle)
         self.form.enable(self.form.widgets if idle else self.form.live)
-        if training is Training.STARTING:
+        if state is TrainingState.STARTING:
             self._forget()
             self.bar.setFormat("Starting the engine…")
             self.bar.show()
             self.plot.show()
-        elif training is Training.STOPPING:
+        elif state is TrainingState.STOPPING:
             self.bar.setFormat("Stopping…")
-        elif idle and self.session.progress is not None:
-            self.bar.setFormat(f"Done, {self.session.progress.step} steps")
+        elif idle and self.session.training.progress is not None:
+            self.bar.setFormat(f"Done, {self.session.training.progress.step} steps")
 
     def show_progress(self, progress: protocol.Progress) -> None:
         """Show a step."""
@@ -121,7 +122,7 @@ class TrainPanel(Panel):
         self.plot.show()
         self.facts.show()
         self.bar.setValue(round(1000 * progress.progress))
-        if self.session.training is not Training.STOPPING:
+        if self.session.training.state is not TrainingState.STOPPING:
             paused = ", paused" if progress.paused else ""
             self.bar.setFormat(f"{100 * progress.progress:.0f} %, {_clock(progress.time_left_s)} left{paused}")
         losses = progress.losses
@@ -132,8 +133,8 @@ class TrainPanel(Panel):
             facts.append(f"confident {100 * progress.confident_share:.0f} %")
         if progress.utilisation is not None:
             facts.append(f"codebook {100 * progress.utilisation:.0f} % used")
-        if self.session.device:
-            facts.append(self.session.device)
+        if self.session.engine.device:
+            facts.append(self.session.engine.device)
         names = [f'<span style="color:{colour}">━</span>&nbsp;{name}' for name, colour in LossPlot.CURVES]
         self.facts.setText(f"Loss: {' '.join(names)}<br>{' · '.join(facts)}")
 
@@ -148,13 +149,13 @@ class TrainPanel(Panel):
     # ------------------------------------------------------------ person -> session
 
     def _start(self) -> None:
-        if self.session.resumable:
-            self.session.resume_training()
+        if self.session.training.resumable:
+            self.session.training.resume()
         else:
-            self.session.start_training()
+            self.session.training.start()
 
     def _pause(self) -> None:
-        if self.session.training is Training.PAUSED:
-            self.session.resume_training()
+        if self.session.training.state is TrainingState.PAUSED:
+            self.session.training.resume()
         else:
-            self.session.pause_training()
+            self.session.training.pause()

@@ -60,6 +60,8 @@ class FakeScheduler:
 
     def close(self):
         self.closed = True
+        for timer in self.timers:
+            timer.stop()
 
 
 class FakeWorker:
@@ -82,49 +84,20 @@ class FakeWorker:
         return next(message for message in reversed(self.sent) if isinstance(message, kind))
 
 
-class FakeView:
-    """The part of ViewerLayers that the session uses, without a viewer."""
-
+class FakeAnnotationLayer:
     painted = Signal(object)
-    z_changed = Signal(int)
-    pointed = Signal(object)
     class_selected = Signal(int)
     brush_changed = Signal(float)
-    overlay_changed = Signal()
-    lost = Signal(str)
 
     def __init__(self):
-        self.z, self.volume, self.labels, self.prediction, self.stability = 0, None, None, None, None
-        self.overlay_visible, self.overlay_opacity, self.contour, self.brush_mm = True, 0.4, False, 8.0
-        self.window = self.colours = self.selected = None
-        self.closed = False
+        self.labels = self.colours = self.selected = None
+        self.brush_mm = 8.0
 
-    def show_volume(self, volume, window, name):
-        self.volume, self.window = volume, window
-
-    def show_annotation(self, labels, colours):
+    def show(self, labels, colours):
         self.labels, self.colours = labels, colours
-
-    def show_prediction(self, labels, colours):
-        self.prediction = labels
-
-    def show_predicted_slice(self, z, labels_yx):
-        self.prediction[z] = labels_yx
-
-    def show_stability(self, z, stability_yx):
-        self.stability = None if stability_yx is None else (z, stability_yx)
 
     def set_slice(self, z, labels_yx):
         self.labels[z] = labels_yx
-
-    def set_window(self, window):
-        self.window = window
-
-    def visible_quantiles(self):
-        return None
-
-    def set_colours(self, colours):
-        self.colours = colours
 
     def select_class(self, value):
         self.selected = value
@@ -132,16 +105,72 @@ class FakeView:
     def paint(self, erase=False):
         pass
 
-    def selected_volume(self):
-        return None
+
+class FakeOverlay:
+    changed = Signal()
+
+    def __init__(self):
+        self.prediction = self.stability = None
+        self.visible, self.opacity, self.contour = True, 0.4, False
+
+    def show(self, labels, colours):
+        self.prediction = labels
+
+    def show_slice(self, z, labels_yx):
+        self.prediction[z] = labels_yx
+
+    def show_stability(self, z, stability_yx):
+        self.stability = None if stability_yx is None else (z, stability_yx)
+
+
+class FakeNavigation:
+    z_changed = Signal(int)
+
+    def __init__(self):
+        self.z = 0
 
     def go_to(self, z):
         self.z = z
         self.z_changed.emit(z)
 
+
+class FakeImage:
+    def __init__(self):
+        self.window = None
+
+    def set_window(self, window):
+        self.window = window
+
+    def visible_quantiles(self):
+        return None
+
+    def selected_volume(self):
+        return None
+
+
+class FakePointer:
+    pointed = Signal(object)
+
+
+class FakeView:
+    """The part of ViewerLayers that the session uses, without a viewer."""
+
+    lost = Signal(str)
+
+    def __init__(self):
+        self.annotation, self.overlay, self.navigation = FakeAnnotationLayer(), FakeOverlay(), FakeNavigation()
+        self.image, self.pointer = FakeImage(), FakePointer()
+        self.volume, self.closed = None, False
+
+    def show_volume(self, volume, window, name):
+        self.volume, self.image.window = volume, window
+
+    def set_colours(self, colours):
+        self.annotation.colours = colours
+
     def close(self):
         self.closed = True
 
     def stroke(self, z, value=1, where=(slice(5, 9), slice(5, 9))):
-        self.labels[(z, *where)] = value
-        self.painted.emit({z})
+        self.annotation.labels[(z, *where)] = value
+        self.annotation.painted.emit({z})

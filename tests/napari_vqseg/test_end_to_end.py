@@ -16,7 +16,7 @@ from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QMessageBox
 
 from napari_vqseg.panels import export
-from napari_vqseg.session import Training
+from napari_vqseg.session import TrainingState
 from napari_vqseg.widget import VQSegWidget
 from vqseg.annotations import Origin, SliceState
 from vqseg.io import read_labels, read_volume, write_map
@@ -111,11 +111,11 @@ def test_the_loop(make_napari_viewer, qtbot, thorax, tmp_path, monkeypatch, caps
     # Open the CT, name the classes.
     widget.panel("Data").open(path)
     qtbot.waitUntil(lambda: session.is_open, timeout=120000)
-    session.set_window("lung")
+    session.windowing.choose("lung")
     values = sorted(set(np.unique(reference).tolist()) - {0})
-    session.use_class_set([f"structure {value}" for value in values])
-    while len(session.classes) < len(values):
-        session.add_class(f"more {len(session.classes)}")
+    session.classes.use_set([f"structure {value}" for value in values])
+    while len(session.classes.all) < len(values):
+        session.classes.add(f"more {len(session.classes.all)}")
     layer = viewer.layers["annotation"]
     qtbot.wait(300)
 
@@ -132,23 +132,23 @@ def test_the_loop(make_napari_viewer, qtbot, thorax, tmp_path, monkeypatch, caps
     assert (layer.data[slices[0], middle_y - 1 : middle_y + 2, middle_x] == 1).any()
     for z in slices:
         session.go_to(z)
-        session.view.set_slice(z, reference[z].astype(np.uint8))
+        session.view.annotation.set_slice(z, reference[z].astype(np.uint8))
         handler.press_key("C")
     assert session.annotations.complete == slices
 
     # Train; the event loop's heart beats on, the overlay arrives.
-    session.update("time_budget_s", BUDGET_S)
+    session.settings.update("time_budget_s", BUDGET_S)
     progress = []
-    session.progressed.connect(progress.append)
+    session.training.progressed.connect(progress.append)
     started = time.monotonic()
     QTest.mouseClick(widget.panel("Train").start, Qt.MouseButton.LeftButton)
-    qtbot.waitUntil(lambda: session.training is Training.RUNNING, timeout=1200000)
-    engine = session._worker.pid
+    qtbot.waitUntil(lambda: session.training.state is TrainingState.RUNNING, timeout=1200000)
+    engine = session.engine.worker.pid
     with Heart() as heart:
-        qtbot.waitUntil(lambda: session.prediction is not None, timeout=1200000)
+        qtbot.waitUntil(lambda: session.reviewing.prediction is not None, timeout=1200000)
         first_overlay_s = time.monotonic() - started
-        session.update("epsilon", 0.5)
-        qtbot.waitUntil(lambda: session.training is Training.IDLE, timeout=400000)
+        session.settings.update("epsilon", 0.5)
+        qtbot.waitUntil(lambda: session.training.state is TrainingState.IDLE, timeout=400000)
     assert progress[-1].step > 0
     assert told[-1][0] == "info", told
     assert viewer.layers["prediction"].visible
@@ -157,7 +157,7 @@ def test_the_loop(make_napari_viewer, qtbot, thorax, tmp_path, monkeypatch, caps
     middle = (slices[0] + slices[1]) // 2
     session.go_to(middle)
     previews = []
-    session.preview_changed.connect(previews.append)
+    session.reviewing.preview_changed.connect(previews.append)
     widget.panel("Review").epsilon.setValue(14)
     qtbot.waitUntil(lambda: bool(previews), timeout=120000)
     assert previews[-1].epsilon == pytest.approx(0.7)
@@ -167,8 +167,8 @@ def test_the_loop(make_napari_viewer, qtbot, thorax, tmp_path, monkeypatch, caps
 
     # The codebook, the next slice.
     QTest.mouseClick(widget.panel("Codebook").measure, Qt.MouseButton.LeftButton)
-    qtbot.waitUntil(lambda: session.codebook is not None, timeout=120000)
-    assert session.codebook.usage.size == session.codebook.size
+    qtbot.waitUntil(lambda: session.codebook.use is not None, timeout=120000)
+    assert session.codebook.use.usage.size == session.codebook.use.size
 
     # Accept, export, read again, compare.
     handler.press_key("A")
@@ -176,7 +176,7 @@ def test_the_loop(make_napari_viewer, qtbot, thorax, tmp_path, monkeypatch, caps
     target = tmp_path / "out.nii.gz"
     monkeypatch.setattr(export.QFileDialog, "getSaveFileName", lambda *a, **k: (str(target), ""))
     written = []
-    session.exported.connect(lambda paths: written.append(paths))
+    session.exporting.exported.connect(lambda paths: written.append(paths))
     widget.panel("Export").ask()
     qtbot.waitUntil(lambda: bool(written), timeout=120000)
     volume = read_volume(path)

@@ -54,9 +54,9 @@ def view(viewer):
 def show(view, volume):
     labels = np.zeros(volume.shape, np.uint8)
     view.show_volume(volume, WINDOWS["lung"], "ct")
-    view.show_prediction(np.zeros(volume.shape, np.uint8), COLOURS)
-    view.show_stability(0, None)
-    view.show_annotation(labels, COLOURS)
+    view.overlay.show(np.zeros(volume.shape, np.uint8), COLOURS)
+    view.overlay.show_stability(0, None)
+    view.annotation.show(labels, COLOURS)
     return labels
 
 
@@ -90,7 +90,7 @@ def test_axial_slices_are_drawn_radiologically(name):
 @pytest.mark.parametrize(("plane", "letters"), [("axial", "APRL"), ("coronal", "SIRL"), ("sagittal", "SIAP")])
 def test_letters_at_the_edges(view, viewer, plane, letters):
     show(view, fakes.make_volume())
-    view.show_plane(plane)
+    view.navigation.show_plane(plane)
     shown = [viewer.canvas.overlays[f"vqseg_{edge}"].text
              for edge in ("top_center", "bottom_center", "middle_left", "middle_right")]  # fmt: skip
     assert "".join(shown) == letters
@@ -111,7 +111,7 @@ def test_what_is_painted_lands_on_the_same_voxels_of_the_file(view, viewer, tmp_
     # The voxel whose stored index is (5, 7, 3), found through world coordinates as the mouse does.
     ras = volume.stored.affine @ (5, 7, 3, 1)
     z, y, x = np.rint(np.linalg.inv(volume.affine) @ ras)[:3].astype(int)
-    view.go_to(int(z))
+    view.navigation.go_to(int(z))
     layer.brush_size = 1
     layer.paint(layer.world_to_data(layer.data_to_world((z, y, x))), 2)
     assert labels[z, y, x] == 2
@@ -126,25 +126,25 @@ def test_what_is_painted_lands_on_the_same_voxels_of_the_file(view, viewer, tmp_
 def test_strokes_tell_their_slices_and_undo_does_too(view, viewer):
     labels = show(view, fakes.make_volume())
     heard = []
-    view.painted.connect(heard.append)
+    view.annotation.painted.connect(heard.append)
     layer = viewer.layers["annotation"]
-    view.go_to(4)
+    view.navigation.go_to(4)
     layer.paint((4, 10, 10), 1)
     assert heard == [{4}]
-    view.go_to(9)
+    view.navigation.go_to(9)
     layer.keymap[next(key for key in layer.keymap if str(key) == "Ctrl+Z")](layer)
     assert heard == [{4}, {4}]
     assert not labels.any()
-    assert view.z == 4  # undo shows what it undid
+    assert view.navigation.z == 4  # undo shows what it undid
 
 
 def test_accepted_slices_can_be_undone_and_touch_one_slice(view):
     labels = show(view, fakes.make_volume())
     heard = []
-    view.painted.connect(heard.append)
+    view.annotation.painted.connect(heard.append)
     wanted = np.zeros(labels.shape[1:], np.uint8)
     wanted[3:6, 4:8] = 2
-    view.set_slice(7, wanted)
+    view.annotation.set_slice(7, wanted)
     assert np.array_equal(labels[7], wanted)
     assert labels.any(axis=(1, 2)).sum() == 1
     assert heard == [{7}]
@@ -153,11 +153,11 @@ def test_accepted_slices_can_be_undone_and_touch_one_slice(view):
 def test_slices_both_ways(view, viewer):
     show(view, fakes.make_volume())
     heard = []
-    view.z_changed.connect(heard.append)
-    view.go_to(2)
+    view.navigation.z_changed.connect(heard.append)
+    view.navigation.go_to(2)
     viewer.dims.set_current_step(0, 8)
     assert heard == [2, 8]
-    assert view.z == 8
+    assert view.navigation.z == 8
 
 
 def test_predictions_replace_one_another_in_place(view, viewer, tmp_path):
@@ -165,20 +165,20 @@ def test_predictions_replace_one_another_in_place(view, viewer, tmp_path):
     show(view, volume)
     np.save(tmp_path / "p.npy", np.ones(volume.shape, np.uint8))
     layer = viewer.layers["prediction"]
-    view.show_prediction(np.load(tmp_path / "p.npy", mmap_mode="c"), COLOURS)
+    view.overlay.show(np.load(tmp_path / "p.npy", mmap_mode="c"), COLOURS)
     assert viewer.layers["prediction"] is layer
     assert isinstance(layer.data, np.memmap)
-    view.show_predicted_slice(3, np.full(volume.shape[1:], 2, np.uint8))
+    view.overlay.show_slice(3, np.full(volume.shape[1:], 2, np.uint8))
     assert (layer.data[3] == 2).all()
     assert (np.load(tmp_path / "p.npy") == 1).all()  # the engine's file is never written
-    view.contour, view.overlay_opacity, view.overlay_visible = True, 0.7, False
+    view.overlay.contour, view.overlay.opacity, view.overlay.visible = True, 0.7, False
     assert (layer.contour, layer.opacity, layer.visible) == (2, 0.7, False)
 
 
 def test_stability_lies_on_its_slice(view, viewer):
     volume = fakes.make_volume()
     show(view, volume)
-    view.show_stability(5, np.full(volume.shape[1:], 0.25))
+    view.overlay.show_stability(5, np.full(volume.shape[1:], 0.25))
     layer = viewer.layers["stability"]
     assert layer.visible
     assert layer.data.max() == pytest.approx(0.75)
@@ -192,13 +192,13 @@ def test_removing_renaming_and_other_layers(view, viewer):
     viewer.layers["annotation"].name = "mine"
     viewer.add_points(np.zeros((1, 3)))
     viewer.add_image(np.zeros((3, 3, 3, 3)))
-    view.go_to(3)
-    assert view.z == 3
+    view.navigation.go_to(3)
+    assert view.navigation.z == 3
     viewer.layers.remove("mine")
     assert lost == ["annotation"]
     view.set_colours(COLOURS)
-    view.select_class(1)
-    view.set_slice(1, np.ones((30, 24), np.uint8))
+    view.annotation.select_class(1)
+    view.annotation.set_slice(1, np.ones((30, 24), np.uint8))
     viewer.layers.clear()
     assert set(lost) == {"image", "annotation", "prediction", "stability"}
     show(view, fakes.make_volume())
@@ -208,9 +208,9 @@ def test_removing_renaming_and_other_layers(view, viewer):
 def test_pointing(view, viewer):
     volume = fakes.make_volume()
     show(view, volume)
-    view.go_to(6)
+    view.navigation.go_to(6)
     heard = []
-    view.pointed.connect(heard.append)
+    view.pointer.pointed.connect(heard.append)
     viewer.cursor.position = tuple(viewer.layers["ct"].data_to_world((6, 10, 11)))
     assert heard[-1].index == (6, 10, 11)
     assert heard[-1].value == volume.array[6, 10, 11]
@@ -220,9 +220,9 @@ def test_pointing(view, viewer):
 
 
 def test_a_foreign_layer_becomes_a_volume(view, viewer):
-    assert view.selected_volume() is None
+    assert view.image.selected_volume() is None
     layer = viewer.add_image(np.zeros((4, 5, 6)), scale=(3, 2, 1), translate=(10, 20, 30), name="other")
-    name, volume = view.selected_volume()
+    name, volume = view.image.selected_volume()
     assert name == "other"
     assert volume.shape == (4, 5, 6)
     assert volume.spacing_mm == pytest.approx((3, 2, 1))
@@ -234,22 +234,22 @@ def test_a_foreign_layer_becomes_a_volume(view, viewer):
 
 def test_brush_in_mm(view, viewer):
     show(view, fakes.make_volume())
-    view.brush_mm = 8.0
+    view.annotation.brush_mm = 8.0
     assert viewer.layers["annotation"].brush_size == 10
-    view.resize_brush(1.2)
-    assert view.brush_mm == pytest.approx(9.6)
+    view.annotation.resize_brush(1.2)
+    assert view.annotation.brush_mm == pytest.approx(9.6)
     for _ in range(30):
-        view.resize_brush(1 / 1.2)
+        view.annotation.resize_brush(1 / 1.2)
     assert viewer.layers["annotation"].brush_size == 1
 
 
 def test_closing_disconnects(viewer):
     view = ViewerLayers(viewer)
-    view.bind({"C": lambda: None}, {"1": lambda: None})
+    view.keys.bind({"C": lambda: None}, {"1": lambda: None})
     show(view, fakes.make_volume())
     heard = []
-    view.z_changed.connect(heard.append)
-    view.painted.connect(heard.append)
+    view.navigation.z_changed.connect(heard.append)
+    view.annotation.painted.connect(heard.append)
     view.close()
     viewer.dims.set_current_step(0, 1)
     viewer.layers["annotation"].paint((1, 5, 5), 1)

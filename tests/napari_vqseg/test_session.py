@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from napari_vqseg.session import Session, Training
+from napari_vqseg.session import Session, TrainingState
 from vqseg import protocol
 from vqseg.annotations import Origin, SliceState
 from vqseg.errors import EngineError
@@ -78,10 +78,10 @@ def test_a_stroke_makes_a_draft_and_is_saved_a_moment_later(desk):
     session = desk.session
     desk.view.stroke(4)
     assert session.annotations.state(4) is SliceState.DRAFT
-    assert session.unsaved
+    assert session.annotating.unsaved
     assert not stored(session).records
     desk.clock.fire()
-    assert not session.unsaved
+    assert not session.annotating.unsaved
     assert stored(session).state(4) is SliceState.DRAFT
     assert np.array_equal(stored(session).labels, session.annotations.labels)
 
@@ -94,12 +94,12 @@ def test_unpainting_a_draft_forgets_it(desk):
 
 def test_work_is_found_again_and_said(desk, make_desk, image):
     desk.view.stroke(4, value=1)
-    desk.session.mark_complete(4)
+    desk.session.annotating.mark_complete(4)
     desk.session.close()  # without waiting for the timer
     other = make_desk()
     other.session.open_volume(image)
     assert other.session.annotations.complete == [4]
-    assert other.view.labels[4].any()
+    assert other.view.annotation.labels[4].any()
     assert any("Recovered 1 annotated slice" in text for _, text in other.heard)
 
 
@@ -138,37 +138,36 @@ def test_a_file_that_cannot_be_read_says_why(make_desk, tmp_path):
 
 def test_training_saves_first_then_starts(desk):
     session = desk.session
-    session.start_training()
+    session.training.start()
     assert desk.heard[-1][0] == "warning"
     desk.view.stroke(4)
-    session.mark_complete(4)
-    session.start_training()
+    session.annotating.mark_complete(4)
+    session.training.start()
     opened, started = desk.worker.sent[-2:]
     assert isinstance(opened, protocol.OpenCase)
     assert isinstance(started, protocol.StartTraining)
     assert stored(session).complete == [4]
     run = Project.open(session.case.project.path).runs[-1]
     assert str(run.path) == started.run_path
-    assert run.config == session.config
-    assert session.training is Training.STARTING
+    assert run.config == session.settings.config
+    assert session.training.state is TrainingState.STARTING
 
 
 def test_progress_pause_resume_stop(desk, tmp_path):
     session, worker = desk.session, desk.worker
     desk.view.stroke(4)
-    session.mark_complete(4)
+    session.annotating.mark_complete(4)
     states = []
-    session.training_changed.connect(states.append)
-    session.start_training()
+    session.training.changed.connect(states.append)
+    session.training.start()
     worker.message.emit(protocol.Progress(1, 0.1, 50.0, {"total": 1.0}))
-    session.pause_training()
+    session.training.pause()
     worker.message.emit(protocol.Progress(1, 0.1, 50.0, paused=True))
-    session.resume_training()
-    session.stop_training()
+    session.training.resume()
+    session.training.stop()
     worker.message.emit(protocol.Progress(2, 0.2, 49.0))
     worker.message.emit(protocol.TrainingEnded("stopped", 2, "x"))
-    assert states == [Training.STARTING, Training.RUNNING, Training.PAUSED, Training.RUNNING, Training.STOPPING,
-                      Training.IDLE]  # fmt: skip
+    assert states == ["starting", "running", "paused", "running", "stopping", "idle"]
     kinds = [type(message).__name__ for message in worker.sent]
     assert kinds == ["OpenCase", "StartTraining", "PauseTraining", "ResumeTraining", "StopTraining"]
 
@@ -176,13 +175,13 @@ def test_progress_pause_resume_stop(desk, tmp_path):
 def test_corrections_reach_a_running_training_after_they_are_saved(desk):
     session, worker = desk.session, desk.worker
     desk.view.stroke(4)
-    session.mark_complete(4)
-    session.start_training()
+    session.annotating.mark_complete(4)
+    session.training.start()
     worker.message.emit(protocol.Progress(1, 0.1, 50.0))
     desk.view.stroke(8)
     desk.clock.fire()
     assert not isinstance(worker.sent[-1], protocol.UpdateAnnotations)  # a draft is not learnt from
-    session.mark_complete(8)
+    session.annotating.mark_complete(8)
     desk.clock.fire()
     assert worker.sent[-1] == protocol.UpdateAnnotations(session.case.case.id)
     assert stored(session).complete == [4, 8]
@@ -190,35 +189,35 @@ def test_corrections_reach_a_running_training_after_they_are_saved(desk):
 
 def test_live_settings_reach_a_running_training_and_others_wait(desk):
     session, worker = desk.session, desk.worker
-    session.update("epsilon", 0.5)
-    assert session.config.model.epsilon == 0.5
+    session.settings.update("epsilon", 0.5)
+    assert session.settings.config.model.epsilon == 0.5
     assert not worker.sent
-    session.update("epsilon", 7)
+    session.settings.update("epsilon", 7)
     assert desk.heard[-1][0] == "warning"
     desk.view.stroke(4)
-    session.mark_complete(4)
-    session.start_training()
+    session.annotating.mark_complete(4)
+    session.training.start()
     worker.message.emit(protocol.Progress(1, 0.1, 50.0))
-    session.update("epsilon", 0.2)
-    session.update("confidence", 0.8)
+    session.settings.update("epsilon", 0.2)
+    session.settings.update("confidence", 0.8)
     desk.clock.fire()
     assert worker.last(protocol.UpdateSettings).settings == {"epsilon": 0.2, "confidence": 0.8}
 
 
 def test_a_prediction_is_mapped_and_shown(desk, tmp_path):
-    desk.session.send(protocol.LoadCheckpoint("x"))
+    desk.session.engine.send(protocol.LoadCheckpoint("x"))
     ready_to_predict(desk, tmp_path)
-    assert isinstance(desk.session.prediction, np.memmap)
-    assert desk.view.overlay_visible
-    assert desk.view.prediction is desk.session.prediction
+    assert isinstance(desk.session.reviewing.prediction, np.memmap)
+    assert desk.view.overlay.visible
+    assert desk.view.overlay.prediction is desk.session.reviewing.prediction
 
 
 def test_previews_are_debounced_and_only_the_newest_counts(desk, tmp_path):
     session, worker = desk.session, desk.worker
-    session.send(protocol.LoadCheckpoint("x"))
+    session.engine.send(protocol.LoadCheckpoint("x"))
     ready_to_predict(desk, tmp_path)
     for epsilon in (0.1, 0.2, 0.3):
-        session.preview(epsilon)
+        session.reviewing.preview(epsilon)
     desk.clock.fire()
     asked = [message for message in worker.sent if isinstance(message, protocol.RequestPreview)]
     assert [(message.epsilon, message.draws) for message in asked] == [(0.3, 4)]
@@ -226,42 +225,42 @@ def test_previews_are_debounced_and_only_the_newest_counts(desk, tmp_path):
     np.savez(tmp_path / "p.npz", labels=np.ones(shape, np.uint8), confidence=np.full(shape, 0.9, np.float16),
              stability=np.full(shape, 0.8, np.float16))  # fmt: skip
     seen = []
-    session.preview_changed.connect(seen.append)
+    session.reviewing.preview_changed.connect(seen.append)
     answer = protocol.PreviewReady(0, session.case.case.id, 0, 0.3, str(tmp_path / "p.npz"), 0.02)
     worker.message.emit(answer)
     assert not seen
     worker.message.emit(protocol.PreviewReady(asked[0].request_id, answer.case_id, 0, 0.3, answer.path, 0.02))
     assert seen[0].stability == pytest.approx(0.8, abs=1e-3)
-    assert desk.view.stability[0] == 0
-    session.preview(0.0)
-    assert desk.view.stability is None
+    assert desk.view.overlay.stability[0] == 0
+    session.reviewing.preview(0.0)
+    assert desk.view.overlay.stability is None
 
 
 def test_accepting_makes_a_complete_slice_that_remembers_the_machine(desk, tmp_path):
     session = desk.session
-    session.accept_slice(3)
+    session.reviewing.accept_slice(3)
     assert desk.heard[-1][0] == "warning"
-    session.send(protocol.LoadCheckpoint("x"))
+    session.engine.send(protocol.LoadCheckpoint("x"))
     ready_to_predict(desk, tmp_path)
-    session.accept_slice(3)
+    session.reviewing.accept_slice(3)
     assert session.annotations.records[3].origin is Origin.ACCEPTED
     assert (session.annotations.labels[3] == 1).all()
     desk.view.stroke(3, value=2)
     assert session.annotations.records[3].origin is Origin.DRAWN
-    session.accept_slice(3)  # drawn by hand now: not overwritten
+    session.reviewing.accept_slice(3)  # drawn by hand now: not overwritten
     assert (session.annotations.labels[3] == 2).any()
 
 
 def test_result_and_export_keep_what_was_drawn(desk, tmp_path):
     session = desk.session
-    session.send(protocol.LoadCheckpoint("x"))
+    session.engine.send(protocol.LoadCheckpoint("x"))
     ready_to_predict(desk, tmp_path)
-    session.mark_complete(2)  # empty
+    session.annotating.mark_complete(2)  # empty
     desk.view.stroke(5, value=255)
-    session.mark(SliceState.SCRIBBLED, 5)
-    session.export(tmp_path / "out.nii.gz")
+    session.annotating.mark(SliceState.SCRIBBLED, 5)
+    session.exporting.export(tmp_path / "out.nii.gz")
     written = read_labels(tmp_path / "out.nii.gz", read_volume(session.case.case.source))
-    assert np.array_equal(written.array, session.result())
+    assert np.array_equal(written.array, session.exporting.result())
     assert not written.array[2].any()
     assert (written.array[5] == 0).sum() == 16
     assert written.names == {1: "tumour"}
@@ -270,55 +269,55 @@ def test_result_and_export_keep_what_was_drawn(desk, tmp_path):
 def test_a_crash_keeps_the_work_and_says_so(desk):
     session = desk.session
     desk.view.stroke(4)
-    session.mark_complete(4)
-    session.start_training()
+    session.annotating.mark_complete(4)
+    session.training.start()
     desk.worker.crashed.emit("The engine ended unexpectedly.")
-    assert session.training is Training.IDLE
+    assert session.training.state is TrainingState.IDLE
     assert desk.heard[-1][0] == "error"
-    session.start_training()  # and it can be started again, with the case told anew
+    session.training.start()  # and it can be started again, with the case told anew
     assert [type(m).__name__ for m in desk.worker.sent[-2:]] == ["OpenCase", "StartTraining"]
 
 
 def test_a_refused_request_is_an_error_message(desk):
-    desk.session.send(protocol.LoadCheckpoint("x"))
+    desk.session.engine.send(protocol.LoadCheckpoint("x"))
     desk.worker.message.emit(protocol.Failed("No weights.", "LoadCheckpoint"))
     assert desk.heard[-1] == ("error", "No weights.")
 
 
 def test_classes(desk):
     session = desk.session
-    session.add_class("vessel")
-    session.add_class("vessel")
+    session.classes.add("vessel")
+    session.classes.add("vessel")
     assert desk.heard[-1][0] == "warning"
-    session.rename_class(2, "artery")
-    session.recolour_class(2, "#123456")
-    assert [(item.value, item.name) for item in session.classes] == [(1, "tumour"), (2, "artery")]
-    assert desk.view.colours[2] == "#123456"
+    session.classes.rename(2, "artery")
+    session.classes.recolour(2, "#123456")
+    assert [(item.value, item.name) for item in session.classes.all] == [(1, "tumour"), (2, "artery")]
+    assert desk.view.annotation.colours[2] == "#123456"
     desk.view.stroke(1, value=2)
-    session.remove_class(2)
+    session.classes.remove(2)
     assert "erase it there" in desk.heard[-1][1]
-    session.clear_slice(1)
-    session.remove_class(2)
-    assert len(session.classes) == 1
+    session.annotating.clear_slice(1)
+    session.classes.remove(2)
+    assert len(session.classes.all) == 1
     assert Project.open(session.case.project.path).class_names == {1: "tumour"}
 
 
 def test_next_suggestion_without_a_network_gives_a_reason(desk):
-    desk.session.next_suggestion()
+    desk.session.suggesting.next()
     assert desk.session.z != 0
     assert desk.heard[-1][0] == "hint"
 
 
 def test_windows_set_training_too(desk):
-    desk.session.set_window("lung")
-    assert desk.session.config.data.window_level_hu == -500
-    assert desk.session.config.data.window_width_hu == 1400
-    desk.session.set_window("auto")
-    assert desk.session.config.data.window_width_hu == 0
+    desk.session.windowing.choose("lung")
+    assert desk.session.settings.config.data.window_level_hu == -500
+    assert desk.session.settings.config.data.window_width_hu == 1400
+    desk.session.windowing.choose("auto")
+    assert desk.session.settings.config.data.window_width_hu == 0
 
 
 def test_closing_leaves_nothing(desk):
-    desk.session.send(protocol.LoadCheckpoint("x"))
+    desk.session.engine.send(protocol.LoadCheckpoint("x"))
     desk.view.stroke(4)
     project = desk.session.case.project
     desk.session.close()

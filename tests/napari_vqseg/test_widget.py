@@ -10,7 +10,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QMessageBox
 
-from napari_vqseg.session import Training
+from napari_vqseg.session import TrainingState
 from napari_vqseg.widget import VQSegWidget
 from vqseg import protocol
 from vqseg.annotations import SliceState
@@ -56,9 +56,9 @@ def press(viewer, key):
 
 def predict(widget, tmp_path):
     session = widget.session
-    session.send(protocol.LoadCheckpoint("x"))
+    session.engine.send(protocol.LoadCheckpoint("x"))
     np.save(tmp_path / "l.npy", np.ones(session.volume.shape, np.uint8))
-    session._worker.message.emit(
+    session.engine.worker.message.emit(
         protocol.PredictionReady(None, session.case.case.id, 3, str(tmp_path / "l.npy"), str(tmp_path / "l.npy"))
     )
 
@@ -73,7 +73,7 @@ def test_sections_show_what_can_be_done(viewer, qtbot, image, tmp_path):
     assert shown(widget) == ["Data", "Annotate"]
     viewer.layers["annotation"].paint((4, 10, 10), 1)
     assert shown(widget) == ["Data", "Annotate", "Export"]
-    session.mark_complete(4)
+    session.annotating.mark_complete(4)
     assert shown(widget) == ["Data", "Annotate", "Train", "Export"]
     predict(widget, tmp_path)
     everything = ["Data", "Annotate", "Train", "Review", "Codebook", "Export"]
@@ -83,7 +83,7 @@ def test_sections_show_what_can_be_done(viewer, qtbot, image, tmp_path):
 
 def test_keys_on_the_canvas(window, viewer, tmp_path):
     session = window.session
-    session.add_class("vessel")
+    session.classes.add("vessel")
     layer = viewer.layers["annotation"]
     session.go_to(4)
     press(viewer, "1")
@@ -122,14 +122,14 @@ def test_keys_in_the_dock(window, qtbot):
 
 def test_both_arrows_of_the_classes(window, viewer):
     panel, session = window.panel("Annotate"), window.session
-    session.use_class_set(("tumour", "lung"))
+    session.classes.use_set(("tumour", "lung"))
     assert [panel.list.item(i).text() for i in range(3)] == ["tumour", "lung", "background (for scribbles)"]
     panel.list.setCurrentRow(1)
     assert viewer.layers["annotation"].selected_label == 2
     viewer.layers["annotation"].selected_label = 1
     assert panel.list.currentRow() == 0
     panel.list.item(0).setText("nodule")
-    assert session.classes[0].name == "nodule"
+    assert session.classes.all[0].name == "nodule"
     panel.brush.setValue(16.0)
     assert viewer.layers["annotation"].brush_size == 20
     viewer.layers["annotation"].brush_size = 10
@@ -139,8 +139,8 @@ def test_both_arrows_of_the_classes(window, viewer):
 def test_the_strip_jumps_and_marks(window, qtbot):
     panel, session = window.panel("Annotate"), window.session
     panel.strip.resize(300, 34)
-    session.mark_complete(2)
-    session.mark(SliceState.SCRIBBLED, 7)
+    session.annotating.mark_complete(2)
+    session.annotating.mark(SliceState.SCRIBBLED, 7)
     assert panel.strip.marks == {2: "empty", 7: "scribbled"}
     place = panel.strip.rect().center()
     QTest.mouseClick(panel.strip, Qt.MouseButton.LeftButton, pos=place)
@@ -151,25 +151,25 @@ def test_the_strip_jumps_and_marks(window, qtbot):
 def test_settings_both_ways(window):
     panel, session = window.panel("Train"), window.session
     panel.form.widgets["code_dim"].value = 8
-    assert session.config.model.code_dim == 8
+    assert session.settings.config.model.code_dim == 8
     panel.preset.setCurrentText("balanced")
-    assert session.config.preset == "balanced"
+    assert session.settings.config.preset == "balanced"
     assert panel.budget.value() == 600
     assert panel.form.values["codebook_size"] == 4096
     panel.budget.setValue(30)
-    assert session.config.train.time_budget_s == 30
-    session.set_window("lung")
+    assert session.settings.config.train.time_budget_s == 30
+    session.windowing.choose("lung")
     assert panel.form.values["window_level_hu"] == -500
 
 
 def test_training_buttons_and_the_task_of_napari(window, viewer, qtbot):
     panel, session = window.panel("Train"), window.session
     tasks = viewer.window._task_status_manager
-    session.mark_complete(3)
+    session.annotating.mark_complete(3)
     QTest.mouseClick(panel.start, Qt.MouseButton.LeftButton)
-    qtbot.waitUntil(lambda: session._worker is not None and len(session._worker.sent) == 2, timeout=20000)
+    qtbot.waitUntil(lambda: session.engine.worker is not None and len(session.engine.worker.sent) == 2, timeout=20000)
     assert tasks.is_busy()
-    worker = session._worker
+    worker = session.engine.worker
     for step in range(1, 5):
         worker.message.emit(protocol.Progress(step, step / 10, 65.0, {"total": 1 / step, "unlabelled": 0.1}, 0.5, 0.9))
     assert "40 %, 1:05 left" in panel.bar.format()
@@ -177,7 +177,7 @@ def test_training_buttons_and_the_task_of_napari(window, viewer, qtbot):
     assert not panel.form.widgets["code_dim"].enabled
     assert panel.form.widgets["epsilon"].enabled
     panel.pause.click()
-    assert session.training is Training.PAUSED
+    assert session.training.state is TrainingState.PAUSED
     panel.pause.click()
     panel.stop.click()
     worker.message.emit(protocol.TrainingEnded("stopped", 4, ""))
@@ -195,10 +195,10 @@ def test_review_and_codebook(window, viewer, tmp_path, qtbot):
     viewer.layers["prediction"].visible = False
     assert not panel.visible.isChecked()
     panel.epsilon.setValue(10)
-    qtbot.waitUntil(lambda: isinstance(session._worker.sent[-1], protocol.RequestPreview), timeout=5000)
-    assert session._worker.sent[-1].epsilon == 0.5
+    qtbot.waitUntil(lambda: isinstance(session.engine.worker.sent[-1], protocol.RequestPreview), timeout=5000)
+    assert session.engine.worker.sent[-1].epsilon == 0.5
     np.savez(tmp_path / "c.npz", usage=np.array([5, 0, 3, 1]))
-    session._worker.message.emit(protocol.CodebookReady(1, "x", 4, 0.75, 2.5, str(tmp_path / "c.npz")))
+    session.engine.worker.message.emit(protocol.CodebookReady(1, "x", 4, 0.75, 2.5, str(tmp_path / "c.npz")))
     assert "75.0 %" in window.panel("Codebook").facts.text()
     assert "1 dead" in window.panel("Codebook").facts.text()
 
@@ -208,10 +208,10 @@ def test_overwriting_asks(window, qtbot, tmp_path, monkeypatch):
 
     target = tmp_path / "out.nii.gz"
     panel, session = window.panel("Export"), window.session
-    session.mark_complete(3)
+    session.annotating.mark_complete(3)
     monkeypatch.setattr(export.QFileDialog, "getSaveFileName", lambda *a, **k: (str(target), ""))
     heard = []
-    session.exported.connect(lambda paths: heard.append(paths))
+    session.exporting.exported.connect(lambda paths: heard.append(paths))
     panel.ask()
     qtbot.waitUntil(lambda: bool(heard), timeout=20000)
     before = target.stat().st_mtime_ns
@@ -226,7 +226,7 @@ def test_other_layers_themes_and_a_second_viewer(window, viewer, make_napari_vie
     viewer.theme = "light"
     viewer.layers["annotation"].name = "renamed"
     viewer.add_image(np.zeros((4, 4)))
-    window.session.mark_complete(1)
+    window.session.annotating.mark_complete(1)
     viewer.layers.remove("renamed")
     window.session.show_layers()
     assert viewer.layers["annotation"].data is window.session.annotations.labels
@@ -246,7 +246,7 @@ def test_closing_the_dock_saves_and_leaves_nothing(viewer, qtbot, image, tmp_pat
     session.open_volume(image)
     qtbot.waitUntil(lambda: session.is_open, timeout=20000)
     predict(widget, tmp_path)
-    worker, project = session._worker, session.case.project
+    worker, project = session.engine.worker, session.case.project
     viewer.layers["annotation"].paint((4, 10, 10), 1)
     viewer.window.remove_dock_widget(dock)
     widget.close()

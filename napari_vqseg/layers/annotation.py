@@ -1,0 +1,144 @@
+"""The annotation: what a person paints, with which class and brush, and what undo gives back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from napari.layers import Labels
+from psygnal import Signal
+
+from napari_vqseg.layers.keys import Keys
+from napari_vqseg.layers.navigation import Navigation
+from napari_vqseg.layers.stage import Stage
+
+__all__ = ["AnnotationLayer"]
+
+OPACITY = 0.6
+
+
+class AnnotationLayer:
+    """The labels that a person paints.
+
+    Attributes
+    ----------
+    painted : Signal(set of int)
+        Slices that a person, an undo or :meth:`set_slice` changed.
+    class_selected : Signal(int)
+        The label value in hand.
+    brush_changed : Signal(float)
+        Diameter of the brush, mm.
+    """
+
+    painted = Signal(object)
+    class_selected = Signal(int)
+    brush_changed = Signal(float)
+
+    def __init__(self, stage: Stage, navigation: Navigation, keys: Keys) -> None:
+        self._stage, self._navigation, self._keys = stage, navigation, keys
+
+    @property
+    def _layer(self) -> Labels | None:
+        return self._stage.labels("annotation")
+
+    def show(self, labels: npt.NDArray[np.uint8], colours: Mapping[int, str]) -> None:
+        """Show labels to paint on; the layer and the caller share the array."""
+        layer = self._stage.add_labels("annotation", labels, colours, OPACITY)
+        layer.brush_size = max(layer.brush_size, 10)
+        layer.selected_label = 1
+        self._stage.listen(layer.events.paint, self._on_paint)
+        self._stage.listen(layer.events.selected_label, self._on_selected_label)
+        self._stage.listen(layer.events.brush_size, self._on_brush)
+        layer.bind_key("Control-Z", self._undo(layer, "_undo_history", layer.undo), overwrite=True)
+        layer.bind_key("Control-Shift-Z", self._undo(layer, "_redo_history", layer.redo), overwrite=True)
+        self._keys.bind_on(layer)
+        self._stage.viewer.layers.selection.active = layer
+        self._on_brush()
+
+    def set_slice(self, z: int, labels_yx: npt.NDArray[np.uint8]) -> None:
+        """Put labels into slice z, with napari's undo; touches that slice only."""
+        layer = self._layer
+        if layer is None:
+            return
+        y, x = np.nonzero(layer.data[z] != labels_yx)
+        if y.size:
+            layer.data_setitem((np.full(y.size, z), y, x), labels_yx[y, x], refresh=False)
+            layer.refresh(extent=False)
+
+    # ------------------------------------------------------------ class and brush
+
+    def select_class(self, value: int) -> None:
+        """Paint class `value` from now on."""
+        layer = self._layer
+        if layer is not None and layer.selected_label != value:
+            layer.selected_label = value
+
+    def paint(self, erase: bool = False) -> None:
+        """Take the brush, or the eraser, in hand."""
+        layer = self._layer
+        if layer is not None:
+            self._stage.viewer.layers.selection.active = layer
+            layer.mode = "erase" if erase else "paint"
+
+    @property
+    def brush_mm(self) -> float:
+        """Diameter of the brush, mm."""
+        return float(self._layer.brush_size) * self._pixel_mm if self._layer is not None else 0.0
+
+    @brush_mm.setter
+    def brush_mm(self, diameter_mm: float) -> None:
+        if self._layer is not None:
+            self._layer.brush_size = max(1, round(diameter_mm / self._pixel_mm))
+
+    def resize_brush(self, factor: float) -> None:
+        """Make the brush larger or smaller, by at least one voxel."""
+        layer = self._layer
+        if layer is not None:
+            size = int(layer.brush_size)
+            target = round(size * factor)
+            layer.brush_size = max(1, size + (1 if factor > 1 else -1) if target == size else target)
+
+    @property
+    def _pixel_mm(self) -> float:
+        return min(self._stage.volume.spacing_mm[1:]) if self._stage.volume is not None else 1.0
+
+    # ------------------------------------------------------------ listening
+
+    def _undo(self, layer: Labels, history: str, action: Callable[[], None]) -> Callable[[Any], None]:
+        def undo(_: Any) -> None:
+            items = getattr(layer, history, None)
+            slices = _slices_of(items[-1]) if items else set()
+            action()
+            if slices:
+                z = self._navigation.z
+                if z not in slices:
+                    self._navigation.go_to(min(slices, key=lambda other: abs(other - z)))
+                self.painted.emit(slices)
+
+        return undo
+
+    def _on_paint(self, event: Any) -> None:
+        slices = _slices_of(event.value)
+        if slices:
+            self.painted.emit(slices)
+
+    def _on_selected_label(self) -> None:
+        if self._layer is not None:
+            self.class_selected.emit(int(self._layer.selected_label))
+
+    def _on_brush(self) -> None:
+        self.brush_changed.emit(self.brush_mm)
+
+
+def _slices_of(item: list[Any]) -> set[int]:
+    """Slices that an item of napari's label history touches."""
+    slices: set[int] = set()
+    for atom in item:
+        key = getattr(atom, "slice_key", None)
+        if key is not None:
+            slices.update(range(key[0].start, key[0].stop))
+        elif np.size(atom[0][0]):
+            slices.update(int(z) for z in np.unique(atom[0][0]))
+    return slices

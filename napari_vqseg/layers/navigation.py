@@ -1,0 +1,106 @@
+"""Which slice and which plane are on show, with the patient's directions at the edges."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from napari.components.overlays import TextOverlay
+from psygnal import Signal
+
+from napari_vqseg.layers.geometry import direction_letters, layer_geometry
+from napari_vqseg.layers.stage import Stage
+
+__all__ = ["Navigation", "Plane"]
+
+Plane = Literal["axial", "coronal", "sagittal"]
+
+# Order of the displayed axes and the camera's (rows, columns) for each plane; head up, front up, right hand left.
+_PLANES: dict[str, tuple[tuple[int, int, int], tuple[str, str]]] = {
+    "axial": ((0, 1, 2), ("down", "right")),
+    "coronal": ((1, 0, 2), ("up", "right")),
+    "sagittal": ((2, 0, 1), ("up", "right")),
+}
+_EDGES = ("top_center", "bottom_center", "middle_left", "middle_right")
+
+
+class Navigation:
+    """Slices and planes.
+
+    Attributes
+    ----------
+    z_changed : Signal(int)
+        The shown slice.
+    """
+
+    z_changed = Signal(int)
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage, self._z = stage, -1
+        dims = stage.viewer.dims
+        stage.listen(dims.events.point, self.refresh)
+        stage.listen(dims.events.order, self.letter_edges)
+        stage.listen(dims.events.ndisplay, self.letter_edges)
+        stage.listen(stage.camera.events.orientation, self.letter_edges)
+
+    @property
+    def z(self) -> int:
+        """The shown slice."""
+        if self._stage.volume is None or self._stage.first_axis < 0:
+            return max(self._z, 0)
+        return self._stage.index_of(self._stage.viewer.dims.point)[0]
+
+    def go_to(self, z: int) -> None:
+        """Show slice z."""
+        volume = self._stage.volume
+        if volume is not None:
+            geometry = layer_geometry(volume)
+            z = min(max(z, 0), volume.shape[0] - 1)
+            place = geometry["translate"][0] + z * geometry["scale"][0]
+            self._stage.viewer.dims.set_point(self._stage.first_axis, place)
+
+    def show_plane(self, plane: Plane) -> None:
+        """Turn the view to axial, coronal or sagittal."""
+        order, orientation = _PLANES[plane]
+        first, viewer = self._stage.first_axis, self._stage.viewer
+        if first < 0:
+            return
+        viewer.dims.ndisplay = 2
+        viewer.dims.order = (*range(first), *(first + axis for axis in order))
+        self._stage.camera.orientation2d = orientation
+        viewer.reset_view()
+
+    def refresh(self) -> None:
+        """Tell which slice is shown, if it is another one."""
+        if self._stage.volume is not None and self._stage.first_axis >= 0 and self.z != self._z:
+            self._z = self.z
+            self.z_changed.emit(self._z)
+
+    def letter_edges(self) -> None:
+        """Write the patient's directions at the canvas's edges."""
+        canvas = getattr(self._stage.viewer, "canvas", None)
+        if canvas is None:
+            return
+        for position, letter in self._letters().items():
+            name = f"vqseg_{position}"
+            if name not in canvas.overlays:
+                if not letter:
+                    continue
+                canvas.overlays[name] = TextOverlay(
+                    position=position, font_size=14, color="white", box_color=(0, 0, 0, 0.5)
+                )
+            canvas.overlays[name].text = letter
+            canvas.overlays[name].visible = bool(letter)
+
+    def _letters(self) -> dict[str, str]:
+        viewer, volume, first = self._stage.viewer, self._stage.volume, self._stage.first_axis
+        if volume is None or viewer.dims.ndisplay != 2 or first < 0:
+            return dict.fromkeys(_EDGES, "")
+        row, column = (axis - first for axis in viewer.dims.order[-2:])
+        vertical, horizontal = self._stage.camera.orientation2d
+        top, bottom = direction_letters(volume.affine, row)
+        left, right = direction_letters(volume.affine, column)
+        if str(vertical) == "up":
+            top, bottom = bottom, top
+        if str(horizontal) == "left":
+            left, right = right, left
+        return dict(zip(_EDGES, (top, bottom, left, right), strict=True))

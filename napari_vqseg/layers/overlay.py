@@ -1,0 +1,133 @@
+"""What the network says: its prediction, and where that flips under perturbation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from napari.utils.colormaps import Colormap
+from psygnal import Signal
+
+from napari_vqseg.layers.geometry import layer_geometry
+from napari_vqseg.layers.navigation import Navigation
+from napari_vqseg.layers.stage import Stage
+
+__all__ = ["Overlay"]
+
+OPACITY = 0.4
+FLIPS = Colormap([[1.0, 0.1, 0.9, 0.0], [1.0, 0.1, 0.9, 0.9]], name="vqseg-flips")
+
+
+class Overlay:
+    """Prediction and stability, below the annotation.
+
+    Attributes
+    ----------
+    changed : Signal()
+        Visibility, opacity or contour has changed, by whoever's hand.
+    """
+
+    changed = Signal()
+
+    def __init__(self, stage: Stage, navigation: Navigation) -> None:
+        self._stage, self._navigation = stage, navigation
+
+    # ------------------------------------------------------------ showing
+
+    def show(self, labels: npt.NDArray[np.uint8], colours: Mapping[int, str]) -> None:
+        """Show predicted labels; the array may map a file (copy on write)."""
+        layer = self._stage.layer("prediction")
+        if layer is not None:
+            layer.data = labels
+            return
+        active = self._stage.viewer.layers.selection.active
+        layer = self._stage.add_labels("prediction", labels, colours, OPACITY)
+        layer.editable = False
+        for event in (layer.events.visible, layer.events.opacity, layer.events.contour):
+            self._stage.listen(event, self._on_look)
+        self._stage.viewer.layers.selection.active = active
+
+    def show_slice(self, z: int, labels_yx: npt.NDArray[np.uint8]) -> None:
+        """Replace slice z of the prediction."""
+        layer = self._stage.layer("prediction")
+        if layer is not None:
+            layer.data[z] = labels_yx
+            if z == self._navigation.z:
+                layer.refresh(extent=False)
+
+    def show_stability(self, z: int, stability_yx: npt.NDArray[Any] | None) -> None:
+        """Show where predictions of slice z disagree (magenta); None hides the map.
+
+        The layer holds one slice only, and is made before it is needed: adding a layer takes napari long.
+        """
+        volume, layer = self._stage.volume, self._stage.layer("stability")
+        if volume is None:
+            return
+        if stability_yx is None and layer is not None:
+            layer.visible = False
+            return
+        shown = np.ones(volume.shape[1:]) if stability_yx is None else np.asarray(stability_yx)
+        flips = (1.0 - shown.astype(np.float32))[np.newaxis]
+        geometry = layer_geometry(volume)
+        z0, y0, x0 = geometry["translate"]
+        translate = (z0 + z * geometry["scale"][0], y0, x0)
+        if layer is None:
+            active = self._stage.viewer.layers.selection.active
+            layer = self._stage.viewer.add_image(
+                flips, name="stability", colormap=FLIPS, contrast_limits=(0.0, 0.6), blending="translucent",
+                visible=stability_yx is not None,
+                **{**geometry, "translate": translate},
+            )  # fmt: skip
+            self._stage.put("stability", layer)
+            self._stage.viewer.layers.selection.active = active
+            return
+        layer.data = flips
+        layer.translate = translate
+        layer.visible = True
+
+    # ------------------------------------------------------------ how it is drawn
+
+    @property
+    def visible(self) -> bool:
+        """Whether the prediction is shown."""
+        layer = self._stage.layer("prediction")
+        return layer is not None and bool(layer.visible)
+
+    @visible.setter
+    def visible(self, visible: bool) -> None:
+        for layer in (self._stage.layer("prediction"), self._stage.layer("stability")):
+            if layer is not None:
+                layer.visible = visible
+
+    def toggle(self) -> None:
+        """Key G: show or hide the overlay."""
+        self.visible = not self.visible
+
+    @property
+    def opacity(self) -> float:
+        """Opacity of the prediction, 0 to 1."""
+        layer = self._stage.layer("prediction")
+        return float(layer.opacity) if layer is not None else OPACITY
+
+    @opacity.setter
+    def opacity(self, opacity: float) -> None:
+        layer = self._stage.layer("prediction")
+        if layer is not None:
+            layer.opacity = opacity
+
+    @property
+    def contour(self) -> bool:
+        """Whether the prediction is drawn as a contour."""
+        layer = self._stage.labels("prediction")
+        return layer is not None and layer.contour > 0
+
+    @contour.setter
+    def contour(self, contour: bool) -> None:
+        layer = self._stage.labels("prediction")
+        if layer is not None:
+            layer.contour = 2 if contour else 0
+
+    def _on_look(self) -> None:
+        self.changed.emit()

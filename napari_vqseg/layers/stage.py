@@ -1,0 +1,147 @@
+"""What the files of this package share: the viewer, the volume on show, our layers by kind, and every connection."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from napari.layers import Labels, Layer
+from napari.utils.colormaps import DirectLabelColormap
+from psygnal import Signal
+
+from napari_vqseg.layers.geometry import layer_geometry
+from vqseg.volume import Volume
+
+if TYPE_CHECKING:
+    import napari
+
+__all__ = ["Kind", "Stage", "label_colormap"]
+
+Kind = Literal["image", "annotation", "prediction", "stability"]
+
+
+class Stage:
+    """A viewer with the layers that are ours; others are left alone.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+        The viewer.
+
+    Attributes
+    ----------
+    lost : Signal(str)
+        The kind of a layer of ours that a person removed.
+    """
+
+    lost = Signal(str)
+
+    def __init__(self, viewer: napari.Viewer) -> None:
+        self.viewer = viewer
+        self.volume: Volume | None = None
+        self._layers: dict[Kind, Layer] = {}
+        self._connections: list[tuple[Any, Callable[..., Any]]] = []
+        self._removing = False
+        self.listen(viewer.layers.events.removed, self._on_removed)
+
+    def listen(self, signal: Any, callback: Callable[..., Any]) -> None:
+        """Connect a signal of the viewer or of a layer until that goes, or until :meth:`close`."""
+        signal.connect(callback)
+        self._connections.append((signal, callback))
+
+    # ------------------------------------------------------------ layers
+
+    def put(self, kind: Kind, layer: Layer) -> None:
+        """Remember a layer as ours; overlays go below the annotation."""
+        self._layers[kind] = layer
+        annotation = self._layers.get("annotation")
+        if kind in ("prediction", "stability") and annotation is not None:
+            layers = self.viewer.layers
+            if layers.index(layer) > layers.index(annotation):
+                layers.move(layers.index(layer), layers.index(annotation))
+
+    def layer(self, kind: Kind) -> Layer | None:
+        """A layer of ours, None where it is not in the viewer."""
+        return self._layers.get(kind)
+
+    def labels(self, kind: Kind) -> Labels | None:
+        """A labels layer of ours, None where it is not in the viewer."""
+        layer = self._layers.get(kind)
+        return layer if isinstance(layer, Labels) else None
+
+    def owns(self, layer: Layer) -> bool:
+        """Whether a layer is ours."""
+        return any(layer is own for own in self._layers.values())
+
+    def add_labels(self, kind: Kind, labels: Any, colours: Mapping[int, str], opacity: float) -> Labels:
+        """A new labels layer on the volume's voxels."""
+        assert self.volume is not None
+        layer = self.viewer.add_labels(
+            labels, name=kind, opacity=opacity, colormap=label_colormap(colours), **layer_geometry(self.volume)
+        )
+        self.put(kind, layer)
+        return layer
+
+    def clear(self) -> None:
+        """Take our layers, and what listens to them, away."""
+        self.volume = None
+        self._removing = True
+        try:
+            for layer in self._layers.values():
+                self.viewer.layers.remove(layer)
+        finally:
+            self._removing = False
+        ours = [item for item in self._connections if self.owns(getattr(item[0], "source", None))]
+        for signal, callback in ours:
+            _disconnect(signal, callback)
+        self._connections = [item for item in self._connections if item not in ours]
+        self._layers.clear()
+
+    def close(self) -> None:
+        """Let go of the viewer; the layers stay."""
+        for signal, callback in self._connections:
+            _disconnect(signal, callback)
+        self._connections.clear()
+        self.volume = None
+        self._layers.clear()
+
+    def _on_removed(self, event: Any) -> None:
+        for kind, layer in list(self._layers.items()):
+            if layer is event.value and not self._removing:
+                del self._layers[kind]
+                self.lost.emit(kind)
+
+    # ------------------------------------------------------------ the world
+
+    @property
+    def first_axis(self) -> int:
+        """The viewer's axis that is our z; negative where the viewer shows nothing three-dimensional."""
+        return int(self.viewer.dims.ndim) - 3
+
+    @property
+    def camera(self) -> Any:
+        """The camera, which napari 0.9 moved into the scene."""
+        return self.viewer.scene.camera if hasattr(self.viewer, "scene") else self.viewer.camera
+
+    def index_of(self, point: Any) -> tuple[int, int, int]:
+        """The voxel (z, y, x) nearest to a point of the world, mm."""
+        assert self.volume is not None
+        geometry = layer_geometry(self.volume)
+        place = np.asarray(point[-3:], dtype=float)
+        index = np.rint((place - geometry["translate"]) / geometry["scale"]).astype(int)
+        return tuple(int(i) for i in np.clip(index, 0, np.array(self.volume.shape) - 1))  # type: ignore[return-value]
+
+
+def label_colormap(colours: Mapping[int, str]) -> DirectLabelColormap:
+    """Colours of label values; any other value is transparent."""
+    shown: dict[int | None, str] = {None: "transparent", 0: "transparent"}
+    for value, colour in colours.items():
+        shown[value] = colour
+    return DirectLabelColormap(color_dict=shown)
+
+
+def _disconnect(signal: Any, callback: Callable[..., Any]) -> None:
+    with contextlib.suppress(Exception):
+        signal.disconnect(callback)

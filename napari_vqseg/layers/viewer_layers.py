@@ -1,0 +1,88 @@
+"""The layers of a case in a viewer, one object a concern."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from napari_vqseg.layers.annotation import AnnotationLayer
+from napari_vqseg.layers.image import ImageLayer
+from napari_vqseg.layers.keys import Keys
+from napari_vqseg.layers.navigation import Navigation
+from napari_vqseg.layers.overlay import Overlay
+from napari_vqseg.layers.pointer import Pointer
+from napari_vqseg.layers.stage import Stage, label_colormap
+from vqseg.volume import Volume, Window
+
+if TYPE_CHECKING:
+    import napari
+
+__all__ = ["ViewerLayers"]
+
+
+class ViewerLayers:
+    """Image, annotation, prediction and stability of one case in a viewer.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+        The viewer; layers that are not ours are left alone.
+
+    Attributes
+    ----------
+    image : ImageLayer
+        The CT and its window.
+    annotation : AnnotationLayer
+        What a person paints: class, brush, undo.
+    overlay : Overlay
+        Prediction and stability.
+    navigation : Navigation
+        Slice and plane.
+    pointer : Pointer
+        The voxel under the mouse.
+    keys : Keys
+        Key bindings.
+    lost : SignalInstance(str)
+        The kind of a layer of ours that a person removed.
+    """
+
+    def __init__(self, viewer: napari.Viewer) -> None:
+        self._stage = Stage(viewer)
+        self.keys = Keys(self._stage)
+        self.navigation = Navigation(self._stage)
+        self.image = ImageLayer(self._stage)
+        self.overlay = Overlay(self._stage, self.navigation)
+        self.annotation = AnnotationLayer(self._stage, self.navigation, self.keys)
+        self.pointer = Pointer(self._stage)
+        self.lost = self._stage.lost
+
+    def show_volume(self, volume: Volume, window: Window, name: str) -> None:
+        """Show a volume; the layers of the one before are taken away."""
+        self.clear()
+        self._stage.volume = volume
+        self.image.show(volume, window, name)
+        self.navigation.show_plane("axial")
+        self.navigation.go_to(volume.shape[0] // 2)
+        self._stage.viewer.canvas.overlays.scale_bar.visible = True
+        self.navigation.refresh()
+
+    def set_colours(self, colours: Mapping[int, str]) -> None:
+        """Colour the classes, in the annotation and in the prediction."""
+        for layer in (self._stage.labels("annotation"), self._stage.labels("prediction")):
+            if layer is not None:
+                selected = layer.selected_label
+                layer.colormap = label_colormap(colours)
+                layer.selected_label = selected
+
+    def clear(self) -> None:
+        """Take our layers away."""
+        self._stage.clear()
+        self.navigation.letter_edges()
+
+    def close(self) -> None:
+        """Let go of the viewer: connections, keys and edge letters; the layers stay."""
+        self.keys.close()
+        self._stage.close()
+        with contextlib.suppress(Exception):  # the canvas may be gone already
+            self.navigation.letter_edges()

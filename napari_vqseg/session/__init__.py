@@ -1,0 +1,14 @@
+"""The session: one person, one case, one engine. Panels talk to it; it talks to project, viewer and engine.
+
+Knows no widget and no viewer: the view, the clock and the engine's worker are handed in, so that everything here
+runs in a test without a window. One file a concern, each an attribute of :class:`Session` with signals of its own.
+"""
+
+from napari_vqseg.session.codebook import CodebookUse
+from napari_vqseg.session.engine import Worker
+from napari_vqseg.session.reviewing import Preview
+from napari_vqseg.session.session import Session
+from napari_vqseg.session.training import TrainingState
+from napari_vqseg.session.windowing import AUTO
+
+__all__ = ["AUTO", "CodebookUse", "Preview", "Session", "TrainingState", "Worker"]

@@ -1,0 +1,159 @@
+"""Annotating: which slices are drafts, scribbled or complete, and that nothing of it is lost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from psygnal import Signal
+
+from napari_vqseg.session.context import Concern, Context
+from vqseg.annotations import Annotations, Origin, SliceState
+
+__all__ = ["Annotating"]
+
+SAVE_AFTER_S = 1.0
+
+
+class Annotating(Concern):
+    """Marks slices, changes whole ones and saves them a moment later.
+
+    Attributes
+    ----------
+    slices_changed : Signal()
+        The state of a slice has changed.
+    saved_changed : Signal(bool)
+        Whether all work is on disk.
+    training_slices_saved : Signal()
+        Slices that training learns from have changed, and are on disk.
+    """
+
+    slices_changed = Signal()
+    saved_changed = Signal(bool)
+    training_slices_saved = Signal()
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        self.unsaved = False
+        self._training_slices_changed = False
+        self._timer = context.scheduler.debounce(SAVE_AFTER_S, self.save)
+        context.view.annotation.painted.connect(self.note_painted)
+
+    def forget(self) -> None:
+        """Forget the case before."""
+        self.unsaved = self._training_slices_changed = False
+
+    def announce(self) -> None:
+        """Tell the slices."""
+        self.slices_changed.emit()
+
+    # ------------------------------------------------------------ marking
+
+    def note_painted(self, slices: set[int]) -> None:
+        """Voxels of slices have changed: unlabelled ones become drafts, accepted ones a person's own."""
+        annotations = self.context.annotations
+        changed = False
+        for z in slices:
+            record = annotations.records.get(z)
+            if record is None:
+                annotations.mark(z, SliceState.DRAFT)
+                changed = True
+            elif record.state is SliceState.DRAFT and not annotations.labels[z].any():
+                del annotations.records[z]
+                changed = True
+            elif record.origin is Origin.ACCEPTED:
+                annotations.mark(z, record.state, Origin.DRAWN)
+                changed = True
+        self._note_change(for_training=any(z in annotations.used for z in slices))
+        if changed:
+            self.slices_changed.emit()
+
+    def mark(self, state: SliceState, z: int | None = None) -> None:
+        """Give the shown slice, or slice z, a state; complete means that unpainted is background."""
+        context = self.context
+        z = context.z if z is None else z
+        was_used = z in context.annotations.used
+        context.annotations.mark(z, state)
+        self._note_change(for_training=was_used or state is not SliceState.DRAFT)
+        self.slices_changed.emit()
+
+    def mark_complete(self, z: int | None = None) -> None:
+        """Declare a slice finished; an empty one says that nothing is there."""
+        self.mark(SliceState.COMPLETE, z)
+
+    def toggle_complete(self) -> None:
+        """Key C: declare the shown slice finished, or a draft again."""
+        complete = self.context.annotations.state(self.context.z) is SliceState.COMPLETE
+        self.mark(SliceState.DRAFT if complete else SliceState.COMPLETE)
+
+    # ------------------------------------------------------------ whole slices
+
+    def put(self, z: int, labels_yx: npt.NDArray[np.uint8], state: SliceState, origin: Origin = Origin.DRAWN) -> None:
+        """Give slice z labels and a state; the layer's undo brings the voxels back."""
+        self.context.view.annotation.set_slice(z, labels_yx)
+        self.context.annotations.set_slice(z, labels_yx, state, origin)
+        self._note_change(for_training=True)
+        self.slices_changed.emit()
+
+    def clear_slice(self, z: int | None = None) -> None:
+        """Unpaint a slice; the layer's undo brings the voxels back."""
+        context = self.context
+        z = context.z if z is None else z
+        was_used = z in context.annotations.used
+        context.view.annotation.set_slice(z, np.zeros(context.volume.shape[1:], dtype=np.uint8))
+        context.annotations.clear(z)
+        self._note_change(for_training=was_used)
+        self.slices_changed.emit()
+
+    def copy_previous(self) -> None:
+        """Copy the nearest complete slice below into the shown one, as a draft."""
+        context = self.context
+        below = [z for z in context.annotations.complete if z < context.z]
+        if not below:
+            context.notified.emit("No complete slice lies below this one.", "warning")
+            return
+        context.view.annotation.set_slice(context.z, context.annotations.labels[below[-1]].copy())
+        self.note_painted({context.z})
+
+    # ------------------------------------------------------------ saving
+
+    def save(self, then: Callable[[], None] | None = None) -> None:
+        """Save the annotations in the background, whole or not at all; `then` is called afterwards."""
+        self._timer.stop()
+        if not self.context.is_open or not self.unsaved:
+            if then is not None:
+                then()
+            return
+        case, snapshot = self.context.case.case, self.snapshot()
+        self.unsaved = False
+
+        def saved(_: Any) -> None:
+            self.saved_changed.emit(not self.unsaved)
+            if self._training_slices_changed:
+                self._training_slices_changed = False
+                self.training_slices_saved.emit()
+            if then is not None:
+                then()
+
+        def failed(error: BaseException) -> None:
+            self.unsaved = True
+            self.context.refused(error)
+
+        self.context.scheduler.background(lambda: case.save_annotations(snapshot), saved, failed)
+
+    def snapshot(self) -> Annotations:
+        """A copy of the annotated slices; costs as much as they do, not as the volume does."""
+        annotations = self.context.annotations
+        labels = np.zeros(annotations.labels.shape, dtype=np.uint8)
+        for z in annotations.records:
+            labels[z] = annotations.labels[z]
+        return Annotations(labels, annotations.records)
+
+    def _note_change(self, *, for_training: bool) -> None:
+        if for_training:
+            self._training_slices_changed = True
+        self.unsaved = True
+        self.saved_changed.emit(False)
+        self._timer.start()

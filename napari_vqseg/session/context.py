@@ -1,0 +1,101 @@
+"""What every concern of a session shares: the open case, the view, the clock, and a voice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from psygnal import Signal
+
+from napari_vqseg.cases import OpenedCase
+from napari_vqseg.timers import Scheduler
+from vqseg.annotations import Annotations
+from vqseg.errors import AnnotationError, VQSegError
+from vqseg.volume import Volume
+
+__all__ = ["Concern", "Context"]
+
+
+class Context:
+    """The open case and what it takes to work on it.
+
+    Parameters
+    ----------
+    view : object
+        The layers of a case, as :class:`napari_vqseg.layers.ViewerLayers`.
+    scheduler : Scheduler
+        Timers and the background thread.
+
+    Attributes
+    ----------
+    notified : Signal(str, str)
+        A sentence for the person, and its level: "info", "hint", "warning" or "error".
+    busy_changed : Signal(str)
+        What is going on in the background, "" for nothing.
+    """
+
+    notified = Signal(str, str)
+    busy_changed = Signal(str)
+
+    def __init__(self, view: Any, scheduler: Scheduler) -> None:
+        self.view = view
+        self.scheduler = scheduler
+        self.opened: OpenedCase | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a case is open."""
+        return self.opened is not None
+
+    @property
+    def case(self) -> OpenedCase:
+        """The open case.
+
+        Raises
+        ------
+        AnnotationError
+            If none is open.
+        """
+        if self.opened is None:
+            raise AnnotationError("No volume is open; open a CT first.")
+        return self.opened
+
+    @property
+    def volume(self) -> Volume:
+        """The open volume."""
+        return self.case.volume
+
+    @property
+    def annotations(self) -> Annotations:
+        """The annotations of the open volume; the viewer paints into their labels."""
+        return self.case.annotations
+
+    @property
+    def z(self) -> int:
+        """The shown slice."""
+        return int(self.view.navigation.z)
+
+    def background(self, work: Callable[[], Any], done: Callable[[Any], None]) -> None:
+        """Run `work` off the event loop, then `done` with its answer on it; say what went wrong."""
+        self.scheduler.background(work, done, self.refused)
+
+    def refused(self, error: BaseException) -> None:
+        """Say what went wrong in the background."""
+        self.busy_changed.emit("")
+        if not isinstance(error, VQSegError):
+            self.notified.emit(f"{type(error).__name__}: {error}. Please report this.", "error")
+            return
+        self.notified.emit(str(error), "error")
+
+
+class Concern:
+    """One concern of a session; it lives as long as the session does, from case to case."""
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+
+    def forget(self) -> None:
+        """Drop what belongs to the case before; called before another is opened."""
+
+    def announce(self) -> None:
+        """Tell what there is now; called once a case is open and on show."""

@@ -1,0 +1,118 @@
+"""The engine as the session sees it: messages out, answers in, and what it knows of the case."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol, TypeVar
+
+from psygnal import Signal
+
+from napari_vqseg.session.context import Concern, Context
+from vqseg import protocol
+
+__all__ = ["Engine", "Worker"]
+
+M = TypeVar("M", bound=protocol.Message)
+
+
+class Worker(Protocol):
+    """What the session needs of the owner of the engine process."""
+
+    message: Any  # signal(protocol.Message)
+    crashed: Any  # signal(str)
+
+    def send(self, message: protocol.Message) -> None:
+        """Send a message; starts the engine where it is not running."""
+
+    def close(self) -> None:
+        """End the engine: message, terminate, kill."""
+
+
+class Engine(Concern):
+    """Requests to the engine process and its answers.
+
+    Parameters
+    ----------
+    context : Context
+        The open case.
+    make_worker : callable
+        Makes the owner of the engine process, when it is first needed.
+
+    Attributes
+    ----------
+    crashed : Signal(str)
+        The engine has gone unasked, with a sentence for the person.
+    has_network : bool
+        Whether the engine has a network for this case.
+    device : str
+        What the engine computes on, "" until it has said so.
+    """
+
+    crashed = Signal(str)
+
+    def __init__(self, context: Context, make_worker: Callable[[], Worker]) -> None:
+        super().__init__(context)
+        self._make_worker = make_worker
+        self.worker: Worker | None = None
+        self.device = ""
+        self._request_id = 0
+        self._answers: dict[type[protocol.Message], list[Callable[[Any], None]]] = {}
+        self.forget()
+        self.on(protocol.Ready, self._on_ready)
+        self.on(protocol.Notice, lambda message: context.notified.emit(message.text, message.level))
+        self.on(protocol.Failed, self._on_failed)
+
+    def forget(self) -> None:
+        """Forget what the engine knew of the case before."""
+        self.has_network = False
+        self._case_id = ""
+        self._newest: dict[str, int] = {}
+
+    def on(self, kind: type[M], answer: Callable[[M], None]) -> None:
+        """Call `answer` with each message of a kind."""
+        self._answers.setdefault(kind, []).append(answer)
+
+    def send(self, message: protocol.Message) -> None:
+        """Send a message, after telling the engine the case where it does not know it."""
+        if self.worker is None:
+            self.worker = self._make_worker()
+            self.worker.message.connect(self._on_message)
+            self.worker.crashed.connect(self._on_crash)
+        opened = self.context.opened
+        if opened is not None and self._case_id != opened.case.id:
+            self._case_id = opened.case.id
+            self.worker.send(protocol.OpenCase(str(opened.project.path), self._case_id))
+        self.worker.send(message)
+
+    def new_request(self, kind: str) -> int:
+        """The number of a new request; answers to those before are out of date."""
+        self._request_id += 1
+        self._newest[kind] = self._request_id
+        return self._request_id
+
+    def is_newest(self, kind: str, request_id: int | None) -> bool:
+        """Whether an answer is the one waited for."""
+        return self._newest.get(kind) == request_id
+
+    def close(self) -> None:
+        """End the engine."""
+        if self.worker is not None:
+            self.worker.message.disconnect(self._on_message)
+            self.worker.crashed.disconnect(self._on_crash)
+            self.worker.close()
+
+    def _on_message(self, message: protocol.Message) -> None:
+        for answer in self._answers.get(type(message), []):
+            answer(message)
+
+    def _on_ready(self, message: protocol.Ready) -> None:
+        self.device = message.device
+
+    def _on_failed(self, message: protocol.Failed) -> None:
+        self.context.busy_changed.emit("")
+        self.context.notified.emit(message.text, "error")
+
+    def _on_crash(self, text: str) -> None:
+        self._case_id = ""
+        self.context.busy_changed.emit("")
+        self.crashed.emit(text)

@@ -1,0 +1,210 @@
+"""The facade: opens cases, holds the concerns together, and ends them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from psygnal import Signal
+
+from napari_vqseg.cases import OpenedCase, open_sample, open_source, open_volume
+from napari_vqseg.session.annotating import Annotating
+from napari_vqseg.session.classes import Classes
+from napari_vqseg.session.codebook import Codebook
+from napari_vqseg.session.context import Concern, Context
+from napari_vqseg.session.engine import Engine, Worker
+from napari_vqseg.session.exporting import Exporting
+from napari_vqseg.session.reviewing import Reviewing
+from napari_vqseg.session.settings import Settings
+from napari_vqseg.session.suggesting import Suggesting
+from napari_vqseg.session.training import Training
+from napari_vqseg.session.windowing import Windowing
+from napari_vqseg.timers import Scheduler
+from vqseg import protocol
+from vqseg.annotations import Annotations
+from vqseg.volume import Volume
+
+__all__ = ["Session"]
+
+LOST_AFTER_S = 0.5
+
+
+class Session:
+    """What the panels know.
+
+    Parameters
+    ----------
+    view : object
+        The layers of a case, as :class:`napari_vqseg.layers.ViewerLayers`.
+    scheduler : Scheduler
+        Timers and the background thread.
+    make_worker : callable
+        Makes the owner of the engine process, when it is first needed.
+
+    Attributes
+    ----------
+    case_changed : Signal()
+        Another case is open and on show.
+    notified, busy_changed : SignalInstance
+        As of :class:`napari_vqseg.session.context.Context`.
+    annotating, classes, settings, windowing, training, reviewing, codebook, suggesting, exporting : Concern
+        One object a concern, with its own signals.
+    engine : Engine
+        The engine process.
+    """
+
+    case_changed = Signal()
+
+    def __init__(self, view: Any, scheduler: Scheduler, make_worker: Callable[[], Worker]) -> None:
+        self.view = view
+        self.project_path: Path | None = None
+        self._context = context = Context(view, scheduler)
+        self.notified = context.notified
+        self.busy_changed = context.busy_changed
+        self.engine = Engine(context, make_worker)
+        self.classes = Classes(context)
+        self.settings = Settings(context)
+        self.windowing = Windowing(context, self.settings)
+        self.annotating = Annotating(context)
+        self.training = Training(context, self.engine, self.annotating, self.settings)
+        self.reviewing = Reviewing(context, self.engine, self.annotating)
+        self.codebook = Codebook(context, self.engine)
+        self.suggesting = Suggesting(context, self.engine)
+        self.exporting = Exporting(context, self.annotating, self.classes, self.reviewing)
+        self._concerns: tuple[Concern, ...] = (
+            self.engine, self.classes, self.settings, self.windowing, self.annotating, self.training, self.reviewing,
+            self.codebook, self.suggesting, self.exporting,
+        )  # fmt: skip
+        self._scheduler = scheduler
+        self._closed = False
+        self._lost: set[str] = set()
+        self._lost_timer = scheduler.debounce(LOST_AFTER_S, self._say_lost)
+        view.lost.connect(self._note_lost)
+
+    # ------------------------------------------------------------ opening
+
+    def open_volume(self, path: str | os.PathLike[str], series: str | None = None) -> None:
+        """Open a volume's file or folder, with the annotations made on it before; reads in the background."""
+        source, project = Path(path), self.project_path
+        self._open(f"Reading {source.name}", lambda: open_source(source, project, series))
+
+    def open_sample(self) -> None:
+        """Open the synthetic thorax."""
+        self._open("Making the sample CT", lambda: open_sample(self.project_path))
+
+    def open_layer(self) -> None:
+        """Open the image layer that is selected in the viewer."""
+        found = self.view.image.selected_volume()
+        if found is None:
+            self.notified.emit("Select a three-dimensional image layer in the layer list first.", "warning")
+            return
+        name, volume = found
+        project = self.project_path
+        self._open(f"Taking over {name}", lambda: open_volume(name, volume, project))
+
+    def _open(self, what: str, work: Callable[[], OpenedCase]) -> None:
+        if not self.training.is_idle:
+            self.notified.emit("Training is under way; stop it before opening another volume.", "warning")
+            return
+        self.annotating.save()
+        self.busy_changed.emit(what)
+        self._context.background(work, self._show)
+
+    def _show(self, opened: OpenedCase) -> None:
+        if self._context.opened is not None:
+            self._context.opened.project.unlock()
+        for concern in self._concerns:
+            concern.forget()
+        self._context.opened = opened
+        self.windowing.name = opened.window_name
+        self._show_layers()
+        self.windowing.choose(opened.window_name)
+        self.busy_changed.emit("")
+        self.case_changed.emit()
+        for concern in self._concerns:
+            concern.announce()
+        for text in opened.warnings:
+            self.notified.emit(text, "warning")
+        if opened.recovered:
+            self.notified.emit(opened.recovered, "info")
+        if opened.last_run is not None:
+            self.engine.send(protocol.LoadCheckpoint(str(opened.last_run)))
+            self.reviewing.request_prediction()
+
+    def _show_layers(self) -> None:
+        case, prediction = self.case, self.reviewing.prediction
+        self.view.show_volume(case.volume, self.windowing.window, case.name)
+        shown = np.zeros(case.volume.shape, dtype=np.uint8) if prediction is None else prediction
+        self.view.overlay.show(shown, case.colours)
+        self.view.overlay.show_stability(0, None)
+        self.view.annotation.show(case.annotations.labels, case.colours)
+
+    def show_layers(self) -> None:
+        """Show the case's layers again, after a person has removed one."""
+        if self.is_open:
+            z = self.z
+            self._show_layers()
+            self.go_to(z)
+
+    # ------------------------------------------------------------ the case
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a case is open."""
+        return self._context.is_open
+
+    @property
+    def case(self) -> OpenedCase:
+        """The open case."""
+        return self._context.case
+
+    @property
+    def volume(self) -> Volume:
+        """The open volume."""
+        return self._context.volume
+
+    @property
+    def annotations(self) -> Annotations:
+        """The annotations of the open volume."""
+        return self._context.annotations
+
+    @property
+    def z(self) -> int:
+        """The shown slice."""
+        return self._context.z
+
+    def go_to(self, z: int) -> None:
+        """Show slice z."""
+        self.view.navigation.go_to(z)
+
+    # ------------------------------------------------------------ the end
+
+    def _note_lost(self, kind: str) -> None:
+        """A layer is gone: by a person's hand, or because the viewer closes, when nothing need be said."""
+        self.annotating.save()
+        self._lost.add(kind)
+        self._lost_timer.start()
+
+    def _say_lost(self) -> None:
+        kinds = sorted(self._lost & {"image", "annotation"})
+        self._lost.clear()
+        if kinds:
+            self.notified.emit(
+                f"Removed from the view: {' and '.join(kinds)}. Your work is saved; "
+                "'Show layers' in the section Data brings it back.", "warning",
+            )  # fmt: skip
+
+    def close(self) -> None:
+        """Bank the work, end the engine, let go of the viewer."""
+        if self._closed:
+            return
+        self._closed = True
+        self.annotating.save()
+        self.engine.close()
+        self._scheduler.close()
+        if self._context.opened is not None:
+            self._context.opened.project.unlock()
+        self.view.close()
