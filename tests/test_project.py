@@ -337,3 +337,13 @@ def test_no_torch_and_no_qt():
         "print([name for name in ('torch', 'timm', 'qtpy') if name in sys.modules])"
     )
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
+
+
+def test_a_case_knows_its_image_and_what_is_painted_on_it(project, case, image_path, tmp_path):
+    assert case.title == "image"
+    assert case.holds(read_volume(image_path))
+    assert not case.holds(read_volume(write_image(tmp_path / "other.nii", seed=1)))
+    assert case.load_painted_values() == set()
+    case.save_annotations(labelled(case.shape, value=2))
+    assert case.load_painted_values() == {2}
+    assert project.add_case(case.load_volume(), title="Chest").title == "Chest"

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-import zipfile
-import zlib
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -16,17 +15,23 @@ from typing import Any
 
 import numpy as np
 
-from vqseg.annotations import Annotations, Origin, SliceRecord, SliceState
+from vqseg.annotation_file import DAMAGE, read_annotations, read_states, write_annotations
+from vqseg.annotations import Annotations, SliceState
 from vqseg.errors import AnnotationError, ProjectError
 from vqseg.io.atomic import atomic_path
 from vqseg.records import new_folder, now, read_record, write_record
 from vqseg.volume import Volume
 
-__all__ = ["Case", "signature"]
+__all__ = ["Case", "signature", "stem"]
 
 SCHEMA = 1
 SAMPLED_SLICES = 3
 AFFINE_TOLERANCE_MM = 0.01
+
+
+def stem(path: Path) -> str:
+    """A file's or folder's name without the endings of image files."""
+    return re.sub(r"\.(nii(\.gz)?|nrrd|nhdr|dcm)$", "", path.name, flags=re.IGNORECASE) or "volume"
 
 
 def signature(volume: Volume) -> dict[str, Any]:
@@ -79,17 +84,20 @@ class Case:
         self._intact = False
 
     @classmethod
-    def create(cls, path: Path, volume: Volume) -> Case:
+    def create(cls, path: Path, volume: Volume, title: str = "") -> Case:
         """Make the folder of a new case; a volume without a file is stored inside it."""
         with new_folder(path) as folder:
             source = Path(volume.source).absolute() if volume.source else None
             kept = source is None or not source.exists()
+            if not title and source is not None:
+                title = " · ".join(filter(None, (stem(source), volume.metadata.get("description"))))
             if kept:
                 from vqseg.io import write_map
 
                 write_map(folder / "image.nii.gz", np.asarray(volume.array), volume)
             write_record(folder / "case.json", "case", SCHEMA, {
                 "added": now(),
+                "title": title or path.name,
                 "source": "image.nii.gz" if kept else str(source),
                 "series": volume.metadata.get("series"),
                 "modality": volume.modality,
@@ -103,6 +111,11 @@ class Case:
     def id(self) -> str:
         """The case's name in the project."""
         return self.path.name
+
+    @property
+    def title(self) -> str:
+        """What to call the case in a list."""
+        return str(self.info.get("title") or stem(self.source))
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -125,6 +138,14 @@ class Case:
     def annotations_path(self) -> Path:
         """File of the annotations: the annotated slices only."""
         return self.path / "annotations.npz"
+
+    @property
+    def _previous_path(self) -> Path:
+        return self.path / "annotations.previous.npz"
+
+    def holds(self, volume: Volume) -> bool:
+        """Whether a volume is the image of this case."""
+        return not _difference(self.info["signature"], signature(volume))
 
     def load_volume(self) -> Volume:
         """Read the image and check that it is the one that was annotated.
@@ -182,18 +203,18 @@ class Case:
             If no version can be read.
         """
         self.warnings = []
-        previous = self.annotations_path.with_name("annotations.previous.npz")
+        previous = self._previous_path
         if not self.annotations_path.exists() and not previous.exists():
             return Annotations.empty(self.shape)
         try:
-            annotations = _read_annotations(self.annotations_path, self.shape)
+            annotations = read_annotations(self.annotations_path, self.shape)
             self._intact = True
             return annotations
-        except _DAMAGE:
+        except DAMAGE:
             self._intact = False
         try:
-            annotations = _read_annotations(previous, self.shape)
-        except _DAMAGE:
+            annotations = read_annotations(previous, self.shape)
+        except DAMAGE:
             raise ProjectError(
                 f"The annotations of {self.id} are damaged; restore annotations.npz from a backup of the project."
             ) from None
@@ -202,6 +223,32 @@ class Case:
             "Check the slices you labelled last."
         )
         return annotations
+
+    def load_slice_states(self) -> dict[int, SliceState]:
+        """State of each labelled slice, without reading the labels.
+
+        Raises
+        ------
+        ProjectError
+            If no version of the annotations can be read.
+        """
+        damaged = False
+        for path in (self.annotations_path, self._previous_path):
+            try:
+                return read_states(path)
+            except FileNotFoundError:
+                continue
+            except DAMAGE:
+                damaged = True
+        if damaged:
+            raise ProjectError(
+                f"The annotations of {self.id} are damaged; restore annotations.npz from a backup of the project."
+            )
+        return {}
+
+    def load_painted_values(self) -> set[int]:
+        """Label values that anything is painted with, as last saved."""
+        return set(np.unique(self.load_annotations().labels).tolist()) - {0}
 
     def save_annotations(self, annotations: Annotations) -> None:
         """Write the annotated slices; the version before stays as annotations.previous.npz.
@@ -214,7 +261,7 @@ class Case:
         if annotations.labels.shape != self.shape:
             raise AnnotationError(f"The labels have shape {annotations.labels.shape}; the volume has {self.shape}.")
         with atomic_path(self.annotations_path) as temporary:
-            _write_annotations(temporary, annotations)
+            write_annotations(temporary, annotations)
             self._keep_previous()
         self._intact = True
         self._write_summary(annotations)
@@ -225,8 +272,8 @@ class Case:
             return
         if not self._intact:
             try:
-                _read_annotations(self.annotations_path, self.shape)
-            except _DAMAGE:
+                read_annotations(self.annotations_path, self.shape)
+            except DAMAGE:
                 os.replace(self.annotations_path, self.annotations_path.with_name("annotations.damaged.npz"))
                 return
         link = self.annotations_path.with_name(".annotations.previous.npz")
@@ -236,7 +283,7 @@ class Case:
             os.link(self.annotations_path, link)
         except OSError:  # a file system without links
             link.write_bytes(self.annotations_path.read_bytes())
-        os.replace(link, self.annotations_path.with_name("annotations.previous.npz"))
+        os.replace(link, self._previous_path)
 
     def _write_summary(self, annotations: Annotations) -> None:
         """Say in autosave.json, for people, what was saved and when; nothing is read back from it."""
@@ -248,48 +295,3 @@ class Case:
         write_record(
             self.path / "autosave.json", "autosave", SCHEMA, {"saved": now(), "sha256": digest, "slices": slices}
         )
-
-
-# ------------------------------------------------------------------------------------------------- npz
-
-_DAMAGE = (
-    OSError,
-    ValueError,
-    KeyError,
-    EOFError,
-    IndexError,
-    TypeError,
-    zipfile.BadZipFile,
-    zlib.error,
-    AnnotationError,
-)
-
-
-def _write_annotations(path: Path, annotations: Annotations) -> None:
-    slices = sorted(set(annotations.records) | set(np.flatnonzero(annotations.labels.any(axis=(1, 2))).tolist()))
-    records = [annotations.records.get(z) for z in slices]
-    with path.open("wb") as file:
-        np.savez_compressed(
-            file,
-            schema=np.int64(SCHEMA),
-            shape=np.array(annotations.labels.shape, dtype=np.int64),
-            z=np.array(slices, dtype=np.int64),
-            labels=annotations.labels[slices],
-            state=np.array(["" if record is None else record.state.value for record in records], dtype="U16"),
-            origin=np.array(["" if record is None else record.origin.value for record in records], dtype="U16"),
-        )
-
-
-def _read_annotations(path: Path, shape: tuple[int, int, int]) -> Annotations:
-    with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-        if int(file["schema"]) > SCHEMA:
-            raise ProjectError(f"{path.name} is newer than this program; update napari-vqseg to open it.")
-        if tuple(file["shape"].tolist()) != shape:
-            raise ValueError("annotations of another shape")
-        annotations = Annotations.empty(shape)
-        slices = file["z"].tolist()
-        annotations.labels[slices] = file["labels"]
-        for z, state, origin in zip(slices, file["state"].tolist(), file["origin"].tolist(), strict=True):
-            if state:
-                annotations.records[z] = SliceRecord(SliceState(state), Origin(origin))
-    return annotations

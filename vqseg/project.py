@@ -143,7 +143,7 @@ class Project:
             raise ProjectError(f"The project has no case {case_id!r}; its cases: {names}.")
         return Case(folder)
 
-    def add_case(self, volume: Volume, case_id: str | None = None) -> Case:
+    def add_case(self, volume: Volume, case_id: str | None = None, title: str = "") -> Case:
         """Add a volume; it stays where it is, a volume without a file is stored in the project.
 
         Parameters
@@ -152,6 +152,8 @@ class Project:
             As read by :func:`vqseg.io.read_volume`.
         case_id : str, optional
             Name of the case; by default case-001 and on, which names no patient.
+        title : str, optional
+            What lists call it; by default the name of its file, and the series' description.
 
         Raises
         ------
@@ -163,7 +165,7 @@ class Project:
             while (self.path / "cases" / f"case-{number:03d}").exists():
                 number += 1
             case_id = f"case-{number:03d}"
-        return Case.create(self.path / "cases" / checked_id(case_id, "case"), volume)
+        return Case.create(self.path / "cases" / checked_id(case_id, "case"), volume, title)
 
     # ------------------------------------------------------------------------------------------------- runs
 
