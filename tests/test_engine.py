@@ -37,10 +37,12 @@ from vqseg.protocol import (
     RequestCodebook,
     RequestPrediction,
     RequestPreview,
+    RequestStability,
     RequestSuggestions,
     ResumeTraining,
     SettingsApplied,
     Shutdown,
+    StabilityReady,
     StartTraining,
     StopTraining,
     SuggestionsReady,
@@ -152,6 +154,7 @@ def test_a_run_from_start_to_end(engine, project):
     assert labels.shape == (8, 10, 12)
     assert labels.dtype == np.uint8
     assert np.load(prediction.uncertainty_path).dtype == np.float16
+    np.testing.assert_allclose(np.load(prediction.confidence_path), np.full(8, 0.75))
     ended = engine.until(TrainingEnded)
     assert ended.reason == "finished"
     assert Path(ended.checkpoint_path) == run.checkpoint_path
@@ -243,6 +246,26 @@ def test_previews_are_served_while_training_and_the_newest_wins(engine, project)
     assert len(previews) < 20, "waiting previews must be replaced"
     engine.send(RequestPreview(99, "case-001", 500))
     assert "outside the volume" in engine.until(Failed).text
+
+
+def test_the_survey_of_stability_waits_for_everything_else_and_can_be_ended(engine, project):
+    engine.send(OpenCase(str(project.path), "case-001"), StartTraining(str(new_run(project, 30).path)))
+    engine.until(PredictionReady)
+    engine.send(RequestStability(1, "case-001", 0.25), RequestPreview(2, "case-001", 3))
+    engine.until(PreviewReady, request_id=2)
+    surveyed = {}
+    while True:
+        message = engine.until(StabilityReady, request_id=1)
+        surveyed |= dict(zip(message.slices, message.stability, strict=True))
+        if message.done:
+            break
+    assert surveyed == dict.fromkeys(range(8), 0.75)
+    engine.send(RequestStability(3, "case-001", 0.25), RequestStability(4, "case-001", 0.0))
+    engine.send(RequestPreview(5, "case-001", 3))
+    engine.until(PreviewReady, request_id=5)
+    time.sleep(0.2)
+    engine.send(RequestStability(6, "case-001", 0.5))
+    assert engine.until(StabilityReady).request_id == 6, "a survey that was ended must not answer"
 
 
 def test_overlays_come_while_training(engine, project):
@@ -402,6 +425,10 @@ def test_the_real_trainer_in_a_real_process(tmp_path):
         codebook = engine.until(CodebookReady)
         assert codebook.codebook_size == np.load(codebook.path)["usage"].size
         assert len(engine.until(SuggestionsReady).suggestions) == 2
+        engine.send(RequestStability(5, case.id, 0.7))
+        survey = engine.until(StabilityReady, done=True)
+        assert survey.slices
+        assert all(value is None or 0 < value <= 1 for value in survey.stability)
         engine.send(Shutdown())
         assert engine.wait() == 0
     finally:

@@ -1,7 +1,8 @@
 """Answers of the engine that need a network but no training: previews, predictions, codebook, suggestions.
 
 A thread of its own serves them from a copy of the weights, so that a preview does not wait for a training step.
-Previews go first, also in the middle of a prediction, and a newer one replaces a waiting one.
+Previews go first, also in the middle of a prediction, and a newer one replaces a waiting one. A survey of all slices
+goes last: a slice at a time, while nobody asks for anything.
 """
 
 from __future__ import annotations
@@ -30,12 +31,14 @@ from vqseg.protocol import (
     RequestCodebook,
     RequestPrediction,
     RequestPreview,
+    RequestStability,
     RequestSuggestions,
     SuggestionsReady,
     UpdateAnnotations,
 )
 from vqseg.runner import predict_case
 from vqseg.suggest import suggest_slices, uncertainty_profile
+from vqseg.survey import StabilitySurvey
 from vqseg.weights import Weights
 from vqseg.workspace import Workspace
 
@@ -95,6 +98,7 @@ class Desk(threading.Thread):
         self._wake = threading.Condition()
         self._preview: RequestPreview | None = None
         self._waiting: deque[Message | PredictionJob] = deque()
+        self._survey: StabilitySurvey | None = None
         self._leaving = False
         self._prepared: tuple[Predictor, TrainingCase] | None = None
         self.last_request_at = float("-inf")
@@ -120,20 +124,28 @@ class Desk(threading.Thread):
         """Serve until :meth:`leave`."""
         while True:
             with self._wake:
-                self._wake.wait_for(lambda: self._leaving or self._preview is not None or self._waiting)
+                self._wake.wait_for(lambda: self._leaving or self._preview or self._waiting or self._survey)
                 if self._leaving:
                     return
-                # A preview of a case that is still waiting to be opened must not overtake its opening.
-                opening = any(isinstance(item, OpenCase | LoadCheckpoint | UpdateAnnotations) for item in self._waiting)
-                item = self._waiting.popleft() if self._preview is None or opening else self._take_preview()
+                item = self._next()
             self._serve(item)
+
+    def _next(self) -> Message | PredictionJob | StabilitySurvey:
+        # A preview of a case that is still waiting to be opened must not overtake its opening.
+        opening = any(isinstance(item, OpenCase | LoadCheckpoint | UpdateAnnotations) for item in self._waiting)
+        if self._preview is not None and not opening:
+            return self._take_preview()
+        if self._waiting:
+            return self._waiting.popleft()
+        assert self._survey is not None
+        return self._survey
 
     def _take_preview(self) -> RequestPreview:
         preview, self._preview = self._preview, None
         assert preview is not None
         return preview
 
-    def _serve(self, item: Message | PredictionJob) -> None:
+    def _serve(self, item: Message | PredictionJob | StabilitySurvey) -> None:
         name = type(item).__name__
         try:
             _HANDLERS[name](self, item)
@@ -158,11 +170,13 @@ class Desk(threading.Thread):
     # ---------------------------------------------------------------------------------------------- answers
 
     def _load(self, message: LoadCheckpoint) -> None:
+        self._survey = None
         run = Run(message.run_path)
         self.workspace.open(run.project_path)
         self.weights.offer(self._load_predictor(run.require_checkpoint()), int(run.info.get("step", 0)), run)
 
     def _open(self, message: OpenCase) -> None:
+        self._survey = None
         self._send(self.workspace.open_case(message))
 
     def _prepare(self, predictor: Predictor, case_id: str) -> TrainingCase:
@@ -219,9 +233,24 @@ class Desk(threading.Thread):
                 PredictionReady(
                     job.request_id, case_id, step, str(run.prediction_path(case_id)),
                     str(run.uncertainty_path(case_id)), final=job.final,
+                    confidence_path=str(run.confidence_path(case_id)),
                 )
             )  # fmt: skip
         job.seconds = time.monotonic() - start
+
+    def _begin_survey(self, message: RequestStability) -> None:
+        self._survey = None
+        if message.epsilon > 0:
+            predictor, _, run = self.weights.get()
+            case = self._prepare(predictor, message.case_id)
+            self._survey = StabilitySurvey(message, predictor, case.volume, run.confidence_path(message.case_id))
+
+    def _advance_survey(self, survey: StabilitySurvey) -> None:
+        self._survey = None  # a survey that fails is not tried again
+        answer = survey.advance()
+        if answer is not None:
+            self._send(answer)
+        self._survey = None if survey.finished else survey
 
     def _answer_codebook(self, message: RequestCodebook) -> None:
         from vqseg.codebook import codebook_report
@@ -271,7 +300,9 @@ _HANDLERS: dict[str, Callable[[Desk, Any], None]] = {
     "RequestCodebook": Desk._answer_codebook,
     "RequestPrediction": Desk._answer_prediction,
     "RequestPreview": Desk._answer_preview,
+    "RequestStability": Desk._begin_survey,
     "RequestSuggestions": Desk._answer_suggestions,
+    "StabilitySurvey": Desk._advance_survey,
     "UpdateAnnotations": Desk._update,
 }
 

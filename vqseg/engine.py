@@ -47,6 +47,7 @@ _DESK = (
     protocol.RequestCodebook,
     protocol.RequestPrediction,
     protocol.RequestPreview,
+    protocol.RequestStability,
     protocol.RequestSuggestions,
 )
 

@@ -136,6 +136,19 @@ class RequestSuggestions(Message):
 
 
 @dataclass(frozen=True)
+class RequestStability(Message):
+    """Stability of the predicted slices, `draws` times behind QPM, whenever nothing else is asked for.
+
+    Answered by StabilityReady, several times. A newer request replaces the one under way; epsilon 0 only ends it.
+    """
+
+    request_id: int
+    case_id: str
+    epsilon: float
+    draws: int = 4
+
+
+@dataclass(frozen=True)
 class LoadCheckpoint(Message):
     """Load a run's checkpoint for previews and predictions, without training."""
 
@@ -203,7 +216,11 @@ class PreviewReady(Message):
 
 @dataclass(frozen=True)
 class PredictionReady(Message):
-    """Prediction of the case: paths of .npy files to map; labels uint8 (z, y, x), uncertainty float16 (z, y, x)."""
+    """Prediction of the case: paths of .npy files to map.
+
+    Labels uint8 (z, y, x), uncertainty float16 (z, y, x), mean confidence of each slice float32 (z,), NaN where nothing
+    is predicted.
+    """
 
     request_id: int | None
     case_id: str
@@ -211,6 +228,7 @@ class PredictionReady(Message):
     labels_path: str
     uncertainty_path: str
     final: bool = False
+    confidence_path: str = ""
 
 
 @dataclass(frozen=True)
@@ -232,6 +250,18 @@ class SuggestionsReady(Message):
     request_id: int
     case_id: str
     suggestions: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class StabilityReady(Message):
+    """Stability in [0, 1] of some more slices, None in one without a structure; `done` with the last of them."""
+
+    request_id: int
+    case_id: str
+    epsilon: float
+    slices: list[int] = field(default_factory=list)
+    stability: list[float | None] = field(default_factory=list)
+    done: bool = False
 
 
 @dataclass(frozen=True)

@@ -153,6 +153,10 @@ class Run:
         """Uncertainty of a case's prediction: .npy, float16 (z, y, x)."""
         return self.prediction_path(case_id).with_name("uncertainty.npy")
 
+    def confidence_path(self, case_id: str) -> Path:
+        """Mean confidence of each slice of a case's prediction: .npy, float32 (z,), NaN without a structure."""
+        return self.prediction_path(case_id).with_name("confidence.npy")
+
     # ------------------------------------------------------------------------------------------------ state
 
     @property

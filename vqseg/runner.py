@@ -17,6 +17,7 @@ from vqseg.config import Config
 from vqseg.errors import AnnotationError
 from vqseg.io.atomic import atomic_path
 from vqseg.memory import free_memory, step_down
+from vqseg.profiles import confidence_profile
 from vqseg.project import Project, Run, RunState
 
 if TYPE_CHECKING:
@@ -288,6 +289,7 @@ def predict_case(
     prediction = predictor.predict(case.volume, case.annotations, on_progress=between, should_stop=should_stop)
     if prediction is None or (should_stop is not None and should_stop()):
         return False
+    save_array(run.confidence_path(case_id), confidence_profile(prediction.labels, prediction.uncertainty))
     save_array(run.uncertainty_path(case_id), prediction.uncertainty)
     save_array(run.prediction_path(case_id), prediction.labels)
     return True
