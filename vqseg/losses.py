@@ -36,10 +36,17 @@ def cross_entropy(logits: Tensor, target: Tensor, weight: Tensor | None = None) 
     Tensor
         Scalar; 0 (still differentiable) where every voxel is ignored.
     """
-    per_voxel = F.cross_entropy(logits.float(), target, ignore_index=IGNORE_LABEL, reduction="none")
-    if weight is not None:
-        per_voxel = per_voxel * weight
-    return per_voxel.sum() / (target != IGNORE_LABEL).sum().clamp(min=1)
+    return _cross_entropy(_surprisal(logits.float().log_softmax(1), target), target, weight)
+
+
+def _surprisal(log_probabilities: Tensor, target: Tensor) -> Tensor:
+    """-log p of each voxel's class (B, H, W), 0 where ignored."""
+    return F.nll_loss(log_probabilities, target, ignore_index=IGNORE_LABEL, reduction="none")
+
+
+def _cross_entropy(surprisal: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
+    weighted = surprisal if weight is None else surprisal * weight
+    return weighted.sum() / (target != IGNORE_LABEL).sum().clamp(min=1)
 
 
 def soft_dice_loss(logits: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
@@ -54,15 +61,20 @@ def soft_dice_loss(logits: Tensor, target: Tensor, weight: Tensor | None = None)
     Tensor
         Scalar in [0, 1]; 0 where no voxel counts.
     """
+    log_probabilities = logits.float().log_softmax(1)
+    return _soft_dice_loss(log_probabilities, _surprisal(log_probabilities, target), target, weight)
+
+
+def _soft_dice_loss(log_probabilities: Tensor, surprisal: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
     known = target != IGNORE_LABEL
-    counted = known.float() if weight is None else known * weight.float()
-    probabilities = logits.float().softmax(1)
-    truth = F.one_hot(target.masked_fill(~known, 0), logits.shape[1]).movedim(-1, 1).to(probabilities.dtype)
-    counted = counted.unsqueeze(1)
-    over = (0, 2, 3)
-    overlap = (probabilities * truth * counted).sum(over)
-    true_size = (truth * counted).sum(over)
-    size = (probabilities * counted).sum(over) + true_size
+    counted = (known.float() if weight is None else known * weight.float()).flatten()
+    n_classes = log_probabilities.shape[1]
+    truth = target.masked_fill(~known, 0).flatten()
+    nothing = counted.new_zeros(n_classes)
+    overlap = nothing.index_add(0, truth, torch.exp(-surprisal).flatten() * counted)
+    true_size = nothing.index_add(0, truth, counted)
+    probabilities = log_probabilities.exp().movedim(1, -1).reshape(-1, n_classes)  # a view of channels-last logits
+    size = counted @ probabilities + true_size
     present = true_size > 0
     dice = torch.where(present, 2 * overlap / size.clamp(min=1e-6), 0)
     n_present = present.sum()
@@ -90,8 +102,10 @@ def segmentation_loss(
     Tensor
         Scalar.
     """
-    loss = cross_entropy(logits, target, weight)
-    return loss if kind == "ce" else 0.5 * (loss + soft_dice_loss(logits, target, weight))
+    log_probabilities = logits.float().log_softmax(1)
+    surprisal = _surprisal(log_probabilities, target)
+    loss = _cross_entropy(surprisal, target, weight)
+    return loss if kind == "ce" else 0.5 * (loss + _soft_dice_loss(log_probabilities, surprisal, target, weight))
 
 
 def reconstruction_loss(prediction: Tensor, image: Tensor, valid: Tensor | None = None) -> Tensor:

@@ -220,10 +220,15 @@ class Trainer:
         return report
 
     def _training_losses(self) -> dict[str, Tensor]:
-        with_unlabelled = self.config.train.use_unlabelled and self.step_index % self.method.unlabelled_every == 0
-        batch = self.sampler.draw(with_unlabelled=with_unlabelled).to(self.device)
+        strong_views = self.method.strong_views if self._wants_unlabelled else 0
+        batch = self.sampler.draw(strong_views=strong_views).to(self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._bfloat16):
             return self.method.losses(batch, self.step_index, self.progress)
+
+    @property
+    def _wants_unlabelled(self) -> bool:
+        due = self.step_index % self.method.unlabelled_every == 0
+        return self.config.train.use_unlabelled and due and self.method.ready_for_unlabelled
 
     def _warmup_losses(self) -> dict[str, Tensor]:
         method: Any = self.method

@@ -72,7 +72,7 @@ def test_scribbles_are_ignored_where_nothing_is_painted():
 def test_batches_repeat_under_a_seed_and_hold_all_classes():
     case, config = prepared(size=64, batch_x=6, batch_u=2)
     first, second = (
-        BatchSampler([case], config, 1, torch.Generator().manual_seed(3)).draw(with_unlabelled=True) for _ in range(2)
+        BatchSampler([case], config, 1, torch.Generator().manual_seed(3)).draw(strong_views=1) for _ in range(2)
     )
     for name, value in vars(first).items():
         assert value is None or torch.equal(value, getattr(second, name)), name
@@ -86,7 +86,7 @@ def test_batches_repeat_under_a_seed_and_hold_all_classes():
 
 def test_patches_show_what_their_labels_say():
     case, config = prepared(size=64, batch_x=16)
-    batch = BatchSampler([case], config, 0, torch.Generator().manual_seed(0)).draw(with_unlabelled=False)
+    batch = BatchSampler([case], config, 0, torch.Generator().manual_seed(0)).draw()
     means = [batch.image_x[:, 0][batch.label_x == value].mean().item() for value in (0, 1, 2)]
     assert means[0] < means[1] < means[2]
     inside = batch.shape_x[:, 0][batch.label_x == 1].mean()

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["Warp", "change_intensity", "displace", "random_warp"]
+__all__ = ["Warp", "change_intensity", "displace", "random_warp", "smooth_field"]
 
 ELASTIC_CELL = 32
 """Pixels between the control points of the elastic warp."""
@@ -34,11 +36,21 @@ def _normal(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
     return torch.randn(shape, generator=generator)
 
 
-def _smooth_field(batch: int, channels: int, size: tuple[int, int], cells: tuple[int, int],
-                  generator: torch.Generator) -> Tensor:  # fmt: skip
-    """A smooth random field (batch, channels, *size) of about unit deviation, from `cells` control points."""
+@functools.cache
+def _bicubic(cells: int, size: int) -> Tensor:
+    """Weights (size, cells) of the control points at each pixel."""
+    points = torch.eye(cells)[:, None, :, None]
+    return F.interpolate(points, size=(size, 1), mode="bicubic", align_corners=False)[:, 0, :, 0].T.contiguous()
+
+
+def smooth_field(batch: int, channels: int, size: Sequence[int], cells: Sequence[int],
+                 generator: torch.Generator) -> Tensor:  # fmt: skip
+    """A smooth random field (batch, channels, *size) of about unit deviation.
+
+    Bicubic between `cells` control points; as two matrix products, which cost a tenth of ``interpolate``.
+    """
     coarse = _normal((batch, channels, *cells), generator)
-    return F.interpolate(coarse, size=size, mode="bicubic", align_corners=False)
+    return _bicubic(cells[0], size[0]) @ coarse @ _bicubic(cells[1], size[1]).T
 
 
 def random_warp(centres: Tensor, size: tuple[int, int], generator: torch.Generator, *, strength: float = 1.0) -> Warp:
@@ -62,7 +74,7 @@ def random_warp(centres: Tensor, size: tuple[int, int], generator: torch.Generat
     columns = torch.arange(size[1], dtype=torch.float32).view(1, 1, -1) - (size[1] - 1) / 2
     cos, sin = torch.cos(angle) * zoom, torch.sin(angle) * zoom
     cells = tuple(math.ceil(side / ELASTIC_CELL) + 2 for side in size)
-    elastic = _smooth_field(batch, 2, size, cells, generator)  # type: ignore[arg-type]
+    elastic = smooth_field(batch, 2, size, cells, generator)
     elastic *= 3.0 * strength * torch.rand((batch, 1, 1, 1), generator=generator)
     return Warp(
         cos * rows - sin * columns + centres[:, :1, None] + 0.5 + elastic[:, 0],
@@ -73,7 +85,7 @@ def random_warp(centres: Tensor, size: tuple[int, int], generator: torch.Generat
 def displace(warp: Warp, amplitude_px: Tensor, generator: torch.Generator) -> Warp:
     """`warp` followed by a smooth displacement of (B,) pixels' standard deviation: a shape drawn elsewhere."""
     batch, *size = warp.rows.shape
-    field = _smooth_field(batch, 2, (size[0], size[1]), (3, 3), generator) * amplitude_px.view(-1, 1, 1, 1)
+    field = smooth_field(batch, 2, size, (3, 3), generator) * amplitude_px.view(-1, 1, 1, 1)
     return Warp(warp.rows + field[:, 0], warp.columns + field[:, 1])
 
 

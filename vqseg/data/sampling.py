@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from vqseg.config import DataConfig
-from vqseg.data.augment import Warp, change_intensity, displace, random_warp
+from vqseg.data.augment import Warp, change_intensity, displace, random_warp, smooth_field
 from vqseg.data.batch import IGNORE_LABEL, Batch
 from vqseg.data.case import PreparedCase
 from vqseg.data.shape_prior import CAP_MM, encode_shape, no_shape
@@ -110,8 +110,8 @@ class BatchSampler:
         i, z = self.unlabelled[self._integer(len(self.unlabelled))]
         return i, z, self._centre(self.cases[i], None)
 
-    def draw(self, *, with_unlabelled: bool) -> Batch:
-        """The next batch, on the CPU."""
+    def draw(self, *, strong_views: int = 0) -> Batch:
+        """The next batch, on the CPU, with 1 or 2 strong views of unlabelled slices or, at 0, without those."""
         places = [self._choose_labelled() for _ in range(self.config.batch_x)]
         warp = random_warp(torch.stack([centre for *_, centre in places]), self.patch, self.generator)
         images = self._sample_images(places, warp)
@@ -122,8 +122,8 @@ class BatchSampler:
             shape_x=self._training_shapes(places, warp),
             prior_x=self._sample_prior(places, warp),
         )
-        if with_unlabelled and self.unlabelled and self.config.batch_u:
-            self._add_unlabelled(batch)
+        if strong_views and self.unlabelled and self.config.batch_u:
+            self._add_unlabelled(batch, strong_views)
         return batch
 
     def draw_unlabelled(self, count: int) -> Tensor:
@@ -136,13 +136,14 @@ class BatchSampler:
         warp = random_warp(torch.stack([centre for *_, centre in places]), self.patch, self.generator)
         return change_intensity(self._sample_images(places, warp), self.generator)
 
-    def _add_unlabelled(self, batch: Batch) -> None:
+    def _add_unlabelled(self, batch: Batch, strong_views: int) -> None:
         places = [self._choose_unlabelled() for _ in range(self.config.batch_u)]
         warp = random_warp(torch.stack([centre for *_, centre in places]), self.patch, self.generator)
         images = self._sample_images(places, warp)
         batch.image_u_w = images
         batch.image_u_s1 = change_intensity(images, self.generator, strength=2.0)
-        batch.image_u_s2 = change_intensity(images, self.generator, strength=2.0)
+        if strong_views > 1:
+            batch.image_u_s2 = change_intensity(images, self.generator, strength=2.0)
         sizes = torch.tensor([self.cases[i].size for i, *_ in places]).view(-1, 2, 1, 1)
         inside = (warp.rows >= 0) & (warp.rows < sizes[:, 0]) & (warp.columns >= 0) & (warp.columns < sizes[:, 1])
         batch.valid_u = inside
@@ -209,8 +210,7 @@ class BatchSampler:
         """Random growth (1, K, h, w) of shapes, mm: as a whole and place by place."""
         n_classes = len(spread_mm)
         whole = torch.randn((1, n_classes, 1, 1), generator=self.generator)
-        local = torch.randn((1, n_classes, 4, 4), generator=self.generator)
-        local = torch.nn.functional.interpolate(local, size=self.patch, mode="bicubic", align_corners=False)
+        local = smooth_field(1, n_classes, self.patch, (4, 4), self.generator)
         return 0.7 * spread_mm.view(1, -1, 1, 1) * (whole + local)
 
 

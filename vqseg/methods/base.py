@@ -42,6 +42,8 @@ class Method(nn.Module, ABC):
     """Whether the network takes shape evidence beside the slices."""
     unlabelled_every: ClassVar[int] = 1
     """Every how many steps the unlabelled slices take part."""
+    strong_views: ClassVar[int] = 1
+    """How many strong views of the unlabelled slices it wants, 1 or 2."""
     student: nn.Module
     teacher: nn.Module | None
 
@@ -52,6 +54,11 @@ class Method(nn.Module, ABC):
         self.in_channels = in_channels
         self.n_classes = n_classes
         self.generator = torch.Generator().manual_seed(config.train.seed)
+
+    @property
+    def ready_for_unlabelled(self) -> bool:
+        """Whether the next batch may bring unlabelled slices."""
+        return True
 
     @abstractmethod
     def losses(self, batch: Batch, step: int, progress: float) -> dict[str, Tensor]:

@@ -30,6 +30,7 @@ class UniMatch(Method):
     """
 
     name = "unimatch"
+    strong_views = 2
     student: UNet
 
     def __init__(self, config: Config, in_channels: int, n_classes: int) -> None:

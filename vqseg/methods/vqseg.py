@@ -21,6 +21,8 @@ LEARNED = 0.8
 seen a small class yet calls it background with confidence, and the student would forget it."""
 FIT_MEMORY = 0.97
 """How slowly the running overlap of the classes forgets, per step."""
+FIT_STRIDE = 4
+"""The running overlap looks at every so many rows and columns."""
 SHAPE_CONFLICT = 0.5
 """Depth (in the shape channels' units) inside an interpolated structure where "background" is not believed."""
 
@@ -62,7 +64,7 @@ class VQSegMethod(Method):
         """L = L_l + lambda_u L_u + lambda_a L_align + commitment (method, "Loss & Training")."""
         self.student.set_blend(self._blend(progress))
         weights = self.config.loss
-        uses_unlabelled = batch.image_u_w is not None and self._has_learned()
+        uses_unlabelled = batch.image_u_w is not None
 
         images = batch.image_x
         if uses_unlabelled:
@@ -123,7 +125,8 @@ class VQSegMethod(Method):
 
     @torch.no_grad()
     def _follow_fit(self, logits: Tensor, labels: Tensor) -> None:
-        """Update the running Dice of each class on the labelled patches."""
+        """Update the running Dice of each class on the labelled patches, from every fourth row and column."""
+        logits, labels = logits[..., ::FIT_STRIDE, ::FIT_STRIDE], labels[..., ::FIT_STRIDE, ::FIT_STRIDE]
         known = labels != IGNORE_LABEL
         found, truth = logits.argmax(1)[known], labels[known]
         both = torch.bincount(truth[found == truth], minlength=self.n_classes)
@@ -131,7 +134,9 @@ class VQSegMethod(Method):
         self.overlap.mul_(FIT_MEMORY).add_(torch.stack([2 * both, sizes]))
         self.student.class_fit.copy_(self.overlap[0] / self.overlap[1].clamp(min=1))
 
-    def _has_learned(self) -> bool:
+    @property
+    def ready_for_unlabelled(self) -> bool:
+        """Whether the classes are learned well enough on the labelled patches."""
         seen = self.overlap[1, 1:] > 0
         return bool(seen.any()) and float(self.student.class_fit[1:][seen].mean()) >= LEARNED
 
