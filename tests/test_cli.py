@@ -21,7 +21,7 @@ from vqseg.cli.labels import LabelValues
 from vqseg.cli.parser import parse_slices
 from vqseg.client import Engine
 from vqseg.errors import AnnotationError, EngineError
-from vqseg.io import read_labels, read_volume
+from vqseg.io import read_labels, read_volume, write_segmentation
 from vqseg.project import Project
 
 QUICK = ["--time-budget", "2", "--set", "size=64", "--set", "encoder=conv", "--set", "codebook_size=64", "--quiet"]
@@ -334,6 +334,25 @@ def test_everything_that_can_be_written(files, capsys):
     assert main(["predict", str(model), str(files.image), "--output", str(again), "--quiet"]) == 0
     assert set(np.unique(array_of(again))) <= {0, 1, 2}
     assert main(["info", str(model)]) == 0
+
+
+def test_a_dicom_segmentation_as_labels(make_ct, tmp_path, capsys):
+    ct = make_ct(tmp_path / "ct")
+    volume = read_volume(ct)
+    labels = np.zeros(volume.shape, np.uint8)
+    labels[3, 2:9, 3:9] = labels[7, 3:10, 3:9] = 2
+    seg, output = tmp_path / "seg.dcm", tmp_path / "whole.nii.gz"
+    write_segmentation(seg, labels, volume, {2: "liver"})
+    common = ["segment", str(ct), str(seg), "--output", str(output), *QUICK]
+    assert main([*common, "--slices", "all", "--json"]) == 0
+    result = last_json(capsys.readouterr().out)
+    assert (result["labelled_slices"], result["classes"]) == ([3, 7], {"1": "liver"})
+    assert np.array_equal(read_labels(output, volume).array[[3, 7]], (labels[[3, 7]] > 0))
+    assert main(["evaluate", str(output), str(seg), "--json"]) == 0
+    assert last_json(capsys.readouterr().out)["classes"]["1"]["name"] == "liver"
+    other = make_ct(tmp_path / "other")
+    common[1] = str(other)
+    assert "another frame of reference" in error_of([*common, "--slices", "all"], capsys)
 
 
 def test_progress_is_plain_lines_or_json_lines(files, capsys):

@@ -106,7 +106,8 @@ def test_each_voxel_keeps_its_place_in_the_patient(tmp_path, affine):
 @pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.Nifti2Image])
 @pytest.mark.parametrize("codes", [(1, 1), (2, 0), (0, 1), (4, 3)])
 def test_masks_carry_the_geometry_bit_for_bit(tmp_path, affine, kind, codes):
-    path = save(tmp_path / "image.nii.gz", VOXELS, affine, kind, codes, xyzt_units=10, descrip=b"name of a person")
+    path = save(tmp_path / "image.nii.gz", VOXELS, affine, kind, codes, xyzt_units=10, descrip=b"name of a person",
+                **({} if kind is nib.Nifti2Image else {"db_name": b"name of a person"}))  # fmt: skip
     volume = read_volume(path)
     labels = (np.asarray(volume.array) > 0).astype(np.int64) * 3
     written = write_labels(tmp_path / "mask.nii.gz", labels, volume, {3: "Lungentumor, größer"})

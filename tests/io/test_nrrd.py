@@ -82,3 +82,16 @@ def test_bad_files_get_one_sentence(tmp_path, make, expected):
     with pytest.raises(VolumeError, match=expected) as caught:
         read_volume(tmp_path / "bad.nrrd")
     assert "\n" not in str(caught.value)
+
+
+def test_segments_of_slicer_keep_their_names(tmp_path):
+    volume = read_volume(save(tmp_path / "image.nrrd"))
+    labels = (VOXELS > 500).astype(np.uint8) * 3
+    image = SimpleITK.GetImageFromArray(labels)
+    image.CopyInformation(SimpleITK.ReadImage(str(tmp_path / "image.nrrd")))
+    for key, value in {"Segment0_LabelValue": "3", "Segment0_Name": "Left lung", "Segment0_Layer": "0"}.items():
+        image.SetMetaData(key, value)
+    SimpleITK.WriteImage(image, str(tmp_path / "labels.seg.nrrd"))
+    found = read_labels(tmp_path / "labels.seg.nrrd", volume)
+    assert found.names == {3: "Left lung"}
+    np.testing.assert_array_equal(found.array, labels)

@@ -27,7 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Define the verb's arguments."""
     parser.epilog = EPILOG
     parser.add_argument("prediction", metavar="PRED", help="segmentation to judge")
-    parser.add_argument("reference", metavar="REF", help="label image taken as the truth, on the same voxels")
+    parser.add_argument("reference", metavar="REF", help="label image, DICOM segmentation or "
+                        "RT structure set taken as the truth, on the same voxels")  # fmt: skip
     parser.add_argument("--exclude-slices", metavar="LIST", default="", help="slices of REF as stored to leave out")
     parser.add_argument("--axis", type=int, choices=(0, 1, 2), help="REF's axis that --exclude-slices count along "
                         "(default: the most axial one)")  # fmt: skip
@@ -43,9 +44,13 @@ def run(args: argparse.Namespace) -> None:
     from vqseg.errors import AnnotationError
     from vqseg.metrics import evaluate, summarise
 
-    volume = io.read_volume(args.reference, axis=args.axis)
-    reference, names = read_values(args.reference, volume, "reference")
-    prediction, own_names = read_values(args.prediction, volume, "prediction")
+    grid = args.prediction if io.is_label_object(args.reference) else args.reference
+    volume = io.read_volume(grid, axis=args.axis)
+    console = Console(args)
+    reference, names, warnings = read_values(args.reference, volume, "reference")
+    prediction, own_names, own_warnings = read_values(args.prediction, volume, "prediction")
+    for warning in (*warnings, *own_warnings):
+        console.say(f"warning: {warning}")
     classes = sorted({*LabelValues.of(reference).values.tolist(), *LabelValues.of(prediction).values.tolist()})
     if not classes:
         raise AnnotationError("neither image holds any label; there is nothing to compare")
@@ -58,7 +63,7 @@ def run(args: argparse.Namespace) -> None:
     rows = [_row(names[value], scores[value]) for value in classes]
     rows += [_row("mean", summary.mean), ["nan", *map(str, summary.undefined.values())]]
     per_class = {value: {"name": names[value], **dataclasses.asdict(scores[value])} for value in classes}
-    Console(args).result(
+    console.result(
         table(header, rows),
         classes=per_class, mean=dataclasses.asdict(summary.mean), nan=summary.undefined,
         excluded_slices=excluded,

@@ -16,7 +16,9 @@ from vqseg.volume import Volume
 __all__ = ["LabelValues", "canonical_slices", "read_values"]
 
 
-def read_values(path: str, volume: Volume, what: str = "labels") -> tuple[npt.NDArray[Any], dict[int, str]]:
+def read_values(
+    path: str, volume: Volume, what: str = "labels"
+) -> tuple[npt.NDArray[Any], dict[int, str], tuple[str, ...]]:
     """Label values of any size on the voxels of `volume`, and their names where the file has them.
 
     Returns
@@ -25,16 +27,21 @@ def read_values(path: str, volume: Volume, what: str = "labels") -> tuple[npt.ND
         (z, y, x), canonical.
     names : dict
         Name by label value.
+    warnings : tuple of str
+        What the person should know.
 
     Raises
     ------
     VQSegError
         If the file lies on other voxels or holds other things than whole numbers from 0.
     """
+    if io.is_label_object(path):
+        found = io.read_labels(path, volume, what)
+        return found.array, found.names, found.warnings
     source = io.read_volume(path).load()
     if source.array.max() <= MAX_LABEL:
-        label_map = align(source, volume, what)
-        return label_map.array, label_map.names
+        found = align(source, volume, what)
+        return found.array, found.names, found.warnings
     values, index = np.unique(source.array, return_inverse=True)
     if values[0] < 0 or (values != np.round(values)).any():
         raise VolumeError(f"The {what} hold negative values or fractions; save them as whole numbers from 0.")
@@ -43,8 +50,8 @@ def read_values(path: str, volume: Volume, what: str = "labels") -> tuple[npt.ND
     codes = np.append(0, values[values != 0]).astype(np.int64)
     # Without a zero in the file the first value has index 0; zero stays the background.
     index = (index.reshape(source.shape) + (values[0] != 0)).astype(np.uint8)
-    label_map = align(replace(source, array=index), volume, what)
-    return codes[label_map.array], label_map.names
+    found = align(replace(source, array=index), volume, what)
+    return codes[found.array], found.names, found.warnings
 
 
 @dataclass(frozen=True)

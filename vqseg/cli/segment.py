@@ -34,6 +34,7 @@ Probabilities are written as (i, j, k, 1 + classes): background first, then the 
 
 examples:
   vqseg segment ct.nii.gz labels.nii.gz --slices 20,40,60 --output whole.nii.gz
+  vqseg segment dicom_folder structures.dcm --slices all --output whole.nii.gz
   vqseg segment dicom_folder labels.nii.gz --slices 3-7,40 --time-budget 300 --output whole.nii.gz
   vqseg segment ct.nii.gz labels.nii.gz --slices-file slices.txt --preset balanced --seed 1 \\
       --output whole.nii.gz --uncertainty where_to_look.nii.gz --checkpoint model
@@ -45,9 +46,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Define the verb's arguments."""
     parser.epilog = EPILOG
     parser.add_argument("image", metavar="IMAGE", help="NIfTI or NRRD file, or a folder of DICOM files")
-    parser.add_argument("labels", metavar="LABELS", help="label image on the voxels of IMAGE")
+    parser.add_argument("labels", metavar="LABELS", help="label image on the voxels of IMAGE, or a DICOM segmentation "
+                        "or RT structure set of it")  # fmt: skip
     which = parser.add_mutually_exclusive_group(required=True)
-    which.add_argument("--slices", metavar="LIST", help="labelled slices of IMAGE as stored, from 0: 3,9,15 or 3-7")
+    which.add_argument("--slices", metavar="LIST", help="labelled slices of IMAGE as stored, from 0: 3,9,15 or 3-7; "
+                       "or `all`, every slice with a label")  # fmt: skip
     which.add_argument("--slices-file", metavar="FILE", help="a text file with the labelled slices")
     parser.add_argument("--axis", type=int, choices=(0, 1, 2), help="IMAGE's axis that slices count along "
                         "(default: the most axial one)")  # fmt: skip
@@ -65,7 +68,7 @@ def run(args: argparse.Namespace) -> None:
     console = Console(args)
     started = time.monotonic()
     config = config_from(args)
-    stored = slices_from(args)
+    stored = [] if args.slices == "all" else slices_from(args)
     outputs = [args.output, args.probabilities, args.uncertainty]
     check_outputs(outputs, inputs=[args.image, args.labels])
     if args.checkpoint:
@@ -76,10 +79,10 @@ def run(args: argparse.Namespace) -> None:
     from vqseg.cli.labels import LabelValues, canonical_slices, read_values
 
     volume = io.read_volume(args.image, series=args.series, axis=args.axis).load()
-    for warning in volume.warnings:
+    labels, label_names, warnings = read_values(args.labels, volume)
+    for warning in (*volume.warnings, *warnings):
         console.say(f"warning: {warning}")
-    labels, label_names = read_values(args.labels, volume)
-    slices = canonical_slices(stored, volume)
+    slices = canonical_slices(stored, volume) if stored else np.flatnonzero(labels.any(axis=(1, 2))).tolist()
     known = LabelValues.of(labels[slices])
     if not len(known):
         raise AnnotationError("no listed slice holds any label; list the slices that are labelled, counted from 0")
@@ -113,5 +116,5 @@ def run(args: argparse.Namespace) -> None:
         f"Wrote {', '.join(map(str, written))} after {trainer.step_index} steps on {trainer.device}, {seconds:.0f} s.",
         output=args.output, written=written, steps=trainer.step_index, device=str(trainer.device), seconds=seconds,
         classes={int(value): names[k] for k, value in enumerate(known.values, start=1)},
-        labelled_slices=stored,
+        labelled_slices=sorted(volume.to_stored_index(z) for z in slices),
     )  # fmt: skip

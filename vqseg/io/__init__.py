@@ -28,14 +28,19 @@ if TYPE_CHECKING:
 __all__ = [
     "LabelMap",
     "atomic_path",
+    "is_label_object",
     "list_series",
     "read_labels",
     "read_volume",
     "write_labels",
     "write_map",
+    "write_segmentation",
 ]
 
 PathLike = str | os.PathLike[str]
+
+OBJECT_FOLDER_FILES = 8
+"""Archives export a segmentation as a folder of its own; one with more files than this is a series."""
 
 
 def read_volume(path: PathLike, *, series: str | int | None = None, axis: int | None = None) -> Volume:
@@ -89,7 +94,9 @@ def read_labels(path: PathLike, volume: Volume, what: str = "labels") -> LabelMa
     Parameters
     ----------
     path : str or path-like
-        A label file in any format that :func:`read_volume` reads; names from the JSON file beside it.
+        A label file in any format that :func:`read_volume` reads, names from the JSON file beside it; a DICOM
+        segmentation or RT structure set (or a folder with that file only), names from the file; a segmentation of
+        3D Slicer (.seg.nrrd).
     volume : Volume
         The image.
     what : str
@@ -102,12 +109,58 @@ def read_labels(path: PathLike, volume: Volume, what: str = "labels") -> LabelMa
     VolumeError
         For files that cannot be read, and values that are not whole numbers from 0 to 254.
     """
+    file = _object_file(_existing(Path(path)))
+    if file is not None:
+        return _read_object(file, volume, what)
     return _labels.align(_read(Path(path), None, None), volume, what)
+
+
+def is_label_object(path: PathLike) -> bool:
+    """Whether a path is a DICOM segmentation or RT structure set, which only make sense beside their image."""
+    return _object_file(_existing(Path(path))) is not None
 
 
 def write_labels(path: PathLike, array: npt.ArrayLike, volume: Volume, names: Mapping[int, str]) -> list[Path]:
     """Write labels (z, y, x) as NIfTI in the source's layout; see :func:`vqseg.io.labels.write_labels`."""
     return _labels.write_labels(Path(path), array, volume, names)
+
+
+def write_segmentation(
+    path: PathLike, array: npt.ArrayLike, volume: Volume, names: Mapping[int, str], *, drawn: bool = False
+) -> tuple[str, ...]:
+    """Write labels (z, y, x) as a DICOM segmentation of the series `volume` was read from.
+
+    The file is written beside, read back and compared before it takes the old one's place.
+
+    Parameters
+    ----------
+    path : str or path-like
+        `.dcm`.
+    array, volume, names, drawn
+        As :func:`vqseg.io.dicom_seg.write`, which says what else goes wrong.
+
+    Returns
+    -------
+    tuple of str
+        What the person should know about the references, in sentences.
+
+    Raises
+    ------
+    VolumeError
+        For a wrong name or shape, or a path that cannot be written.
+    """
+    from vqseg.io import dicom_frames, dicom_seg
+
+    labels = np.asarray(array)
+    if Path(path).is_file() and dicom_frames.label_object(Path(path)) != "SEG":
+        raise VolumeError(f"{Path(path).name} exists and is no segmentation; choose another name for the output.")
+    _labels.require_shape(labels.shape, volume, "labels")
+    warnings: list[str] = []
+    _labels.replace_file(
+        Path(path), volume, lambda file: warnings.extend(dicom_seg.write(file, labels, volume, names, drawn=drawn)),
+        (".dcm",),
+    )  # fmt: skip
+    return tuple(warnings)
 
 
 def write_map(path: PathLike, array: npt.ArrayLike, volume: Volume) -> list[Path]:
@@ -129,10 +182,35 @@ def _read(path: Path, series: str | int | None, axis: int | None) -> Volume:
 
         return dicom.read(path, series, axis)
     except OSError as error:
-        reason = error.strerror or "the disk refused it"
-        raise VolumeError(f"{path.name} could not be read ({reason}); check the file and its permissions.") from None
+        raise _unreadable(path, error) from None
     except MemoryError:
         raise VolumeError(f"{path.name} does not fit in memory; crop it, or save it as uncompressed .nii.") from None
+
+
+def _object_file(path: Path) -> Path | None:
+    """The DICOM segmentation or RT structure set at a path, or in a folder that holds nothing else."""
+    if path.name.lower().endswith((".nii", ".nii.gz", ".nrrd", ".nhdr")) and path.is_file():
+        return None
+    from vqseg.io import dicom_frames
+
+    try:
+        files = [path] if path.is_file() else [file for file in path.iterdir() if file.is_file()]
+        objects = [file for file in files if dicom_frames.is_dicom(file)] if len(files) <= OBJECT_FOLDER_FILES else []
+        return objects[0] if len(objects) == 1 and dicom_frames.label_object(objects[0]) else None
+    except OSError as error:
+        raise _unreadable(path, error) from None
+
+
+def _read_object(file: Path, volume: Volume, what: str) -> LabelMap:
+    from vqseg.io import dicom_frames
+
+    if dicom_frames.label_object(file) == "SEG":
+        from vqseg.io import dicom_seg
+
+        return dicom_seg.read(file, volume, what)
+    from vqseg.io import dicom_rtstruct
+
+    return dicom_rtstruct.read(file, volume, what)
 
 
 def _existing(path: Path) -> Path:
@@ -141,6 +219,11 @@ def _existing(path: Path) -> Path:
     if path.is_file() and path.stat().st_size == 0:
         raise VolumeError(f"{path.name} is empty; copy or download it again.")
     return path
+
+
+def _unreadable(path: Path, error: OSError) -> VolumeError:
+    reason = error.strerror or "the disk refused it"
+    return VolumeError(f"{path.name} could not be read ({reason}); check the file and its permissions.")
 
 
 def _only_numbers(block: npt.NDArray[Any]) -> npt.NDArray[Any]:

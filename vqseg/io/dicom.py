@@ -128,6 +128,7 @@ def read(path: Path, series: str | int | None = None, axis: int | None = None) -
     tags = chosen.frames[0].tags
     metadata = {
         "series": chosen.uid,
+        "frame_of_reference": tags["frame_of_reference"],
         "description": tags["description"],
         "kernel": tags["kernel"],
         "thickness_mm": tags["thickness_mm"],

@@ -20,7 +20,7 @@ from pydicom.uid import UID, MediaStorageDirectoryStorage
 
 from vqseg.errors import VolumeError
 
-__all__ = ["Frame", "NotAnImageError", "is_dicom", "read_frames", "read_values"]
+__all__ = ["Frame", "FunctionalGroups", "NotAnImageError", "is_dicom", "label_object", "read_frames", "read_values"]
 
 TAGS = [
     "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "SeriesNumber", "SeriesDescription", "Modality", "ImageType",
@@ -28,7 +28,7 @@ TAGS = [
     "PixelRepresentation", "PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient", "RescaleSlope",
     "RescaleIntercept", "SliceThickness", "ConvolutionKernel", "TemporalPositionIdentifier", "AcquisitionNumber",
     "TriggerTime", "NominalPercentageOfCardiacPhase", "EchoTime", "SharedFunctionalGroupsSequence",
-    "PerFrameFunctionalGroupsSequence",
+    "PerFrameFunctionalGroupsSequence", "FrameOfReferenceUID",
 ]  # fmt: skip
 
 PHASE_TAGS = ("TemporalPositionIdentifier", "NominalPercentageOfCardiacPhase", "TriggerTime", "EchoTime",
@@ -91,6 +91,16 @@ def is_dicom(path: Path) -> bool:
     return head[128:] == b"DICM" or head[:4] in (b"\x08\x00\x00\x00", b"\x08\x00\x05\x00", b"\x08\x00\x08\x00")
 
 
+def label_object(path: Path) -> str:
+    """The modality of a DICOM object that holds labels ("SEG", "RTSTRUCT"), "" for anything else."""
+    try:
+        dataset = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["SOPClassUID", "Modality"], force=True)
+    except Exception:  # pydicom raises many kinds on damaged files; as a series it gets its sentence
+        return ""
+    kind = str(dataset.get("Modality") or "")
+    return kind if kind in ("SEG", "RTSTRUCT") else ""
+
+
 def read_frames(path: Path) -> list[Frame]:
     """The frames of a DICOM file, without their pixels.
 
@@ -125,7 +135,7 @@ def _frames(path: Path, dataset: pydicom.Dataset, pixel_bytes: int) -> Iterator[
     count = int(dataset.get("NumberOfFrames") or 1)
     _require_whole(dataset, count, pixel_bytes)
     for index in range(count):
-        values = _Lookup(dataset, index)
+        values = FunctionalGroups(dataset, index)
         position, orientation = values("ImagePositionPatient"), values("ImageOrientationPatient")
         spacing = values("PixelSpacing")
         if position is None or orientation is None or spacing is None:
@@ -142,8 +152,8 @@ def _frames(path: Path, dataset: pydicom.Dataset, pixel_bytes: int) -> Iterator[
         )  # fmt: skip
 
 
-class _Lookup:
-    """Values of one frame: its own, else those all frames share, else the file's."""
+class FunctionalGroups:
+    """Values of one frame by keyword: its own, else those all frames share, else the file's."""
 
     def __init__(self, dataset: pydicom.Dataset, index: int) -> None:
         groups = []
@@ -157,6 +167,7 @@ class _Lookup:
         self.dataset = dataset
 
     def __call__(self, keyword: str) -> Any:
+        """The first value that is not empty, or None."""
         for source in (*self.nested, self.dataset):
             value = source.get(keyword)
             if value is not None and str(value) != "":
@@ -170,12 +181,13 @@ def _limits(dataset: pydicom.Dataset) -> tuple[int, int]:
     return (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
 
 
-def _tags(dataset: pydicom.Dataset, values: _Lookup, index: int) -> dict[str, Any]:
+def _tags(dataset: pydicom.Dataset, values: FunctionalGroups, index: int) -> dict[str, Any]:
     thickness = values("SliceThickness")
     kernel = values("ConvolutionKernel")
     return {
         "instance": f"{dataset.get('SOPInstanceUID') or ''}/{index}",
         "uid": str(dataset.get("SeriesInstanceUID") or ""),
+        "frame_of_reference": str(dataset.get("FrameOfReferenceUID") or ""),
         "number": int(dataset.get("SeriesNumber") or 0),
         "description": str(dataset.get("SeriesDescription") or ""),
         "modality": str(dataset.get("Modality") or ""),

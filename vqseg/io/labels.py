@@ -17,7 +17,17 @@ from vqseg.io import nifti
 from vqseg.io.atomic import atomic_path
 from vqseg.volume import StoredLayout, Volume
 
-__all__ = ["LabelMap", "align", "sidecar_path", "write_labels", "write_map"]
+__all__ = [
+    "MAX_LABEL",
+    "LabelMap",
+    "align",
+    "names_of",
+    "replace_file",
+    "require_shape",
+    "sidecar_path",
+    "write_labels",
+    "write_map",
+]
 
 MAX_LABEL = 254
 """255 is kept for background painted in scribbled slices."""
@@ -63,7 +73,7 @@ def align(labels: Volume, volume: Volume, what: str = "labels") -> LabelMap:
     layout = StoredLayout(tuple(stored.shape), affine, slice_axis=volume.stored.slice_axis)
     aligned = Volume(layout.to_canonical(stored), layout)
     volume.require_same_geometry(aligned, what)
-    return LabelMap(_whole_numbers(np.asarray(aligned.array), what), *read_names(labels.source))
+    return LabelMap(_whole_numbers(np.asarray(aligned.array), what), *names_of(labels))
 
 
 def _whole_numbers(array: npt.NDArray[Any], what: str) -> npt.NDArray[np.uint8]:
@@ -95,6 +105,12 @@ def sidecar_path(path: Path) -> Path:
         if name.lower().endswith(suffix):
             return path.with_name(name[: -len(suffix)] + ".json")
     return path.with_name(name + ".json")
+
+
+def names_of(labels: Volume) -> tuple[dict[int, str], tuple[str, ...]]:
+    """Label names that a file holds itself (segmentation in NRRD) or that lie beside it, and warnings."""
+    inside = labels.metadata.get("label_names")
+    return (dict(inside), ()) if inside else read_names(labels.source)
 
 
 def read_names(source: str) -> tuple[dict[int, str], tuple[str, ...]]:
@@ -151,7 +167,7 @@ def write_labels(path: Path, array: npt.ArrayLike, volume: Volume, names: Mappin
         For a wrong shape, values that are not whole numbers of at least 0, or a path that cannot be written.
     """
     labels = np.asarray(array)
-    _require_shape(labels.shape, volume, "labels")
+    require_shape(labels.shape, volume, "labels")
     labels = labels.astype(_smallest_dtype(labels))
     sidecar = sidecar_path(path)
 
@@ -160,7 +176,7 @@ def write_labels(path: Path, array: npt.ArrayLike, volume: Volume, names: Mappin
             _write_names(listing, names)
             nifti.write(mask, volume.stored.to_stored(labels), volume.stored)
 
-    _replace(path, volume, write)
+    replace_file(path, volume, write)
     return [path, sidecar]
 
 
@@ -187,18 +203,19 @@ def write_map(path: Path, array: npt.ArrayLike, volume: Volume) -> list[Path]:
         For a wrong shape or a path that cannot be written.
     """
     values = np.asarray(array, dtype=np.float32)
-    _require_shape(values.shape[-3:], volume, "map")
+    require_shape(values.shape[-3:], volume, "map")
     if values.ndim == 3:
         stored = volume.stored.to_stored(values)
     elif values.ndim == 4:
         stored = np.stack([volume.stored.to_stored(channel) for channel in values], axis=-1)
     else:
         raise VolumeError(f"The map has {values.ndim} axes; expected (z, y, x) or (channel, z, y, x).")
-    _replace(path, volume, lambda target: nifti.write(target, stored, volume.stored))
+    replace_file(path, volume, lambda target: nifti.write(target, stored, volume.stored))
     return [path]
 
 
-def _require_shape(shape: tuple[int, ...], volume: Volume, what: str) -> None:
+def require_shape(shape: tuple[int, ...], volume: Volume, what: str) -> None:
+    """Raise :class:`VolumeError` unless what is to be written has the image's shape."""
     if tuple(shape) != volume.shape:
         raise VolumeError(f"The {what} to write have shape {tuple(shape)} (z, y, x); the image has {volume.shape}.")
 
@@ -212,10 +229,18 @@ def _smallest_dtype(labels: npt.NDArray[Any]) -> np.dtype[Any]:
     return np.dtype(np.min_scalar_type(int(labels.max())))
 
 
-def _replace(path: Path, volume: Volume, write: Callable[[Path], None]) -> None:
-    """Let `write` fill a temporary file and put it in the place of `path`."""
-    if not path.name.lower().endswith((".nii", ".nii.gz")):
-        raise VolumeError(f"{path.name} is not a NIfTI name; let the output end in .nii.gz or .nii.")
+def replace_file(
+    path: Path, volume: Volume, write: Callable[[Path], object], suffixes: tuple[str, ...] = (".nii.gz", ".nii")
+) -> None:
+    """Let `write` fill a temporary file and put it in the place of `path`.
+
+    Raises
+    ------
+    VolumeError
+        For another suffix, the image's own path, or one that cannot be written.
+    """
+    if not path.name.lower().endswith(suffixes):
+        raise VolumeError(f"{path.name} has the wrong ending; let the output end in {' or '.join(suffixes)}.")
     if not path.parent.is_dir():
         raise VolumeError(f"The folder of {path.name} does not exist; create it first, or choose another.")
     if volume.source and path.exists() and Path(volume.source).exists() and path.samefile(volume.source):

@@ -268,6 +268,8 @@ def _output_header(stored: npt.NDArray[Any], layout: StoredLayout) -> Header:
     header["cal_min"], header["cal_max"] = 0, 0
     header["descrip"], header["aux_file"] = b"napari-vqseg", b""
     header["intent_code"], header["intent_name"] = 0, b""
+    if "db_name" in header:  # NIfTI-1: free text, in which converters leave whom the scan is of
+        header["db_name"] = b""
     header["vox_offset"] = len(header.binaryblock) + 4
     return header
 

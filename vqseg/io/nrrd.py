@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -51,7 +52,21 @@ def read(path: Path, axis: int | None = None) -> Volume:
         stored = stored.astype(np.float32)
     stated = b"\nspace:" in header.split(b"\n\n")[0].replace(b"\r", b"")
     warnings = () if stated else ("The file states no orientation (no space field); left and right are a guess.",)
-    return Volume(layout.to_canonical(stored), layout, source=str(path), warnings=warnings)
+    return Volume(
+        layout.to_canonical(stored), layout, source=str(path), warnings=warnings,
+        metadata={"label_names": _segment_names(image)},
+    )  # fmt: skip
+
+
+def _segment_names(image: SimpleITK.Image) -> dict[int, str]:
+    """Name by label value in a segmentation of 3D Slicer (.seg.nrrd); empty for any other image."""
+    keys = [key for key in image.GetMetaDataKeys() if re.fullmatch(r"Segment\d+_LabelValue", key)]
+    named = [(image.GetMetaData(key), key.removesuffix("LabelValue") + "Name") for key in keys]
+    return {
+        int(value): image.GetMetaData(name)
+        for value, name in named
+        if value.strip().isdigit() and image.HasMetaDataKey(name)
+    }
 
 
 def _load(path: Path) -> SimpleITK.Image:
