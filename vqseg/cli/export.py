@@ -1,23 +1,44 @@
-"""``vqseg export``: a project's labels as image files."""
+"""``vqseg export``: a project's segmentations as files for other programs."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from vqseg.cli.console import Console
 from vqseg.cli.parser import add_output_flags, check_outputs
 
+if TYPE_CHECKING:
+    from vqseg.case import Case
+    from vqseg.export import Content, Segmentation
+    from vqseg.project import Project
+    from vqseg.run import Run
+
 __all__ = ["add_arguments", "run"]
 
 EPILOG = """\
-Each case becomes CASE_labels.nii.gz (what a person labelled) or CASE_prediction.nii.gz, in its image's own geometry.
+What is exported (--what):
+  segmentation   the prediction, with the labelled slices as a person left them (the default where there is one)
+  labels         the labelled slices only (the default where nothing is predicted yet)
+  prediction     the prediction as the network made it
+
+and as what (--format):
+  nifti            CASE_WHAT.nii.gz, one value a class, in the image's own geometry; names in a JSON file beside it
+  nifti-per-class  CASE_WHAT_CLASS.nii.gz, one file a class
+  dicom-seg        CASE_WHAT.dcm, a DICOM segmentation that refers to the DICOM series the case was opened from
+  csv              CASE_WHAT.csv: volume, HU, surface, slices of each class, and who made its voxels
+
+Beside each lies CASE_WHAT.provenance.json: versions, settings, seed, digests, which slices were drawn. A DICOM
+segmentation carries the patient's name and id as its series does, since the standard files it with the study; the
+other formats carry nothing of the patient.
 
 examples:
   vqseg export PROJECT --output masks
-  vqseg export PROJECT --what prediction --case case-001 --output masks
+  vqseg export PROJECT --format dicom-seg --case case-001 --output masks
+  vqseg export PROJECT --format csv --output tables --overwrite
 """
 
 
@@ -26,38 +47,62 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EPILOG
     parser.add_argument("project", metavar="PROJECT", help="project folder")
     parser.add_argument("--output", required=True, metavar="DIR", help="folder to write to")
-    parser.add_argument("--what", choices=("labels", "prediction"), default="labels", help="default: labels")
+    parser.add_argument(
+        "--format", choices=("nifti", "nifti-per-class", "dicom-seg", "csv"), default="nifti", help="default: nifti"
+    )
+    parser.add_argument("--what", choices=("segmentation", "labels", "prediction"), help="see below")
     parser.add_argument("--case", action="append", metavar="ID", help="case to export (default: all)")
     parser.add_argument("--run", dest="trained", metavar="RUN", help="run whose prediction (default: the newest)")
+    parser.add_argument("--overwrite", action="store_true", help="replace files that exist")
     add_output_flags(parser)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Write one label image a case."""
-    from vqseg.annotations import PAINTED_BACKGROUND
-    from vqseg.errors import ProjectError
-    from vqseg.io import write_labels
+    """Write each case's files; nothing is written where one exists already and --overwrite is not given."""
+    from vqseg.errors import ProjectError, VQSegError
+    from vqseg.export import SUFFIXES, Format, files_of, write
     from vqseg.project import Project
 
     console = Console(args)
     project = Project.open(args.project)
     cases = [project.case(case_id) for case_id in args.case] if args.case else project.cases
+    if not cases:
+        raise ProjectError("the project has no case yet; there is nothing to export")
     runs = [project.run(args.trained)] if args.trained else project.runs
-    folder = Path(args.output)
+    wanted, folder = Format(args.format), Path(args.output)
+    found = [_predicted(case, runs, args.what) for case in cases]
+    targets = [folder / f"{case.id}_{what}{SUFFIXES[wanted]}" for case, (what, _) in zip(cases, found, strict=True)]
+    there = [file for path in targets for file in files_of(path, wanted, project.class_names) if file.exists()]
+    if there and not args.overwrite:
+        raise VQSegError(f"{there[0]} exists already; choose another folder, or say --overwrite")
     check_outputs([folder], folders=True)
     written: list[Path] = []
-    for case in cases:
-        if args.what == "prediction":
-            found = [run.prediction_path(case.id) for run in runs if run.prediction_path(case.id).exists()]
-            if not found:
-                raise ProjectError(f"{case.id} has no prediction yet; train it first with `vqseg train`")
-            labels = np.load(found[-1], allow_pickle=False)
-        else:
-            labels = case.load_annotations().labels
-            labels = np.where(labels == PAINTED_BACKGROUND, 0, labels)
-        path = folder / f"{case.id}_{args.what}.nii.gz"
-        written += write_labels(path, labels, case.load_volume(), project.class_names)
-        console.progress("exporting", len(written) / 2 / len(cases))
-    if not written:
-        raise ProjectError("the project has no case yet; there is nothing to export")
+    for number, (case, (what, trained), path) in enumerate(zip(cases, found, targets, strict=True), start=1):
+        done = write(_segmentation(project, case, what, trained), path, wanted)
+        for warning in done.warnings:
+            console.say(f"warning: {case.id}: {warning}")
+        written += done.paths
+        console.progress("exporting", number / len(cases))
     console.result("\n".join(map(str, written)), written=written)
+
+
+def _predicted(case: Case, runs: list[Run], what: str | None) -> tuple[Content, Run | None]:
+    """What to export of a case, and the newest of the runs that has predicted it."""
+    from vqseg.errors import ProjectError
+    from vqseg.export import Content
+
+    newest = next((run for run in reversed(runs) if run.prediction_path(case.id).exists()), None)
+    if what is None:
+        return (Content.LABELS if newest is None else Content.SEGMENTATION), newest
+    if Content(what) is Content.PREDICTION and newest is None:
+        raise ProjectError(f"{case.id} has no prediction yet; train it first with `vqseg train`")
+    return Content(what), None if Content(what) is Content.LABELS else newest
+
+
+def _segmentation(project: Project, case: Case, what: Content, trained: Run | None) -> Segmentation:
+    from vqseg.export import Segmentation
+
+    prediction = None if trained is None else np.load(trained.prediction_path(case.id), allow_pickle=False)
+    return Segmentation(
+        case, case.load_volume(), case.load_annotations(), project.class_names, prediction, trained, what
+    )

@@ -1,0 +1,98 @@
+"""Labels made elsewhere, taken over into a case: classes matched by name, slices chosen by a person."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from vqseg.annotations import Annotations
+from vqseg.errors import AnnotationError
+from vqseg.io.labels import MAX_LABEL, LabelMap
+
+__all__ = ["Intake", "labelled_slices", "prepare"]
+
+
+@dataclass(frozen=True, eq=False)
+class Intake:
+    """What will be taken over.
+
+    Parameters
+    ----------
+    labels : ndarray
+        (z, y, x) uint8 in the project's class values.
+    class_names : dict
+        The project's classes with those that came along.
+    slices : list of int
+        Canonical slices to take over, ascending.
+    kept : list of int
+        Slices that were asked for and stay as they are, since somebody has labelled them here.
+    """
+
+    labels: npt.NDArray[np.uint8]
+    class_names: dict[int, str]
+    slices: list[int]
+    kept: list[int]
+
+
+def labelled_slices(found: LabelMap) -> list[int]:
+    """Slices that hold a label, ascending."""
+    return [int(z) for z in np.flatnonzero(found.array.any(axis=(1, 2)))]
+
+
+def prepare(
+    found: LabelMap, annotations: Annotations, class_names: Mapping[int, str], slices: Iterable[int] | None = None
+) -> Intake:
+    """Match labels from elsewhere with a case.
+
+    A label with a name becomes the class of that name, whatever its value; one without becomes the class of its
+    value. What is missing is added. Nothing that is labelled here already is overwritten.
+
+    Parameters
+    ----------
+    found : LabelMap
+        On the voxels of the case's image, see :func:`vqseg.io.read_labels`.
+    annotations : Annotations
+        The case's own.
+    class_names : mapping of int to str
+        The project's classes.
+    slices : iterable of int, optional
+        Canonical slices to take over, empty ones too; by default those with a label.
+
+    Raises
+    ------
+    AnnotationError
+        If there is no label, a slice lies outside the volume, or the classes become more than 254.
+    """
+    wanted = labelled_slices(found) if slices is None else sorted({int(z) for z in slices})
+    if outside := [z for z in wanted if not 0 <= z < annotations.labels.shape[0]]:
+        raise AnnotationError(
+            f"Slice {outside[0]} lies outside the volume; its slices run from 0 to {annotations.labels.shape[0] - 1}."
+        )
+    if not found.array[wanted].any():
+        raise AnnotationError("The file holds no label in these slices; choose other slices, or another file.")
+    table, names = _match(found, dict(class_names), np.unique(found.array[wanted]).tolist())
+    kept = [z for z in wanted if z in annotations.records]
+    return Intake(table[found.array], names, [z for z in wanted if z not in annotations.records], kept)
+
+
+def _match(found: LabelMap, names: dict[int, str], values: list[int]) -> tuple[npt.NDArray[np.uint8], dict[int, str]]:
+    """Value in the file -> the project's value, as a table, and the project's classes with the new ones."""
+    table = np.zeros(256, dtype=np.uint8)
+    by_name = {name.strip().lower(): value for value, name in names.items()}
+    for value in (value for value in values if value):
+        name = found.names.get(value, "").strip()
+        target = by_name.get(name.lower()) if name else value
+        if target is None or target not in names:
+            free = [value, *range(1, MAX_LABEL + 1)]
+            target = next((number for number in free if number not in names), None)
+            if target is None:
+                raise AnnotationError(
+                    f"The project would have more than {MAX_LABEL} classes; remove classes, or import fewer structures."
+                )
+            names[target] = name or f"label {value}"
+            by_name[names[target].lower()] = target
+        table[value] = target
+    return table, names
