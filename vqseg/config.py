@@ -176,7 +176,6 @@ class PredictConfig(_Checked):
 
     fuse_geometry: bool = setting(True, "Weigh in the shape interpolated between labelled slices.")
     keep_connected: bool = setting(True, "Keep only components that touch a labelled slice of their class.")
-    flip: bool = setting(False, "Average over left-right flips (test-time augmentation).")
 
 
 @dataclass(frozen=True)
@@ -251,7 +250,7 @@ class Config:
 
 PRESETS: dict[str, dict[str, Any]] = {
     "fast": {},
-    "balanced": {"time_budget_s": 600.0, "size": 384, "codebook_size": 4096, "flip": True},
+    "balanced": {"time_budget_s": 600.0, "size": 384, "codebook_size": 4096},
     "paper": {
         "encoder": "dinov2", "neighbours": 0, "codebook_size": 16384, "code_dim": 384, "epsilon": 0.7,
         "quantization_ramp": 0.0, "prior": "dinov2", "shape_evidence": False, "fuse_geometry": False,

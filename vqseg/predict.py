@@ -208,9 +208,6 @@ class Predictor:
         extra = (self._shapes(case, slices),) if self.uses_shape else ()
         with self._autocast():
             logits: Tensor = self.network(images, *extra).logits.float()
-            if self.config.predict.flip:
-                flipped = self.network(images.flip(-1), *(shape.flip(-1) for shape in extra)).logits.float()
-                logits = (logits + flipped.flip(-1)) / 2
         return logits
 
     @torch.inference_mode()
