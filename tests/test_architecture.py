@@ -16,21 +16,33 @@ STARRED = "starred"
 # The rooms of vqseg that may load torch; whatever is not listed is starred (torch-free) and imports starred rooms only.
 MAY_IMPORT = {
     "device": {STARRED},
-    "losses": {STARRED},
-    "data": {STARRED, "losses"},
-    "models": {STARRED, "losses"},
+    "distributed": {STARRED},
+    "losses": {STARRED, "distributed"},
+    "data": {STARRED, "losses", "distributed"},
+    "models": {STARRED, "losses", "distributed"},
     "checkpoint": {STARRED, "models", "data", "methods", "losses"},
-    "methods": {STARRED, "losses", "data", "models"},
+    "methods": {STARRED, "losses", "data", "models", "distributed"},
     "codebook": {STARRED, "data", "models", "methods", "predict", "checkpoint"},
     "predict": {STARRED, "device", "data", "models", "methods", "checkpoint", "codebook", "losses"},
-    "train": {STARRED, "device", "losses", "data", "models", "methods", "checkpoint", "predict", "codebook"},
+    "train": {
+        STARRED,
+        "device",
+        "losses",
+        "data",
+        "models",
+        "methods",
+        "checkpoint",
+        "predict",
+        "codebook",
+        "distributed",
+    },
     "segment": {STARRED, "data", "train", "predict"},
-    "engine": {STARRED, "data", "train", "predict", "codebook", "checkpoint"},
+    "engine": {STARRED, "data", "train", "predict", "codebook", "checkpoint", "device"},
     "benchmark": {STARRED, "device", "losses", "data", "models", "methods", "train", "predict", "codebook", "segment"},
     "cli": {STARRED, "segment", "train", "predict", "codebook", "benchmark", "demo", "engine"},
 }
 # The engine is several files.
-ENGINE = ("engine", "desk", "overlays", "runner", "workspace")
+ENGINE = ("engine", "desk", "overlays", "runner", "team", "workspace")
 # Third-party packages, and the files that alone may import them.
 ONLY_IN = {
     "timm": ("vqseg/models/priors.py", "vqseg/models/encoders.py"),

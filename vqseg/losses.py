@@ -2,6 +2,8 @@
 
 MONAI's masked Dice multiplies logits by the mask *before* the softmax, so an ignored voxel still counts as a
 uniform prediction; with 255 as "not known" that is not ignoring, hence the few lines of torch here.
+Where several processes train as one, what is counted is averaged over them, so that the mean of their losses is the
+loss of the joint batch (vqseg.distributed).
 """
 
 from __future__ import annotations
@@ -11,6 +13,8 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from vqseg.distributed import averaged
 
 __all__ = ["IGNORE_LABEL", "cross_entropy", "reconstruction_loss", "segmentation_loss", "soft_dice_loss"]
 
@@ -46,7 +50,8 @@ def _surprisal(log_probabilities: Tensor, target: Tensor) -> Tensor:
 
 def _cross_entropy(surprisal: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
     weighted = surprisal if weight is None else surprisal * weight
-    return weighted.sum() / (target != IGNORE_LABEL).sum().clamp(min=1)
+    count = averaged((target != IGNORE_LABEL).sum().float())
+    return weighted.sum() / count.clamp(min=1)
 
 
 def soft_dice_loss(logits: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
@@ -75,6 +80,7 @@ def _soft_dice_loss(log_probabilities: Tensor, surprisal: Tensor, target: Tensor
     true_size = nothing.index_add(0, truth, counted)
     probabilities = log_probabilities.exp().movedim(1, -1).reshape(-1, n_classes)  # a view of channels-last logits
     size = counted @ probabilities + true_size
+    overlap, true_size, size = averaged(torch.stack([overlap, true_size, size]))
     present = true_size > 0
     dice = torch.where(present, 2 * overlap / size.clamp(min=1e-6), 0)
     n_present = present.sum()
@@ -126,4 +132,4 @@ def reconstruction_loss(prediction: Tensor, image: Tensor, valid: Tensor | None 
     difference = (prediction.float() - image.float()).abs()
     if valid is None:
         return difference.mean()
-    return (difference.mean(1) * valid).sum() / valid.sum().clamp(min=1)
+    return (difference.mean(1) * valid).sum() / averaged(valid.sum().float()).clamp(min=1)

@@ -5,6 +5,7 @@ The loop belongs to whoever drives it: the engine looks at its messages between 
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -14,9 +15,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from vqseg.config import Config
-from vqseg.errors import AnnotationError
+from vqseg.errors import AnnotationError, DeviceError
 from vqseg.io.atomic import atomic_path
-from vqseg.memory import free_memory, step_down
+from vqseg.memory import free_memory, is_out_of_memory, step_down
 from vqseg.profiles import confidence_profile
 from vqseg.project import Project, Run, RunState
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from vqseg.predict import Predictor
     from vqseg.train import StepReport, Trainer
 
-__all__ = ["PausableClock", "RunLoop", "TrainerFactory", "make_trainer", "save_array", "train_run"]
+__all__ = ["PausableClock", "RunLoop", "TrainerFactory", "load_cases", "make_trainer", "save_array", "train_run"]
 
 CHECKPOINT_EVERY_S = 20.0
 METRICS_EVERY_S = 0.5
@@ -108,6 +109,8 @@ class RunLoop:
         What makes the trainer.
     on_notice : callable, optional
         Told what the person should know, in sentences.
+    devices : int
+        Number of devices that train together; only a single one can start again with less when its memory is full.
 
     Raises
     ------
@@ -124,12 +127,13 @@ class RunLoop:
         resume: bool = False,
         factory: TrainerFactory = make_trainer,
         on_notice: Callable[[str], None] | None = None,
+        devices: int = 1,
     ) -> None:
         if not any(case.annotations.used for case in cases):
             raise AnnotationError("No slice is labelled yet; paint one and mark it complete, then start the training.")
         self.run, self.cases, self.class_names = run, cases, class_names
         self.clock = PausableClock()
-        self._factory = factory
+        self._factory, self._devices = factory, devices
         self._on_notice = on_notice or (lambda text: log.info("%s", text))
         self._config = run.config
         self._saved_at = self._written_at = time.monotonic()
@@ -157,6 +161,8 @@ class RunLoop:
 
     def _step_down(self, error: MemoryError | RuntimeError) -> None:
         """Take a smaller config after an out-of-memory error; raise anything else again."""
+        if self._devices > 1 and is_out_of_memory(error):
+            raise DeviceError("The memory of a device is full; choose a smaller batch_x, batch_u or size.") from error
         self._config, notice = step_down(self._config, error)
         self._on_notice(notice)
 
@@ -228,8 +234,9 @@ def train_run(
     resume: bool = False,
     factory: TrainerFactory = make_trainer,
     on_notice: Callable[[str], None] | None = None,
+    devices: int = 1,
 ) -> RunState:
-    """Train a run to its end in this process, and predict its cases.
+    """Train a run to its end, and predict its cases.
 
     Parameters
     ----------
@@ -243,37 +250,51 @@ def train_run(
         What makes the trainer.
     on_notice : callable, optional
         Told what the person should know, in sentences.
+    devices : int
+        Number of devices that share each batch; a process on each.
 
     Returns
     -------
     RunState
         FINISHED; an interrupt (Ctrl-C) keeps a checkpoint, marks the run as stopped, and goes on.
     """
+    project = Project.open(run.project_path)
+    cases = load_cases(project, run.case_ids)
+    with contextlib.ExitStack() as together:
+        if devices > 1:
+            from vqseg.team import lead
+
+            together.enter_context(lead(run, devices, resume=resume))
+        loop = RunLoop(
+            run, cases, project.class_names, resume=resume, factory=factory, on_notice=on_notice, devices=devices
+        )
+        state = RunState.FAILED
+        try:
+            while not loop.finished:
+                report = loop.step()
+                if report is not None and on_report is not None:
+                    on_report(report)
+            loop.save()
+            together.close()
+            predictor = loop.trainer.predictor()
+            for case_id, training_case in zip(run.case_ids, cases, strict=True):
+                predict_case(predictor, training_case, run, case_id)
+            state = RunState.FINISHED
+        except KeyboardInterrupt:
+            loop.save()
+            state = RunState.STOPPED
+            raise
+        finally:
+            loop.close(state)
+    return state
+
+
+def load_cases(project: Project, case_ids: Sequence[str]) -> list[TrainingCase]:
+    """Cases of a project with their volumes in memory and their labels as they are now."""
     from vqseg.data import TrainingCase
 
-    project = Project.open(run.project_path)
-    cases = []
-    for case in map(project.case, run.case_ids):
-        cases.append(TrainingCase(case.load_volume().load(), case.load_annotations()))
-    loop = RunLoop(run, cases, project.class_names, resume=resume, factory=factory, on_notice=on_notice)
-    state = RunState.FAILED
-    try:
-        while not loop.finished:
-            report = loop.step()
-            if report is not None and on_report is not None:
-                on_report(report)
-        loop.save()
-        predictor = loop.trainer.predictor()
-        for case_id, training_case in zip(run.case_ids, cases, strict=True):
-            predict_case(predictor, training_case, run, case_id)
-        state = RunState.FINISHED
-    except KeyboardInterrupt:
-        loop.save()
-        state = RunState.STOPPED
-        raise
-    finally:
-        loop.close(state)
-    return state
+    cases = map(project.case, case_ids)
+    return [TrainingCase(case.load_volume().load(), case.load_annotations()) for case in cases]
 
 
 def predict_case(

@@ -21,6 +21,7 @@ from vqseg.config import Config
 from vqseg.data.case import Framing, PreparedCase, TrainingCase, frame_cases
 from vqseg.data.sampling import BatchSampler
 from vqseg.device import choose_device, gains_from_bfloat16
+from vqseg.distributed import average_gradients, averaged, from_first, own_part, synchronise_batch_norm
 from vqseg.errors import AnnotationError, ConfigError
 from vqseg.methods import create_method
 from vqseg.methods.base import Method
@@ -120,6 +121,7 @@ class Trainer:
             self._prior_features if self._prior is not None else None,
         )  # fmt: skip
         self.method.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        synchronise_batch_norm(self.method)
         self._optimizer = self._make_optimizer()
         self._bfloat16 = config.train.mixed_precision and gains_from_bfloat16(self.device)
         self.step_index = 0
@@ -206,12 +208,13 @@ class Trainer:
         terms = self._warmup_losses() if warming_up else self._training_losses()
         self._optimizer.zero_grad(set_to_none=True)
         terms["total"].backward()
+        average_gradients(self.method.parameters())
         torch.nn.utils.clip_grad_norm_(self.method.student.parameters(), LARGEST_GRADIENT)
         self._set_learning_rate(warming_up)
         self._optimizer.step()
         self.method.update_teacher(self.step_index)
         report = self._report(terms)
-        seconds = self._clock() - start
+        seconds = from_first(self._clock() - start)
         if warming_up:
             self._warmup_elapsed_s += seconds
         else:
@@ -221,7 +224,7 @@ class Trainer:
 
     def _training_losses(self) -> dict[str, Tensor]:
         strong_views = self.method.strong_views if self._wants_unlabelled else 0
-        batch = self.sampler.draw(strong_views=strong_views).to(self.device)
+        batch = self.sampler.draw(strong_views=strong_views).own_part().to(self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._bfloat16):
             return self.method.losses(batch, self.step_index, self.progress)
 
@@ -232,7 +235,7 @@ class Trainer:
 
     def _warmup_losses(self) -> dict[str, Tensor]:
         method: Any = self.method
-        images = self.sampler.draw_unlabelled(self.config.data.batch_x).to(self.device)
+        images = own_part(self.sampler.draw_unlabelled(self.config.data.batch_x)).to(self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._bfloat16):
             losses: dict[str, Tensor] = method.warmup_losses(images)
         return losses
@@ -245,7 +248,8 @@ class Trainer:
             group["lr"] = self.config.train.learning_rate * group["share"] * (1.0 if warming_up else rise * fall)
 
     def _report(self, terms: Mapping[str, Tensor]) -> StepReport:
-        values = {name: float(term.detach()) for name, term in terms.items()}
+        means = averaged(torch.stack([term.detach().float() for term in terms.values()]))
+        values = dict(zip(terms, means.tolist(), strict=True))
         quantizer = getattr(self.method.student, "quantizer", None)
         return StepReport(
             step=self.step_index + 1, progress=self.progress, time_left_s=self.time_left_s,

@@ -17,6 +17,7 @@ keeps the checkpoint.
 examples:
   vqseg train PROJECT --time-budget 300
   vqseg train PROJECT --case case-001 --case case-002 --preset balanced
+  vqseg train PROJECT --preset paper --devices 4         each batch shared by four GPUs
   vqseg train PROJECT --resume 20260101-120000-01      go on where an interrupted run stopped
 """
 
@@ -27,6 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("project", metavar="PROJECT", help="project folder")
     parser.add_argument("--case", action="append", metavar="ID", help="case to learn from (default: all annotated)")
     parser.add_argument("--resume", metavar="RUN", help="go on with this interrupted run, with its own settings")
+    parser.add_argument("--devices", type=int, default=1, metavar="N", help="share each batch among N GPUs, or CPU "
+                        "processes (default: 1)")  # fmt: skip
     add_settings(parser)
     add_output_flags(parser)
 
@@ -40,9 +43,12 @@ def run(args: argparse.Namespace) -> None:
 
     console = Console(args)
     project = Project.open(args.project)
-    if args.resume:
-        training = project.run(args.resume)
-    else:
+    training = project.run(args.resume) if args.resume else None
+    if args.devices != 1:
+        from vqseg.team import check_devices
+
+        check_devices(config if training is None else training.config, args.devices)
+    if training is None:
         chosen = args.case or [case.id for case in project.cases]
         annotated = [case_id for case_id in chosen if project.case(case_id).load_annotations().used]
         if not annotated:
@@ -52,7 +58,9 @@ def run(args: argparse.Namespace) -> None:
     from vqseg.runner import train_run
 
     try:
-        state = train_run(training, console.training, resume=bool(args.resume), on_notice=console.say)
+        state = train_run(
+            training, console.training, resume=bool(args.resume), on_notice=console.say, devices=args.devices
+        )
     except KeyboardInterrupt:
         console.say(f"Stopped; go on with: vqseg train {args.project} --resume {training.id}")
         raise

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from vqseg.distributed import own_part
 from vqseg.losses import IGNORE_LABEL
 
 __all__ = ["IGNORE_LABEL", "Batch"]
@@ -43,6 +44,11 @@ class Batch:
     shape_x: Tensor | None = None
     shape_u: Tensor | None = None
     prior_x: Tensor | None = None
+
+    def own_part(self) -> Batch:
+        """The slices of this process, where several train as one."""
+        parts = {name: own_part(value) for name, value in vars(self).items() if value is not None}
+        return dataclasses.replace(self, **parts)
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on a device."""

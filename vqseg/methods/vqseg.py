@@ -8,6 +8,7 @@ from torch import Tensor
 from vqseg.config import Config
 from vqseg.data.batch import IGNORE_LABEL, Batch
 from vqseg.data.shape_prior import no_shape
+from vqseg.distributed import summed, uniform
 from vqseg.losses import reconstruction_loss, segmentation_loss
 from vqseg.methods.base import Method
 from vqseg.models.adapter import FeatureAdapter
@@ -106,7 +107,7 @@ class VQSegMethod(Method):
             (B, C, H, W) slices, labelled or not.
         """
         height, width = images.shape[-2:]
-        coarse = torch.rand((len(images), 1, -(-height // 16), -(-width // 16)), generator=self.generator) > 0.3
+        coarse = uniform((len(images), 1, -(-height // 16), -(-width // 16)), self.generator) > 0.3
         seen = torch.nn.functional.interpolate(coarse.float(), size=(height, width)).to(images)
         self.student.set_blend(0.0)
         encoded = self.student.encode(images * seen)
@@ -131,7 +132,7 @@ class VQSegMethod(Method):
         found, truth = logits.argmax(1)[known], labels[known]
         both = torch.bincount(truth[found == truth], minlength=self.n_classes)
         sizes = torch.bincount(found, minlength=self.n_classes) + torch.bincount(truth, minlength=self.n_classes)
-        self.overlap.mul_(FIT_MEMORY).add_(torch.stack([2 * both, sizes]))
+        self.overlap.mul_(FIT_MEMORY).add_(summed(torch.stack([2 * both, sizes])))
         self.student.class_fit.copy_(self.overlap[0] / self.overlap[1].clamp(min=1))
 
     @property

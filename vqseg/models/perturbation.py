@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from vqseg.distributed import uniform
+
 __all__ = [
     "dropout",
     "dropout_divergence",
@@ -73,7 +75,7 @@ def substitute(indices: Tensor, codebook: Tensor, epsilon: float, generator: tor
         Codes of the same shape.
     """
     flat = indices.reshape(-1)
-    draws = torch.rand(3, len(flat), generator=generator, device=generator.device).to(flat.device)
+    draws = uniform((3, *indices.shape), generator, dim=1).to(flat.device).flatten(1)
     replaced = (draws[0] >= 1.0 - epsilon).nonzero().squeeze(1)
     if len(replaced) == 0:
         return indices.clone()
@@ -152,7 +154,7 @@ def dropout(features: Tensor, p: float, generator: torch.Generator, *, channelwi
         (B, C, h, w).
     """
     shape = (*features.shape[:2], 1, 1) if channelwise else features.shape
-    keep = torch.rand(shape, generator=generator, device=generator.device).to(features.device) >= p
+    keep = uniform(shape, generator).to(features.device) >= p
     return features * keep / max(1.0 - p, 1e-12)
 
 

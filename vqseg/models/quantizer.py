@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vqseg.distributed import gathered, summed, world_size
+
 __all__ = ["Quantized", "VectorQuantizer", "nearest_codewords"]
 
 CHUNK_BYTES = 1 << 24
@@ -181,10 +183,10 @@ class VectorQuantizer(nn.Module):
             Features, codes and the commitment loss; in training mode the running usage is updated.
         """
         projected = self.project(z)
-        tokens = projected.detach().permute(0, 2, 3, 1).reshape(-1, self.code_dim)  # (B h w, code_dim)
+        tokens = self._tokens(projected)  # (B h w, code_dim)
         with torch.autocast(z.device.type, enabled=False):
             if self.training and not self.initialised:
-                self.initialise(tokens)
+                self.initialise(self._tokens(gathered(projected)))
             flat = nearest_codewords(tokens, self.codebook.detach())
             indices = flat.view(len(z), *z.shape[-2:])
             codes = self.codes(indices)
@@ -195,10 +197,14 @@ class VectorQuantizer(nn.Module):
             self._count(flat)
         return Quantized(quantized, projected, indices, loss * per_dim)
 
+    def _tokens(self, projected: Tensor) -> Tensor:
+        return projected.detach().permute(0, 2, 3, 1).reshape(-1, self.code_dim)
+
     @torch.no_grad()
     def _count(self, flat: Tensor) -> None:
-        shares = torch.bincount(flat, minlength=self.codebook_size).to(self.usage) / len(flat)
-        rate = -math.expm1(-len(flat) / (self.memory * self.codebook_size))
+        counts = summed(torch.bincount(flat, minlength=self.codebook_size))
+        shares = counts / counts.sum()
+        rate = -math.expm1(-len(flat) * world_size() / (self.memory * self.codebook_size))
         self.credit.lerp_(shares, rate)
         # The first batch counts in full, so that the shares always sum to 1.
         self.usage.lerp_(shares, rate if self.usage.any() else 1.0)
@@ -274,10 +280,11 @@ class VectorQuantizer(nn.Module):
         dead = self.dead.nonzero().squeeze(1)
         if len(dead) == 0:
             return 0
+        projected, indices = gathered(projected), gathered(indices)
         errors = (projected.detach() - self.codes(indices)).square().sum(1).flatten()  # (B h w,)
         count = min(len(dead), max(1, len(errors) // 4))
         chosen = torch.multinomial(errors.to(generator.device) + 1e-12, count, generator=generator)
-        tokens = projected.detach().permute(0, 2, 3, 1).reshape(-1, self.code_dim)[chosen.to(projected.device)]
+        tokens = self._tokens(projected)[chosen.to(projected.device)]
         worst = dead[self.credit[dead].argsort(stable=True)[:count]]
         self.base[worst] = self._inverse_transform(tokens)
         self.credit[worst] = 1.0 / self.codebook_size
