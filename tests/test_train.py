@@ -59,7 +59,7 @@ def test_where_the_memory_is_full_it_starts_again_with_less_and_says_so(ball, mo
     class Limited(Trainer):
         def step(self):
             report = super().step()
-            if len(self.sampler.draw(with_unlabelled=False).image_x) > 1 and self.step_index == 2:
+            if self.config.data.batch_x > 1 and self.step_index == 2:
                 raise torch.OutOfMemoryError("CUDA out of memory.")
             return report
 
