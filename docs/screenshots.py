@@ -17,6 +17,7 @@ import napari
 import numpy as np
 from qtpy.QtWidgets import QApplication
 
+from napari_vqseg.classes import CLASS_SETS, class_set
 from napari_vqseg.session import Session, TrainingState
 from napari_vqseg.widget import VQSegWidget
 from vqseg.config import WINDOWS
@@ -62,7 +63,7 @@ class Camera:
 
 def annotate(session: Session, labels: np.ndarray, camera: Camera) -> None:
     """Label three slices from the reference and one empty one, as a person would."""
-    session.classes.use_set(("tumour", "left lung", "right lung"))
+    session.classes.use_set(class_set(CLASS_SETS["Lungs and tumour"]))
     shown = np.where(labels <= 3, labels, 0).astype(np.uint8)
     tumour = np.flatnonzero((shown == 1).any(axis=(1, 2)))
     middle = int(tumour[tumour.size // 2])

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from napari_vqseg.classes import CLASS_SETS, SegmentClass, colour_of
-from vqseg.annotations import PAINTED_BACKGROUND, Annotations
+from napari_vqseg.classes import CLASS_SETS, ClassList
+from vqseg.annotations import Annotations
 from vqseg.config import WINDOWS
 from vqseg.errors import ProjectError
 from vqseg.project import Case, Project
@@ -60,66 +59,15 @@ class OpenedCase:
             self.project.info.update(entries)
             self.project.save()
 
-    # ------------------------------------------------------------ classes
-
     @property
-    def classes(self) -> list[SegmentClass]:
-        """Classes by value."""
-        colours = self.project.info.get("colours", {})
-        return [
-            SegmentClass(value, name, str(colours.get(str(value), colour_of(value))))
-            for value, name in sorted(self.project.class_names.items())
-        ]
+    def classes(self) -> ClassList:
+        """The classes of the project."""
+        return ClassList(self.project)
 
     @property
     def colours(self) -> dict[int, str]:
-        """Colour of each label value, painted background among them."""
-        shown = {item.value: item.colour for item in self.classes}
-        return {**shown, PAINTED_BACKGROUND: colour_of(PAINTED_BACKGROUND)}
-
-    def add_class(self, name: str) -> None:
-        """Add a class under the first free value."""
-        names = self.project.class_names
-        if not name.strip() or name in names.values():
-            raise ProjectError(f"Give the new class a name of its own; {name.strip() or 'an empty name'!r} is taken.")
-        value = next(value for value in range(1, 255) if value not in names)
-        self._save_classes({**names, value: name.strip()})
-
-    def change_class(self, value: int, *, name: str | None = None, colour: str | None = None) -> None:
-        """Rename or recolour a class."""
-        if name is not None:
-            if not name.strip() or name in (other for v, other in self.project.class_names.items() if v != value):
-                raise ProjectError(f"{name.strip() or 'An empty name'!r} cannot be used; choose a name of its own.")
-            self._save_classes({**self.project.class_names, value: name.strip()})
-        if colour is not None:
-            self.remember(colours={**self.project.info.get("colours", {}), str(value): colour})
-
-    def remove_class(self, value: int) -> None:
-        """Remove a class that nothing is painted with."""
-        names = self.project.class_names
-        painted = [z for z in self.annotations.records if (self.annotations.labels[z] == value).any()]
-        if painted:
-            raise ProjectError(
-                f"{names[value]!r} is painted in {len(painted)} slice{'s' * (len(painted) > 1)}, "
-                f"{painted[0]} first; erase it there before removing the class."
-            )
-        if len(names) == 1:
-            raise ProjectError("A project needs at least one class; rename this one instead.")
-        self._save_classes({other: name for other, name in names.items() if other != value})
-
-    def use_class_set(self, names: Sequence[str]) -> None:
-        """Replace the classes where nothing is painted yet, add the missing ones otherwise."""
-        current = self.project.class_names
-        if not self.annotations.records:
-            self._save_classes(dict(enumerate(names, start=1)))
-            return
-        for name in names:
-            if name not in current.values():
-                self.add_class(name)
-
-    def _save_classes(self, names: dict[int, str]) -> None:
-        self.project.class_names = names
-        self.project.save()
+        """What each label value is drawn in."""
+        return self.classes.colours
 
 
 def open_source(path: Path, project_path: Path | None = None, series: str | None = None) -> OpenedCase:

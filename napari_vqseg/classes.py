@@ -1,12 +1,19 @@
-"""Classes as a person sees them: a value, a name, a colour that holds on grey images and for colour-blind eyes."""
+"""Classes as a person sees them: named, coloured, ordered, locked and hidden; kept in project.json.
+
+The colours hold on grey images and for colour-blind eyes.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from vqseg.annotations import PAINTED_BACKGROUND
+from vqseg.errors import ProjectError
+from vqseg.io.label_set import LabelClass
+from vqseg.project import Project
 
-__all__ = ["BACKGROUND_COLOUR", "CLASS_SETS", "PALETTE", "SegmentClass", "colour_of"]
+__all__ = ["BACKGROUND_COLOUR", "CLASS_SETS", "PALETTE", "ClassList", "SegmentClass", "class_set", "colour_of"]
 
 PALETTE = (
     "#E8601C", "#56B4E9", "#F0E442", "#1FBF8F", "#CC79A7", "#F6A600", "#7B8CFF", "#B8DE29", "#AA3377", "#88CCEE",
@@ -15,6 +22,8 @@ PALETTE = (
 
 BACKGROUND_COLOUR = "#FFFFFF"
 """Background painted in a scribbled slice."""
+
+HIDDEN = "transparent"
 
 CLASS_SETS: dict[str, tuple[str, ...]] = {
     "Lung tumour": ("tumour",),
@@ -25,15 +34,175 @@ CLASS_SETS: dict[str, tuple[str, ...]] = {
 """Ready sets of classes."""
 
 
-@dataclass(frozen=True)
-class SegmentClass:
-    """One class of a project."""
-
-    value: int
-    name: str
-    colour: str
+def class_set(names: Sequence[str]) -> list[LabelClass]:
+    """A label set of names, with the values 1, 2, ..."""
+    return [LabelClass(value, name) for value, name in enumerate(names, start=1)]
 
 
 def colour_of(value: int) -> str:
     """The colour a class value starts with."""
     return BACKGROUND_COLOUR if value == PAINTED_BACKGROUND else PALETTE[(value - 1) % len(PALETTE)]
+
+
+@dataclass(frozen=True)
+class SegmentClass:
+    """One class of a project; a locked one is left as it is by every tool."""
+
+    value: int
+    name: str
+    colour: str
+    locked: bool = False
+    visible: bool = True
+
+
+class ClassList:
+    """The classes of a project, in a person's order; label values never change with it.
+
+    Parameters
+    ----------
+    project : Project
+        Where they are kept; whoever changes them saves it.
+    """
+
+    def __init__(self, project: Project) -> None:
+        self._project = project
+
+    def _values(self, entry: str) -> list[int]:
+        """An entry of project.json that lists label values."""
+        return [int(value) for value in self._project.info.get(entry, [])]
+
+    def _keep(self, entry: str, value: int, wanted: bool) -> None:
+        others = set(self._values(entry)) - {value}
+        self._project.info[entry] = sorted(others | {value} if wanted else others)
+
+    # ------------------------------------------------------------ reading
+
+    @property
+    def names(self) -> dict[int, str]:
+        """Name of each class value."""
+        return self._project.class_names
+
+    @property
+    def all(self) -> list[SegmentClass]:
+        """The classes in order; those that no order knows come last, by value."""
+        order = {value: place for place, value in enumerate(self._values("class_order"))}
+        colours, locked, hidden = self._colours, self._values("locked"), self._values("hidden")
+        return [
+            SegmentClass(
+                value, name, str(colours.get(str(value), colour_of(value))), value in locked, value not in hidden
+            )
+            for value, name in sorted(self.names.items(), key=lambda item: (order.get(item[0], len(order)), item[0]))
+        ]
+
+    @property
+    def _colours(self) -> dict[str, str]:
+        return dict(self._project.info.get("colours", {}))
+
+    @property
+    def colours(self) -> dict[int, str]:
+        """What each label value is drawn in, painted background among them; hidden ones are transparent."""
+        shown = {item.value: item.colour if item.visible else HIDDEN for item in self.all}
+        return {**shown, PAINTED_BACKGROUND: colour_of(PAINTED_BACKGROUND)}
+
+    @property
+    def locked(self) -> frozenset[int]:
+        """Values of the locked classes."""
+        return frozenset(self._values("locked")) & self.names.keys()
+
+    # ------------------------------------------------------------ changing
+
+    def add(self, name: str) -> int:
+        """Add a class under the first free value, and return it."""
+        name = name.strip()
+        if not name or name in self.names.values():
+            raise ProjectError(f"Give the new class a name of its own; {name or 'an empty name'!r} is taken.")
+        value = self._free_value()
+        self.names[value] = name
+        return value
+
+    def rename(self, value: int, name: str) -> None:
+        """Give a class another name."""
+        name = name.strip()
+        if not name or name in (other for v, other in self.names.items() if v != value):
+            raise ProjectError(f"{name or 'An empty name'!r} cannot be used; choose a name of its own.")
+        self.names[value] = name
+
+    def recolour(self, value: int, colour: str) -> None:
+        """Give a class another colour."""
+        self._project.info["colours"] = {**self._colours, str(value): colour}
+
+    def lock(self, value: int, locked: bool) -> None:
+        """Protect a class from every tool, or let it be painted over again."""
+        self._keep("locked", value, locked)
+
+    def show(self, value: int, visible: bool) -> None:
+        """Show or hide a class, in the annotation and in the prediction."""
+        self._keep("hidden", value, not visible)
+
+    def move(self, value: int, places: int) -> None:
+        """Move a class down the list, or up where `places` is negative."""
+        order = [item.value for item in self.all]
+        place = min(max(order.index(value) + places, 0), len(order) - 1)
+        order.remove(value)
+        order.insert(place, value)
+        self._project.info["class_order"] = order
+
+    def remove(self, value: int) -> None:
+        """Remove a class; the caller knows that nothing is painted with it."""
+        if len(self.names) == 1:
+            raise ProjectError("A project needs at least one class; rename this one instead.")
+        del self.names[value]
+        self._forget_looks({value})
+
+    # ------------------------------------------------------------ label sets
+
+    def take_set(self, classes: Sequence[LabelClass], painted: Collection[int]) -> list[str]:
+        """Take the classes of a label set; where something is painted, every painted value keeps its class.
+
+        Parameters
+        ----------
+        classes : sequence of LabelClass
+            The set, in its order.
+        painted : collection of int
+            Label values that are painted in any case of the project.
+
+        Returns
+        -------
+        list of str
+            Sentences about classes that took another value than the set's.
+        """
+        keep = {value: name for value, name in self.names.items() if value in painted}
+        self._forget_looks(set(self.names) - keep.keys())
+        self.names.clear()
+        self.names.update(keep)
+        remarks, order = [], []
+        for item in classes:
+            value = next((v for v, name in keep.items() if name.casefold() == item.name.casefold()), None)
+            if value is None:
+                value = item.value if item.value not in self.names else self._free_value({c.value for c in classes})
+                if value != item.value:
+                    remarks.append(f"{item.name!r} became {value}; {item.value} is {self.names[item.value]!r} here.")
+                self.names[value] = item.name
+            if item.colour:
+                self.recolour(value, item.colour)
+            order.append(value)
+        self._project.info["class_order"] = order
+        return remarks
+
+    def as_set(self) -> list[LabelClass]:
+        """The classes as a label set."""
+        return [LabelClass(item.value, item.name, item.colour) for item in self.all]
+
+    def _free_value(self, taken: Collection[int] = ()) -> int:
+        free = (value for value in range(1, 255) if value not in self.names and value not in taken)
+        value = next(free, None)
+        if value is None:
+            raise ProjectError("All 254 label values are taken; remove a class first.")
+        return value
+
+    def _forget_looks(self, values: Collection[int]) -> None:
+        for name in ("class_order", "locked", "hidden"):
+            self._project.info[name] = [value for value in self._values(name) if value not in values]
+        self._project.info["colours"] = {
+            value: colour for value, colour in self._colours.items() if int(value) not in values
+        }

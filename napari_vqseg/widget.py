@@ -31,6 +31,7 @@ from qtpy.QtWidgets import (
 
 from napari_vqseg.layers import Pointed, ViewerLayers
 from napari_vqseg.panels.annotate import AnnotatePanel
+from napari_vqseg.panels.classes import ClassesPanel
 from napari_vqseg.panels.codebook import CodebookPanel
 from napari_vqseg.panels.data import DataPanel
 from napari_vqseg.panels.export import ExportPanel
@@ -148,7 +149,8 @@ class VQSegWidget(QWidget):
         self._column.setContentsMargins(0, 0, 4, 0)
         self._column.setSpacing(2)
         for title, panel in (
-            ("Data", DataPanel(session)), ("Annotate", AnnotatePanel(session)), ("Train", TrainPanel(session)),
+            ("Data", DataPanel(session)), ("Classes", ClassesPanel(session)),
+            ("Annotate", AnnotatePanel(session)), ("Train", TrainPanel(session)),
             ("Review", ReviewPanel(session)), ("Codebook", CodebookPanel(session)), ("Export", ExportPanel(session)),
         ):  # fmt: skip
             section = Section(title, panel)
@@ -192,7 +194,8 @@ class VQSegWidget(QWidget):
             section.setVisible(panel.useful)
         self.bar.setVisible(self.session.is_open)
         if self.session.is_open:
-            self._unfold("Annotate", fold=("Data",))
+            self._unfold("Classes", fold=("Data",))
+            self._unfold("Annotate")
         if self.panel("Train").useful:
             self._unfold("Train")
         if self.panel("Review").useful:

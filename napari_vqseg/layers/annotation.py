@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy.typing as npt
 from napari.layers import Labels
 from psygnal import Signal
 
+from napari_vqseg.layers.gated_labels import GatedLabels
 from napari_vqseg.layers.keys import Keys
 from napari_vqseg.layers.navigation import Navigation
 from napari_vqseg.layers.stage import Stage
@@ -30,17 +31,21 @@ class AnnotationLayer:
         The label value in hand.
     brush_changed : Signal(float)
         Diameter of the brush, mm.
+    refused : Signal(set of int)
+        Locked label values that a tool has met.
     """
 
     painted = Signal(object)
     class_selected = Signal(int)
     brush_changed = Signal(float)
+    refused = Signal(object)
 
     def __init__(self, stage: Stage, navigation: Navigation, keys: Keys) -> None:
         self._stage, self._navigation, self._keys = stage, navigation, keys
+        self._locked: Collection[int] = ()
 
     @property
-    def _layer(self) -> Labels | None:
+    def _layer(self) -> GatedLabels | None:
         return self._stage.labels("annotation")
 
     def show(self, labels: npt.NDArray[np.uint8], colours: Mapping[int, str]) -> None:
@@ -48,6 +53,8 @@ class AnnotationLayer:
         layer = self._stage.add_labels("annotation", labels, colours, OPACITY)
         layer.brush_size = max(layer.brush_size, 10)
         layer.selected_label = 1
+        layer.protected_values = self._locked
+        self._stage.listen(layer.refused, self._on_refused)
         self._stage.listen(layer.events.paint, self._on_paint)
         self._stage.listen(layer.events.selected_label, self._on_selected_label)
         self._stage.listen(layer.events.brush_size, self._on_brush)
@@ -66,6 +73,12 @@ class AnnotationLayer:
         if y.size:
             layer.data_setitem((np.full(y.size, z), y, x), labels_yx[y, x], refresh=False)
             layer.refresh(extent=False)
+
+    def lock(self, values: Collection[int]) -> None:
+        """Let no tool change voxels of these label values."""
+        self._locked = values
+        if self._layer is not None:
+            self._layer.protected_values = values
 
     # ------------------------------------------------------------ class and brush
 
@@ -127,6 +140,9 @@ class AnnotationLayer:
     def _on_selected_label(self) -> None:
         if self._layer is not None:
             self.class_selected.emit(int(self._layer.selected_label))
+
+    def _on_refused(self, values: set[int]) -> None:
+        self.refused.emit(values)
 
     def _on_brush(self) -> None:
         self.brush_changed.emit(self.brush_mm)

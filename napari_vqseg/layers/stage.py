@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from napari.layers import Labels, Layer
+from napari.layers import Layer
 from napari.utils.colormaps import DirectLabelColormap
 from psygnal import Signal
 
+from napari_vqseg.layers.gated_labels import GatedLabels
 from napari_vqseg.layers.geometry import layer_geometry
 from vqseg.volume import Volume
 
@@ -66,21 +67,22 @@ class Stage:
         """A layer of ours, None where it is not in the viewer."""
         return self._layers.get(kind)
 
-    def labels(self, kind: Kind) -> Labels | None:
+    def labels(self, kind: Kind) -> GatedLabels | None:
         """A labels layer of ours, None where it is not in the viewer."""
         layer = self._layers.get(kind)
-        return layer if isinstance(layer, Labels) else None
+        return layer if isinstance(layer, GatedLabels) else None
 
     def owns(self, layer: Layer) -> bool:
         """Whether a layer is ours."""
         return any(layer is own for own in self._layers.values())
 
-    def add_labels(self, kind: Kind, labels: Any, colours: Mapping[int, str], opacity: float) -> Labels:
+    def add_labels(self, kind: Kind, labels: Any, colours: Mapping[int, str], opacity: float) -> GatedLabels:
         """A new labels layer on the volume's voxels."""
         assert self.volume is not None
-        layer = self.viewer.add_labels(
+        layer = GatedLabels(
             labels, name=kind, opacity=opacity, colormap=label_colormap(colours), **layer_geometry(self.volume)
         )
+        self.viewer.add_layer(layer)
         self.put(kind, layer)
         return layer
 

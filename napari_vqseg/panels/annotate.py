@@ -1,32 +1,20 @@
-"""Annotate: classes, brush, and the slices along the volume."""
+"""Annotate: brush, and the slices along the volume."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QSize, Qt
-from qtpy.QtGui import QColor, QIcon, QPixmap
-from qtpy.QtWidgets import QColorDialog, QDoubleSpinBox, QLabel, QListWidget, QListWidgetItem, QMenu, QToolButton
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QDoubleSpinBox, QLabel
 
-from napari_vqseg.classes import CLASS_SETS
 from napari_vqseg.panels.parts import Panel, button, note, row, silently
 from napari_vqseg.panels.strip import MARKS, SliceStrip, mark_of
-from vqseg.annotations import PAINTED_BACKGROUND, SliceState
+from vqseg.annotations import SliceState
 
 if TYPE_CHECKING:
     from napari_vqseg.session import Session
 
 __all__ = ["AnnotatePanel"]
-
-VALUE = Qt.ItemDataRole.UserRole
-
-
-def _swatch(colour: str) -> QIcon:
-    pixmap = QPixmap(14, 14)
-    pixmap.fill(QColor(colour))
-    icon = QIcon(pixmap)
-    icon.addPixmap(pixmap, QIcon.Mode.Selected)  # a selected class keeps its colour
-    return icon
 
 
 class AnnotatePanel(Panel):
@@ -34,24 +22,6 @@ class AnnotatePanel(Panel):
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
-        self.list = QListWidget()
-        self.list.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        self.list.setIconSize(QSize(14, 14))
-        self.list.setToolTip("Click to paint with a class, double-click to rename it.")
-        self.list.currentItemChanged.connect(self._selected)
-        self.list.itemChanged.connect(self._renamed)
-        self.add = button("+ class", "Add a class.", lambda: session.classes.add(self._free_name()))
-        self.remove = button("− class", "Remove the selected class, if nothing is painted with it.", self._remove)
-        self.colour = button("Colour…", "Change the colour of the selected class.", self._recolour)
-        self.sets = QToolButton()
-        self.sets.setText("Sets ")
-        self.sets.setFocusPolicy(Qt.FocusPolicy.TabFocus)
-        self.sets.setToolTip("Ready sets of classes.")
-        self.sets.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
-        menu = QMenu(self.sets)
-        for name, names in CLASS_SETS.items():
-            menu.addAction(name, lambda names=names: session.classes.use_set(names))
-        self.sets.setMenu(menu)
         self.paint = button("Paint", "Take the brush (P on the layer).", session.view.annotation.paint)
         self.erase = button("Erase", "Take the eraser (E on the layer).",
                             lambda: session.view.annotation.paint(erase=True))  # fmt: skip
@@ -74,8 +44,6 @@ class AnnotatePanel(Panel):
         self.copy = button("Copy from below", "Copy the nearest complete slice below.",
                            session.annotating.copy_previous)  # fmt: skip
         self.reason = note()
-        self.column.addWidget(self.list)
-        self.column.addLayout(row(self.add, self.remove, self.colour, self.sets))
         self.column.addLayout(row(self.paint, self.erase, QLabel("Brush"), self.brush, stretch=3))
         self.column.addWidget(self.strip)
         self.column.addWidget(self.counts)
@@ -83,8 +51,6 @@ class AnnotatePanel(Panel):
         self.column.addLayout(row(self.next, self.copy))
         self.column.addWidget(self.reason)
         self.reason.hide()
-        self.listen(session.classes.changed, self.show_classes)
-        self.listen(session.view.annotation.class_selected, self.show_selected)
         self.listen(session.annotating.slices_changed, self.show_slices)
         self.listen(session.suggesting.changed, self.show_slices)
         self.listen(session.reviewing.prediction_changed, self.show_slices)
@@ -98,40 +64,6 @@ class AnnotatePanel(Panel):
         return self.session.is_open
 
     # ------------------------------------------------------------ session -> widget
-
-    def show_classes(self) -> None:
-        """List the classes, and background for scribbles."""
-        session, blocked = self.session, silently(self.list)
-        self.list.clear()
-        shown = [(item.value, item.name, item.colour) for item in session.classes.all]
-        if session.is_open:
-            colour = session.classes.colours[PAINTED_BACKGROUND]
-            shown.append((PAINTED_BACKGROUND, "background (for scribbles)", colour))
-        for number, (value, name, colour) in enumerate(shown, start=1):
-            key = "0" if value == PAINTED_BACKGROUND else str(number) if number < 10 else ""
-            item = QListWidgetItem(_swatch(colour), name)
-            item.setToolTip(f"Key {key}" if key else "")
-            item.setData(VALUE, value)
-            if value != PAINTED_BACKGROUND:
-                item.setFlags(item.flags() | Qt.ItemFlag.ItemIsEditable)
-            self.list.addItem(item)
-        self.list.ensurePolished()
-        self.list.setFixedHeight(self.list.sizeHintForRow(0) * min(max(len(shown), 2), 6) + 8)
-        blocked.unblock()
-        self.show_selected(self._value_in_hand())
-
-    def _value_in_hand(self) -> int:
-        item = self.list.currentItem()
-        return int(item.data(VALUE)) if item is not None else 1
-
-    def show_selected(self, value: int) -> None:
-        """Show which class is in hand."""
-        blocked = silently(self.list)
-        for index in range(self.list.count()):
-            item = self.list.item(index)
-            if item is not None and int(item.data(VALUE)) == value:
-                self.list.setCurrentRow(index)
-        blocked.unblock()
 
     def show_slices(self) -> None:
         """Show the states of the slices and how many there are of each."""
@@ -170,29 +102,5 @@ class AnnotatePanel(Panel):
 
     # ------------------------------------------------------------ person -> session
 
-    def _selected(self, item: QListWidgetItem | None, *_: object) -> None:
-        if item is not None:
-            self.session.classes.select(int(item.data(VALUE)))
-
-    def _renamed(self, item: QListWidgetItem) -> None:
-        self.session.classes.rename(int(item.data(VALUE)), item.text())
-
     def _resized(self, diameter_mm: float) -> None:
         self.session.view.annotation.brush_mm = diameter_mm
-
-    def _free_name(self) -> str:
-        names = {item.name for item in self.session.classes.all}
-        return next(name for number in range(1, 255) if (name := f"class {number}") not in names)
-
-    def _remove(self) -> None:
-        item = self.list.currentItem()
-        if item is not None and int(item.data(VALUE)) != PAINTED_BACKGROUND:
-            self.session.classes.remove(int(item.data(VALUE)))
-
-    def _recolour(self) -> None:
-        value = self._value_in_hand()
-        if value == PAINTED_BACKGROUND:
-            return
-        colour = QColorDialog.getColor(QColor(self.session.classes.colours[value]), self, "Colour of the class")
-        if colour.isValid():
-            self.session.classes.recolour(value, colour.name())

@@ -11,6 +11,7 @@ from psygnal import Signal
 
 from napari_vqseg.session.context import Concern, Context
 from vqseg.annotations import Annotations, Origin, SliceState
+from vqseg.painting import protect
 
 __all__ = ["Annotating"]
 
@@ -92,18 +93,23 @@ class Annotating(Concern):
 
     def put(self, z: int, labels_yx: npt.NDArray[np.uint8], state: SliceState, origin: Origin = Origin.DRAWN) -> None:
         """Give slice z labels and a state; the layer's undo brings the voxels back."""
-        self.context.view.annotation.set_slice(z, labels_yx)
-        self.context.annotations.set_slice(z, labels_yx, state, origin)
+        allowed = self._allowed(z, labels_yx)
+        self.context.view.annotation.set_slice(z, allowed)
+        self.context.annotations.set_slice(z, allowed, state, origin)
         self._note_change(for_training=True)
         self.slices_changed.emit()
 
     def clear_slice(self, z: int | None = None) -> None:
-        """Unpaint a slice; the layer's undo brings the voxels back."""
+        """Unpaint a slice but for locked classes; the layer's undo brings the voxels back."""
         context = self.context
         z = context.z if z is None else z
         was_used = z in context.annotations.used
-        context.view.annotation.set_slice(z, np.zeros(context.volume.shape[1:], dtype=np.uint8))
-        context.annotations.clear(z)
+        rest = self._allowed(z, np.zeros(context.volume.shape[1:], dtype=np.uint8))
+        context.view.annotation.set_slice(z, rest)
+        if rest.any():
+            context.annotations.set_slice(z, rest, SliceState.DRAFT)
+        else:
+            context.annotations.clear(z)
         self._note_change(for_training=was_used)
         self.slices_changed.emit()
 
@@ -114,8 +120,12 @@ class Annotating(Concern):
         if not below:
             context.notified.emit("No complete slice lies below this one.", "warning")
             return
-        context.view.annotation.set_slice(context.z, context.annotations.labels[below[-1]].copy())
+        context.view.annotation.set_slice(context.z, self._allowed(context.z, context.annotations.labels[below[-1]]))
         self.note_painted({context.z})
+
+    def _allowed(self, z: int, labels_yx: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """What may become of slice z: voxels of locked classes stay."""
+        return protect(self.context.annotations.labels[z], labels_yx, self.context.case.classes.locked)
 
     # ------------------------------------------------------------ saving
 

@@ -79,6 +79,10 @@ class Context:
         """Run `work` off the event loop, then `done` with its answer on it; say what went wrong."""
         self.scheduler.background(work, done, self.refused)
 
+    def save_project(self) -> None:
+        """Write the project's own file, off the event loop and in order with everything else."""
+        self.background(self.case.project.save, lambda _: None)
+
     def refused(self, error: BaseException) -> None:
         """Say what went wrong in the background."""
         self.busy_changed.emit("")

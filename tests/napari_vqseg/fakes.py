@@ -88,10 +88,14 @@ class FakeAnnotationLayer:
     painted = Signal(object)
     class_selected = Signal(int)
     brush_changed = Signal(float)
+    refused = Signal(object)
 
     def __init__(self):
         self.labels = self.colours = self.selected = None
-        self.brush_mm = 8.0
+        self.brush_mm, self.locked = 8.0, ()
+
+    def lock(self, values):
+        self.locked = values
 
     def show(self, labels, colours):
         self.labels, self.colours = labels, colours

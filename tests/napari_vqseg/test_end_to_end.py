@@ -15,6 +15,7 @@ from qtpy.QtCore import QPoint, Qt, QTimer
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QMessageBox
 
+from napari_vqseg.classes import class_set
 from napari_vqseg.panels import export
 from napari_vqseg.session import TrainingState
 from napari_vqseg.widget import VQSegWidget
@@ -113,9 +114,8 @@ def test_the_loop(make_napari_viewer, qtbot, thorax, tmp_path, monkeypatch, caps
     qtbot.waitUntil(lambda: session.is_open, timeout=120000)
     session.windowing.choose("lung")
     values = sorted(set(np.unique(reference).tolist()) - {0})
-    session.classes.use_set([f"structure {value}" for value in values])
-    while len(session.classes.all) < len(values):
-        session.classes.add(f"more {len(session.classes.all)}")
+    session.classes.use_set(class_set([f"structure {value}" for value in values]))
+    qtbot.waitUntil(lambda: len(session.classes.all) == len(values))
     layer = viewer.layers["annotation"]
     qtbot.wait(300)
 

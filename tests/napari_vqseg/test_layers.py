@@ -138,6 +138,34 @@ def test_strokes_tell_their_slices_and_undo_does_too(view, viewer):
     assert view.navigation.z == 4  # undo shows what it undid
 
 
+def test_no_tool_changes_a_locked_class(view, viewer):
+    labels = show(view, fakes.make_volume())
+    layer, place = viewer.layers["annotation"], (4, 10, 10)
+    labels[4, 8:13, 8:13] = 2
+    locked = labels == 2
+    view.annotation.lock({2})
+    heard = []
+    view.annotation.refused.connect(heard.append)
+    view.navigation.go_to(4)
+    layer.brush_size = 9
+    for tool in (
+        lambda: layer.paint(place, 1),
+        lambda: layer.paint(place, 0),
+        lambda: layer.fill(place, 1),
+        lambda: layer.paint_polygon([(4, 2, 2), (4, 2, 20), (4, 20, 20), (4, 20, 2)], 1),
+        lambda: layer.data_setitem((np.array([4]), np.array([10]), np.array([10])), 1),
+        lambda: view.annotation.set_slice(4, np.zeros(labels.shape[1:], np.uint8)),
+        lambda: layer.undo(),
+    ):
+        tool()
+        assert (labels[locked] == 2).all()
+    assert heard[0] == {2}
+    assert layer.as_layer_data_tuple()[2] == "labels"
+    view.annotation.lock(())
+    layer.paint(place, 1)
+    assert labels[place] == 1
+
+
 def test_accepted_slices_can_be_undone_and_touch_one_slice(view):
     labels = show(view, fakes.make_volume())
     heard = []

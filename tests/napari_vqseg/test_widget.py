@@ -70,13 +70,13 @@ def test_sections_show_what_can_be_done(viewer, qtbot, image, tmp_path):
     assert shown(widget) == ["Data"]
     widget.panel("Data").open(image)
     qtbot.waitUntil(lambda: session.is_open, timeout=20000)
-    assert shown(widget) == ["Data", "Annotate"]
+    assert shown(widget) == ["Data", "Classes", "Annotate"]
     viewer.layers["annotation"].paint((4, 10, 10), 1)
-    assert shown(widget) == ["Data", "Annotate", "Export"]
+    assert shown(widget) == ["Data", "Classes", "Annotate", "Export"]
     session.annotating.mark_complete(4)
-    assert shown(widget) == ["Data", "Annotate", "Train", "Export"]
+    assert shown(widget) == ["Data", "Classes", "Annotate", "Train", "Export"]
     predict(widget, tmp_path)
-    everything = ["Data", "Annotate", "Train", "Review", "Codebook", "Export"]
+    everything = ["Data", "Classes", "Annotate", "Train", "Review", "Codebook", "Export"]
     qtbot.waitUntil(lambda: shown(widget) == everything, timeout=2000)
     widget.release()
 
@@ -120,16 +120,8 @@ def test_keys_in_the_dock(window, qtbot):
     assert window.session.annotations.complete == [5]
 
 
-def test_both_arrows_of_the_classes(window, viewer):
-    panel, session = window.panel("Annotate"), window.session
-    session.classes.use_set(("tumour", "lung"))
-    assert [panel.list.item(i).text() for i in range(3)] == ["tumour", "lung", "background (for scribbles)"]
-    panel.list.setCurrentRow(1)
-    assert viewer.layers["annotation"].selected_label == 2
-    viewer.layers["annotation"].selected_label = 1
-    assert panel.list.currentRow() == 0
-    panel.list.item(0).setText("nodule")
-    assert session.classes.all[0].name == "nodule"
+def test_both_arrows_of_the_brush(window, viewer):
+    panel = window.panel("Annotate")
     panel.brush.setValue(16.0)
     assert viewer.layers["annotation"].brush_size == 20
     viewer.layers["annotation"].brush_size = 10

@@ -1,0 +1,84 @@
+"""Small icons drawn by hand, in the colour of the text, so that they hold on every theme and at every scale."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from qtpy.QtCore import QPointF, QRectF, Qt
+from qtpy.QtGui import QColor, QIcon, QPainter, QPainterPath, QPen, QPixmap
+
+__all__ = ["eye", "padlock", "swatch"]
+
+SIDE = 16
+SCALE = 3
+FAINT = 90
+
+
+def _icon(draw: Callable[[QPainter], None]) -> QIcon:
+    pixmap = QPixmap(SIDE * SCALE, SIDE * SCALE)
+    pixmap.fill(Qt.GlobalColor.transparent)
+    painter = QPainter(pixmap)
+    painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+    painter.scale(SCALE, SCALE)
+    draw(painter)
+    painter.end()
+    icon = QIcon(pixmap)
+    icon.addPixmap(pixmap, QIcon.Mode.Selected)  # a selected row keeps its colours
+    return icon
+
+
+def _pen(colour: QColor, strong: bool) -> QPen:
+    shade = QColor(colour)
+    shade.setAlpha(255 if strong else FAINT)
+    return QPen(shade, 1.4)
+
+
+def swatch(colour: str) -> QIcon:
+    """A square of a class's colour."""
+
+    def draw(painter: QPainter) -> None:
+        painter.setPen(QPen(QColor(0, 0, 0, 120), 1))
+        painter.setBrush(QColor(colour))
+        painter.drawRoundedRect(QRectF(1.5, 1.5, 13, 13), 2, 2)
+
+    return _icon(draw)
+
+
+def padlock(text: QColor, locked: bool) -> QIcon:
+    """A closed padlock, or a faint open one."""
+
+    def draw(painter: QPainter) -> None:
+        pen = _pen(text, locked)
+        painter.setPen(pen)
+        body = QRectF(3.5, 7.5, 9, 6.5)
+        if locked:
+            painter.setBrush(pen.color())
+        painter.drawRoundedRect(body, 1, 1)
+        painter.setBrush(Qt.BrushStyle.NoBrush)
+        shackle = QPainterPath(QPointF(5.2, 7.5))
+        shackle.lineTo(5.2, 5)
+        shackle.arcTo(QRectF(5.2, 2, 5.6, 6), 180, -180)
+        if locked:
+            shackle.lineTo(10.8, 7.5)
+        painter.drawPath(shackle)
+
+    return _icon(draw)
+
+
+def eye(text: QColor, visible: bool) -> QIcon:
+    """An eye, or a faint one crossed out."""
+
+    def draw(painter: QPainter) -> None:
+        pen = _pen(text, visible)
+        painter.setPen(pen)
+        lids = QPainterPath(QPointF(1.5, 8))
+        lids.quadTo(8, 1.5, 14.5, 8)
+        lids.quadTo(8, 14.5, 1.5, 8)
+        painter.drawPath(lids)
+        if visible:
+            painter.setBrush(pen.color())
+        painter.drawEllipse(QPointF(8, 8), 2.2, 2.2)
+        if not visible:
+            painter.drawLine(QPointF(3, 13.5), QPointF(13, 2.5))
+
+    return _icon(draw)

@@ -1,0 +1,41 @@
+"""The canvas as a person's mouse and keys meet it: real events at the place where a voxel is drawn."""
+
+from qtpy.QtCore import QPoint, Qt
+from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QApplication
+
+
+def native(viewer):
+    return viewer.window._qt_viewer.canvas.native
+
+
+def point(viewer, layer, index):
+    """Where on the canvas a voxel is drawn."""
+    canvas = viewer.window._qt_viewer.canvas
+    world = layer.data_to_world(index)
+    transform = canvas.view.scene.transform if hasattr(canvas.view.scene, "transform") else canvas.view.transform
+    displayed = [world[axis] for axis in viewer.dims.displayed]
+    x, y = transform.map([displayed[1], displayed[0]])[:2]
+    return QPoint(round(float(x)), round(float(y)))
+
+
+def drag(viewer, layer, start, end, button=Qt.MouseButton.LeftButton):
+    """A stroke between two voxels."""
+    drag_px(viewer, point(viewer, layer, start), point(viewer, layer, end), button)
+
+
+def drag_px(viewer, start, end, button=Qt.MouseButton.LeftButton):
+    """A stroke between two points of the canvas."""
+    QTest.mouseMove(native(viewer), start)
+    QTest.mousePress(native(viewer), button, pos=start)
+    for step in range(1, 9):
+        QTest.mouseMove(native(viewer), start + (end - start) * (step / 8))
+        QApplication.processEvents()
+    QTest.mouseRelease(native(viewer), button, pos=end)
+    QApplication.processEvents()
+
+
+def press(viewer, key, modifier=Qt.KeyboardModifier.NoModifier):
+    """A key on the canvas."""
+    QTest.keyClick(native(viewer), key, modifier)
+    QApplication.processEvents()

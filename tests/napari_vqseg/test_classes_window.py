@@ -1,0 +1,142 @@
+"""The section Classes in the real window: paint, lock, hide, reorder, rename, with the mouse and the keys."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+from qtpy.QtCore import Qt
+from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QApplication, QLineEdit
+
+from napari_vqseg.panels.classes import EYE, LOCK, NAME, SWATCH
+from napari_vqseg.widget import VQSegWidget
+from vqseg.io import write_map
+from vqseg.project import Project
+
+for name in ("fakes", "canvas"):
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+    module = sys.modules.setdefault(name, importlib.util.module_from_spec(spec))
+    spec.loader.exec_module(module)
+import canvas  # noqa: E402
+import fakes  # noqa: E402
+
+
+@pytest.fixture
+def window(make_napari_viewer, qtbot, tmp_path):
+    write_map(tmp_path / "ct.nii.gz", fakes.make_volume().array, fakes.make_volume())
+    viewer = make_napari_viewer(show=True)
+    viewer.window.resize(1280, 800)
+    widget = VQSegWidget(viewer, fakes.FakeWorker)
+    viewer.window.add_dock_widget(widget, name="VQ-Seg", area="right")
+    widget.panel("Data").open(tmp_path / "ct.nii.gz")
+    qtbot.waitUntil(lambda: widget.session.is_open, timeout=20000)
+    qtbot.wait(200)
+    yield widget, viewer
+    widget.release()
+
+
+def click(panel, row, column):
+    """Click a cell of the list: its button, or the row itself."""
+    line = panel.tree.topLevelItem(row)
+    button = panel.tree.itemWidget(line, column)
+    if button is not None:
+        QTest.mouseClick(button, Qt.MouseButton.LeftButton)
+    else:
+        QTest.mouseClick(panel.tree.viewport(), Qt.MouseButton.LeftButton, pos=name_of(panel, row))
+    QApplication.processEvents()
+
+
+def name_of(panel, row):
+    """Where the name of a row is written."""
+    place = panel.tree.visualItemRect(panel.tree.topLevelItem(row)).center()
+    place.setX(panel.tree.columnViewportPosition(NAME) + 8)
+    return place
+
+
+def rows(panel):
+    return [panel.tree.topLevelItem(row).text(NAME) for row in range(panel.tree.topLevelItemCount())]
+
+
+def test_a_person_works_with_classes(window, qtbot):
+    widget, viewer = window
+    panel, session, layer = widget.panel("Classes"), widget.session, viewer.layers["annotation"]
+    labels = session.annotations.labels
+
+    # A ready set from the menu; a digit and a click take classes in hand, both ways.
+    panel.sets.menu().actions()[1].trigger()
+    qtbot.waitUntil(lambda: rows(panel)[:3] == ["tumour", "left lung", "right lung"], timeout=5000)
+    canvas.press(viewer, Qt.Key.Key_2)
+    assert (layer.selected_label, panel.value) == (2, 2)
+    click(panel, 2, NAME)
+    assert layer.selected_label == 3
+    layer.selected_label = 1
+    assert panel.value == 1
+
+    # Paint with the mouse; lock; then neither another class nor the eraser changes what is painted.
+    session.go_to(4)
+    canvas.drag(viewer, layer, (4, 15, 8), (4, 15, 16))
+    painted = labels == 1
+    assert painted[4].sum() > 50
+    click(panel, 0, LOCK)
+    assert session.classes.locked == {1}
+    canvas.press(viewer, Qt.Key.Key_2)
+    canvas.drag(viewer, layer, (4, 5, 12), (4, 25, 12))
+    assert (labels[painted] == 1).all()
+    assert (labels == 2).any()
+    canvas.press(viewer, Qt.Key.Key_E)
+    canvas.drag(viewer, layer, (4, 15, 8), (4, 15, 16))
+    assert (labels[painted] == 1).all()
+    click(panel, 0, LOCK)
+    canvas.drag(viewer, layer, (4, 15, 8), (4, 15, 16))
+    assert not (labels == 1).any()
+
+    # Hide: transparent in annotation and prediction; the digit of a hidden class shows it again.
+    click(panel, 1, EYE)
+    for shown in (layer, viewer.layers["prediction"]):
+        assert shown.get_color(2)[3] == 0
+    canvas.press(viewer, Qt.Key.Key_2)
+    assert layer.get_color(2)[3] == 1
+
+    # Order: the key follows the place, the label value stays; rename by double-click.
+    QTest.mouseClick(panel.up, Qt.MouseButton.LeftButton)
+    assert rows(panel)[:3] == ["left lung", "tumour", "right lung"]
+    canvas.press(viewer, Qt.Key.Key_1)
+    assert layer.selected_label == 2
+    click(panel, 0, NAME)
+    QTest.mouseDClick(panel.tree.viewport(), Qt.MouseButton.LeftButton, pos=name_of(panel, 0))
+    editor = panel.tree.findChild(QLineEdit)
+    editor.selectAll()
+    QTest.keyClicks(editor, "lung L")
+    QTest.keyClick(editor, Qt.Key.Key_Return)
+    qtbot.waitUntil(lambda: rows(panel)[0] == "lung L", timeout=5000)
+
+    # The name, the order and the colours are on disk.
+    session.classes.recolour(2, "#ABCDEF")
+    qtbot.waitUntil(
+        lambda: Project.open(session.case.project.path).info.get("colours", {}).get("2") == "#ABCDEF", timeout=5000
+    )
+    stored = Project.open(session.case.project.path)
+    assert stored.class_names == {1: "tumour", 2: "lung L", 3: "right lung"}
+    assert stored.info["class_order"] == [2, 1, 3]
+    QTest.mouseClick(panel.add, Qt.MouseButton.LeftButton)
+    assert rows(panel)[3] == "class 1"
+    QTest.mouseClick(panel.remove, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: len(rows(panel)) == 4, timeout=5000)
+
+
+def test_the_list_is_compact_and_its_buttons_say_what_they_do(window, qtbot):
+    widget, viewer = window
+    panel = widget.panel("Classes")
+    for _ in range(9):
+        widget.session.classes.add(panel._free_name())
+    assert panel.tree.height() < 190
+    assert panel.tree.header().sectionSize(NAME) > 150
+    for column in (SWATCH, LOCK, EYE):
+        button = panel.tree.itemWidget(panel.tree.topLevelItem(0), column)
+        assert button.width() <= 28
+        assert button.toolTip()
+        assert button.accessibleName()
+    viewer.theme = "light"
+    QApplication.processEvents()
+    assert len(rows(panel)) == 11
