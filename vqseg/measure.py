@@ -171,10 +171,10 @@ def _distance_mm(
     return distance
 
 
-def as_csv(measurements: list[Measurement]) -> str:
-    """The measurements as comma-separated text with a header; numbers that are not defined stay empty."""
+def as_csv(measurements: list[Measurement], delimiter: str = ",") -> str:
+    """The measurements as a table in text with a header; numbers that are not defined stay empty."""
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+    writer = csv.writer(text, delimiter=delimiter, lineterminator="\n")
     writer.writerow(COLUMNS.values())
     writer.writerows([_cell(getattr(item, name)) for name in COLUMNS] for item in measurements)
     return text.getvalue()

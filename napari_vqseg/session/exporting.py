@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,13 @@ from psygnal import Signal
 from napari_vqseg.session.annotating import Annotating
 from napari_vqseg.session.classes import Classes
 from napari_vqseg.session.context import Concern, Context
+from napari_vqseg.session.engine import Engine
 from napari_vqseg.session.reviewing import Reviewing
-from vqseg.annotations import PAINTED_BACKGROUND, Annotations, SliceState
+from vqseg import protocol
+from vqseg.export import Format, Segmentation, Written, files_of, write
+from vqseg.run import Run
 
-__all__ = ["Exporting", "merged"]
+__all__ = ["Exporting"]
 
 
 class Exporting(Concern):
@@ -24,59 +28,75 @@ class Exporting(Concern):
     Attributes
     ----------
     exported : Signal(list of Path)
-        What was written.
-    measured : Signal(dict of str to float)
-        Volume of each class, ml.
+        What was written, the provenance last.
+    measured : Signal(list of Measurement)
+        The measurements of each class.
     """
 
     exported = Signal(object)
     measured = Signal(object)
 
-    def __init__(self, context: Context, annotating: Annotating, classes: Classes, reviewing: Reviewing) -> None:
+    def __init__(
+        self, context: Context, engine: Engine, annotating: Annotating, classes: Classes, reviewing: Reviewing
+    ) -> None:
         super().__init__(context)
         self._annotating, self._classes, self._reviewing = annotating, classes, reviewing
+        self.forget()
+        engine.on(protocol.PredictionReady, self._on_prediction)
+
+    def forget(self) -> None:
+        """Forget which run predicted the case before."""
+        self._run_path: Path | None = None
+
+    def _on_prediction(self, message: protocol.PredictionReady) -> None:
+        self._run_path = Path(message.labels_path).parents[2]  # RUN/predictions/CASE/labels.npy
+
+    @property
+    def from_dicom(self) -> bool:
+        """Whether a DICOM segmentation has a series to refer to."""
+        return "series" in self.context.volume.metadata
+
+    def existing(self, path: Path, wanted: Format) -> list[Path]:
+        """The files on disk that an export would replace."""
+        return [file for file in files_of(path, wanted, self._classes.names) if file.exists()]
 
     def result(self) -> npt.NDArray[np.uint8]:
         """The labels as they stand (z, y, x): the prediction, with the labelled slices as drawn or accepted."""
-        return merged(self._annotating.snapshot(), self._reviewing.prediction)
+        return self._prepare()().labels
 
-    def export(self, path: str | os.PathLike[str]) -> None:
-        """Write the labels as they stand to a NIfTI file; asking before overwriting is the caller's."""
-        from vqseg.io import write_labels
-
-        target, volume, names = Path(path), self.context.volume, self._classes.names
+    def _prepare(self) -> Callable[[], Segmentation]:
+        """What makes the segmentation as it stands now, off the event loop."""
+        opened, names, run_path = self.context.case, self._classes.names, self._run_path
         snapshot, prediction = self._annotating.snapshot(), self._reviewing.prediction
+
+        def make() -> Segmentation:
+            known = prediction is not None and run_path is not None and (run_path / "run.json").exists()
+            run = Run(run_path) if known and run_path is not None else None
+            return Segmentation(opened.case, opened.volume, snapshot, names, prediction, run)
+
+        return make
+
+    def export(self, path: str | os.PathLike[str], wanted: Format = Format.NIFTI) -> None:
+        """Write the labels as they stand, and how they came about; asking before overwriting is the caller's."""
+        target, make = Path(path), self._prepare()
         self._annotating.save()
         self.context.busy_changed.emit(f"Writing {target.name}")
-        self.context.background(
-            lambda: write_labels(target, merged(snapshot, prediction), volume, names), self._on_exported
-        )
+        self.context.background(lambda: write(make(), target, wanted), self._on_written)
 
-    def _on_exported(self, paths: list[Path]) -> None:
+    def _on_written(self, written: Written) -> None:
         self.context.busy_changed.emit("")
-        self.context.notified.emit(f"Exported {', '.join(path.name for path in paths)}.", "info")
-        self.exported.emit(paths)
+        self.context.notified.emit(f"Exported {', '.join(path.name for path in written.paths)}.", "info")
+        for warning in written.warnings:
+            self.context.notified.emit(warning, "warning")
+        self.exported.emit(written.paths)
 
     def measure(self) -> None:
-        """Measure the volume of each class, ml."""
-        snapshot, prediction, classes = self._annotating.snapshot(), self._reviewing.prediction, self._classes.all
-        voxel_ml = float(np.prod(self.context.volume.spacing_mm)) / 1000
+        """Measure each class."""
+        make = self._prepare()
+        self.context.busy_changed.emit("Measuring")
 
-        def count() -> dict[str, float]:
-            counts = np.bincount(merged(snapshot, prediction).ravel(), minlength=256)
-            return {item.name: float(counts[item.value]) * voxel_ml for item in classes}
+        def done(measurements: object) -> None:
+            self.context.busy_changed.emit("")
+            self.measured.emit(measurements)
 
-        self.context.background(count, self.measured.emit)
-
-
-def merged(annotations: Annotations, prediction: npt.NDArray[np.uint8] | None) -> npt.NDArray[np.uint8]:
-    """Prediction and annotations in one (z, y, x): complete slices as they are, painted voxels elsewhere."""
-    if prediction is None:
-        labels = np.zeros(annotations.labels.shape, dtype=np.uint8)
-    else:
-        labels = np.array(prediction, dtype=np.uint8)
-    for z, record in annotations.records.items():
-        drawn = annotations.labels[z]
-        labels[z] = drawn if record.state is SliceState.COMPLETE else np.where(drawn > 0, drawn, labels[z])
-    labels[labels == PAINTED_BACKGROUND] = 0
-    return labels
+        self.context.background(lambda: make().measure(), done)

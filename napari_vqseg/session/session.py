@@ -73,7 +73,7 @@ class Session:
         self.reviewing = Reviewing(context, self.engine, self.annotating)
         self.codebook = Codebook(context, self.engine)
         self.suggesting = Suggesting(context, self.engine)
-        self.exporting = Exporting(context, self.annotating, self.classes, self.reviewing)
+        self.exporting = Exporting(context, self.engine, self.annotating, self.classes, self.reviewing)
         self._concerns: tuple[Concern, ...] = (
             self.engine, self.classes, self.settings, self.windowing, self.annotating, self.training, self.reviewing,
             self.codebook, self.suggesting, self.exporting,
