@@ -5,40 +5,13 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, Protocol
+from typing import Any
 
 from qtpy.QtCore import QObject, QTimer, Signal
 
-__all__ = ["Debounced", "QtScheduler", "Scheduler"]
+from napari_vqseg.session.scheduler import Debounced
 
-
-class Debounced(Protocol):
-    """A call that waits for quiet."""
-
-    def start(self) -> None:
-        """Call in a while; starting again begins the wait anew."""
-
-    def stop(self) -> None:
-        """Don't call."""
-
-    @property
-    def waiting(self) -> bool:
-        """Whether a call is due."""
-
-
-class Scheduler(Protocol):
-    """What the session needs of a clock and of a worker thread."""
-
-    def debounce(self, seconds: float, callback: Callable[[], None]) -> Debounced:
-        """A debounced `callback`."""
-
-    def background(
-        self, work: Callable[[], Any], done: Callable[[Any], None], failed: Callable[[BaseException], None]
-    ) -> None:
-        """Run `work` in order off the event loop; `done` or `failed` is called on it."""
-
-    def close(self) -> None:
-        """Finish the waiting work, stop the timers and leave nothing behind."""
+__all__ = ["QtScheduler"]
 
 
 class _QtDebounced:

@@ -209,6 +209,10 @@ def test_starred_rooms_load_no_torch():
     assert loaded_after(statement, forbidden=(*TORCH, "qtpy", "napari")) == []
 
 
+def test_the_session_loads_no_qt():
+    assert loaded_after("import napari_vqseg.session", forbidden=("qtpy", "napari", *TORCH)) == []
+
+
 def test_the_plugin_loads_no_torch():
     modules = [module_of(path) for path in python_files("napari_vqseg") if path.name != "__main__.py"]
     assert loaded_after("import " + ", ".join(modules), forbidden=TORCH) == []

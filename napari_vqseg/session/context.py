@@ -8,7 +8,7 @@ from typing import Any
 from psygnal import Signal
 
 from napari_vqseg.cases import OpenedCase
-from napari_vqseg.timers import Scheduler
+from napari_vqseg.session.scheduler import Scheduler
 from vqseg.annotations import Annotations
 from vqseg.errors import AnnotationError, VQSegError
 from vqseg.volume import Volume

@@ -18,11 +18,11 @@ from napari_vqseg.session.context import Concern, Context
 from napari_vqseg.session.engine import Engine, Worker
 from napari_vqseg.session.exporting import Exporting
 from napari_vqseg.session.reviewing import Reviewing
+from napari_vqseg.session.scheduler import Scheduler
 from napari_vqseg.session.settings import Settings
 from napari_vqseg.session.suggesting import Suggesting
 from napari_vqseg.session.training import Training
 from napari_vqseg.session.windowing import Windowing
-from napari_vqseg.timers import Scheduler
 from vqseg import protocol
 from vqseg.annotations import Annotations
 from vqseg.volume import Volume

@@ -1,0 +1,37 @@
+"""What the session needs of a clock and of a thread; :mod:`napari_vqseg.timers` has both from Qt."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+__all__ = ["Debounced", "Scheduler"]
+
+
+class Debounced(Protocol):
+    """A call that waits for quiet."""
+
+    def start(self) -> None:
+        """Call in a while; starting again begins the wait anew."""
+
+    def stop(self) -> None:
+        """Don't call."""
+
+    @property
+    def waiting(self) -> bool:
+        """Whether a call is due."""
+
+
+class Scheduler(Protocol):
+    """What the session needs of a clock and of a worker thread."""
+
+    def debounce(self, seconds: float, callback: Callable[[], None]) -> Debounced:
+        """A debounced `callback`."""
+
+    def background(
+        self, work: Callable[[], Any], done: Callable[[Any], None], failed: Callable[[BaseException], None]
+    ) -> None:
+        """Run `work` in order off the event loop; `done` or `failed` is called on it."""
+
+    def close(self) -> None:
+        """Finish the waiting work, stop the timers and leave nothing behind."""
