@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -11,7 +12,7 @@ from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_vqseg.session.scheduler import Debounced
 
-__all__ = ["QtScheduler"]
+__all__ = ["Paced", "QtScheduler"]
 
 
 class _QtDebounced:
@@ -31,6 +32,39 @@ class _QtDebounced:
     @property
     def waiting(self) -> bool:
         return bool(self._timer.isActive())
+
+
+class Paced:
+    """Asked often, done seldom: what draws progress, so that drawing leaves the event loop its time.
+
+    Parameters
+    ----------
+    seconds : float
+        The least time between two calls.
+    callback : callable
+        What is done, in a turn of the event loop of its own.
+    parent : QObject
+        Owner of the timer.
+    """
+
+    def __init__(self, seconds: float, callback: Callable[[], None], parent: QObject) -> None:
+        self._seconds, self._callback, self._last = seconds, callback, -seconds
+        self._timer = QTimer(parent)
+        self._timer.setSingleShot(True)
+        self._timer.timeout.connect(self._call)
+
+    def ask(self) -> None:
+        """Call soon."""
+        if not self._timer.isActive():
+            self._timer.start(max(0, round(1000 * (self._last + self._seconds - time.monotonic()))))
+
+    def stop(self) -> None:
+        """Forget what was asked."""
+        self._timer.stop()
+
+    def _call(self) -> None:
+        self._last = time.monotonic()
+        self._callback()
 
 
 class _Answers(QObject):

@@ -101,11 +101,11 @@ class VQSegWidget(QWidget):
         self._unfolded: set[str] = set()
         self._build()
         session = self.session
-        for signal in (session.case_changed, session.annotating.slices_changed,
-                       session.training.changed, session.training.progressed):  # fmt: skip
+        for signal in (session.case_changed, session.annotating.slices_changed):
             signal.connect(self._show_useful)
         # The overlay is drawn first; sections unfold in a later turn of the event loop, so that neither holds it long.
-        session.reviewing.prediction_changed.connect(self._useful_soon.start)
+        for signal in (session.reviewing.prediction_changed, session.training.changed):
+            signal.connect(self._useful_soon.start)
         session.windowing.changed.connect(self._show_window)
         session.view.pointer.pointed.connect(self._show_pointed)
         session.annotating.saved_changed.connect(self._show_saved)

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from napari.utils.colormaps import Colormap
 from psygnal import Signal
 
+from napari_vqseg.layers.arrays import OneSlice, Replaceable
 from napari_vqseg.layers.geometry import layer_geometry
 from napari_vqseg.layers.navigation import Navigation
 from napari_vqseg.layers.stage import Stage
@@ -37,13 +38,14 @@ class Overlay:
     # ------------------------------------------------------------ showing
 
     def show(self, labels: npt.NDArray[np.uint8], colours: Mapping[int, str]) -> None:
-        """Show predicted labels; the array may map a file (copy on write)."""
+        """Show predicted labels (z, y, x); the array may map a file (copy on write)."""
         layer = self._stage.layer("prediction")
         if layer is not None:
-            layer.data = labels
+            layer.data.replace(labels)
+            layer.refresh(extent=False, thumbnail=False)
             return
         active = self._stage.viewer.layers.selection.active
-        layer = self._stage.add_labels("prediction", labels, colours, OPACITY)
+        layer = self._stage.add_labels("prediction", Replaceable(labels), colours, OPACITY)
         layer.editable = False
         for event in (layer.events.visible, layer.events.opacity, layer.events.contour):
             self._stage.listen(event, self._on_look)
@@ -55,37 +57,28 @@ class Overlay:
         if layer is not None:
             layer.data[z] = labels_yx
             if z == self._navigation.z:
-                layer.refresh(extent=False)
+                layer.refresh(extent=False, thumbnail=False)
 
     def show_stability(self, z: int, stability_yx: npt.NDArray[Any] | None) -> None:
         """Show where predictions of slice z disagree (magenta); None hides the map.
 
-        The layer holds one slice only, and is made before it is needed: adding a layer takes napari long.
+        The layer is made before it is needed: adding one takes napari long.
         """
         volume, layer = self._stage.volume, self._stage.layer("stability")
         if volume is None:
             return
-        if stability_yx is None and layer is not None:
-            layer.visible = False
-            return
-        shown = np.ones(volume.shape[1:]) if stability_yx is None else np.asarray(stability_yx)
-        flips = (1.0 - shown.astype(np.float32))[np.newaxis]
-        geometry = layer_geometry(volume)
-        z0, y0, x0 = geometry["translate"]
-        translate = (z0 + z * geometry["scale"][0], y0, x0)
         if layer is None:
             active = self._stage.viewer.layers.selection.active
             layer = self._stage.viewer.add_image(
-                flips, name="stability", colormap=FLIPS, contrast_limits=(0.0, 0.6), blending="translucent",
-                visible=stability_yx is not None,
-                **{**geometry, "translate": translate},
+                OneSlice(volume.shape), name="stability", colormap=FLIPS, contrast_limits=(0.0, 0.6),
+                blending="translucent", visible=False, multiscale=False, **layer_geometry(volume),
             )  # fmt: skip
             self._stage.put("stability", layer)
             self._stage.viewer.layers.selection.active = active
-            return
-        layer.data = flips
-        layer.translate = translate
-        layer.visible = True
+        if stability_yx is not None:
+            layer.data.put(z, 1.0 - np.asarray(stability_yx, dtype=np.float32))
+            layer.refresh(extent=False, thumbnail=False)
+        layer.visible = stability_yx is not None
 
     # ------------------------------------------------------------ how it is drawn
 

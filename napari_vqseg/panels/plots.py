@@ -1,54 +1,141 @@
-"""Small plots that fit either theme."""
+"""Small plots that fit either theme, painted in a millisecond: the event loop draws them while the engine trains."""
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import pyqtgraph
+from qtpy.QtCore import QPointF, QRectF, QSize, Qt
+from qtpy.QtGui import QColor, QPainter, QPaintEvent, QPen, QPolygonF
+from qtpy.QtWidgets import QSizePolicy, QWidget
 
-__all__ = ["HistogramPlot", "LossPlot"]
+__all__ = ["Chart", "HistogramPlot", "LossPlot"]
 
-GREY = "#8a93a3"
-
-
-def _plain(plot: Any, height: int, bottom: str) -> None:
-    plot.setBackground(None)
-    plot.setFixedHeight(height)
-    plot.setMouseEnabled(False, False)
-    plot.hideButtons()
-    plot.setMenuEnabled(False)
-    for side in ("left", "bottom"):
-        axis = plot.getAxis(side)
-        axis.setPen(GREY)
-        axis.setTextPen(GREY)
-        axis.setStyle(tickTextOffset=2)
-    plot.getAxis("left").setWidth(38)
-    plot.setLabel("bottom", bottom, color=GREY)
-    plot.getAxis("bottom").setHeight(38)
+GREY = QColor("#8a93a3")
+LEFT, RIGHT, TOP, BOTTOM = 42, 8, 8, 34
 
 
-class LossPlot(pyqtgraph.PlotWidget):
+@dataclass
+class Curve:
+    """A line of a chart: points (n, 2), drawn in a colour; filled down to the axis on request."""
+
+    colour: str
+    points: npt.NDArray[np.float64]
+    filled: bool = False
+
+
+class Chart(QWidget):
+    """Curves over a labelled axis.
+
+    Parameters
+    ----------
+    height : int
+        Height of the widget, px.
+    label : str
+        What the horizontal axis counts.
+    log : bool
+        Whether the vertical axis is logarithmic; points at or below zero are then left out.
+    """
+
+    def __init__(self, height: int, label: str, *, log: bool = False) -> None:
+        super().__init__()
+        self.curves: dict[str, Curve] = {}
+        self._height, self._label, self._log = height, label, log
+        self.setFixedHeight(height)
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+
+    def sizeHint(self) -> QSize:  # noqa: N802 - Qt's name
+        """Wide and flat."""
+        return QSize(240, self._height)
+
+    def paintEvent(self, event: QPaintEvent | None) -> None:  # noqa: N802 - Qt's name
+        """Draw the axes, then the curves."""
+        painter = QPainter(self)
+        frame = QRectF(LEFT, TOP, self.width() - LEFT - RIGHT, self.height() - TOP - BOTTOM)
+        shown = {name: self._scaled(curve.points) for name, curve in self.curves.items()}
+        points = np.concatenate([np.empty((0, 2)), *shown.values()])
+        painter.setPen(QPen(GREY, 1))
+        painter.drawText(QRectF(LEFT, self.height() - 17, frame.width(), 16), Qt.AlignmentFlag.AlignCenter, self._label)
+        painter.drawPolyline(QPolygonF([frame.topLeft(), frame.bottomLeft(), frame.bottomRight()]))
+        if points.size:
+            low, high = points.min(axis=0), points.max(axis=0)
+            if not self._log:
+                low[1] = min(low[1], 0.0)
+            high = np.where(high > low, high, low + 1.0)
+            self._draw_ticks(painter, frame, low, high)
+            painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+            for name, curve in self.curves.items():
+                _draw_curve(painter, frame, curve, (shown[name] - low) / (high - low))
+        painter.end()
+
+    def _scaled(self, points: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        if not self._log:
+            return points
+        above = points[points[:, 1] > 0]
+        return np.column_stack([above[:, 0], np.log10(above[:, 1])])
+
+    def _draw_ticks(
+        self, painter: QPainter, frame: QRectF, low: npt.NDArray[np.float64], high: npt.NDArray[np.float64]
+    ) -> None:
+        for x in _ticks(low[0], high[0], 5):
+            place = frame.left() + (x - low[0]) / (high[0] - low[0]) * frame.width()
+            painter.drawLine(QPointF(place, frame.bottom()), QPointF(place, frame.bottom() + 3))
+            where = QRectF(place - 30, frame.bottom() + 3, 60, 14)
+            painter.drawText(where, Qt.AlignmentFlag.AlignHCenter | Qt.AlignmentFlag.AlignTop, f"{x:g}")
+        for y in _ticks(low[1], high[1], 3):
+            place = frame.bottom() - (y - low[1]) / (high[1] - low[1]) * frame.height()
+            painter.drawLine(QPointF(frame.left() - 3, place), QPointF(frame.left(), place))
+            text = f"{10**y:g}" if self._log else f"{y:g}"
+            where = QRectF(0, place - 8, LEFT - 5, 16)
+            painter.drawText(where, Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter, text)
+
+
+def _draw_curve(painter: QPainter, frame: QRectF, curve: Curve, places: npt.NDArray[np.float64]) -> None:
+    """Draw points given in 0..1 of the frame."""
+    if not len(places):
+        return
+    line = [
+        QPointF(frame.left() + float(x) * frame.width(), frame.bottom() - float(y) * frame.height()) for x, y in places
+    ]
+    if curve.filled:
+        fill = QColor(curve.colour)
+        fill.setAlpha(80)
+        painter.setBrush(fill)
+        painter.setPen(Qt.PenStyle.NoPen)
+        ends = [QPointF(line[-1].x(), frame.bottom()), QPointF(line[0].x(), frame.bottom())]
+        painter.drawPolygon(QPolygonF([*line, *ends]))
+    painter.setPen(QPen(QColor(curve.colour), 2))
+    painter.drawPolyline(QPolygonF(line))
+
+
+def _ticks(low: float, high: float, about: int) -> list[float]:
+    """Round values between two others, some `about` of them."""
+    rough = (high - low) / about
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough)
+    return [round(n * step, 10) for n in range(math.ceil(low / step), math.floor(high / step) + 1)]
+
+
+class LossPlot(Chart):
     """Losses over training: the supervised one, and the one on unlabelled slices."""
 
     CURVES = (("labelled", "#56B4E9"), ("unlabelled", "#F6A600"))
-    LONGEST = 1000
+    LONGEST = 400
 
     def __init__(self) -> None:
-        super().__init__()
-        _plain(self, 140, "step")
+        super().__init__(140, "step")
         self.points: dict[str, list[tuple[float, float]]] = {name: [] for name, _ in self.CURVES}
-        self._lines = {name: self.plot([], [], pen=pyqtgraph.mkPen(c, width=2)) for name, c in self.CURVES}
 
     def clear_points(self) -> None:
         """Begin a new run."""
-        for name, points in self.points.items():
+        for points in self.points.values():
             points.clear()
-            self._lines[name].setData([], [])
+        self.refresh()
 
     def add(self, step: int, labelled: float | None, unlabelled: float | None) -> None:
-        """Add a step; long runs are thinned out."""
+        """Add a step, to be drawn with the next :meth:`refresh`; long runs are thinned out."""
         for name, value in (("labelled", labelled), ("unlabelled", unlabelled)):
             if value is None or not np.isfinite(value):
                 continue
@@ -56,22 +143,24 @@ class LossPlot(pyqtgraph.PlotWidget):
             points.append((step, value))
             if len(points) > self.LONGEST:
                 del points[::2]
-            self._lines[name].setData(np.array(points))
+
+    def refresh(self) -> None:
+        """Draw what has been added."""
+        self.curves = {
+            name: Curve(colour, np.array(self.points[name], dtype=float).reshape(-1, 2)) for name, colour in self.CURVES
+        }
+        self.update()
 
 
-class HistogramPlot(pyqtgraph.PlotWidget):
+class HistogramPlot(Chart):
     """Usage of the codewords, sorted, on a logarithmic scale."""
 
     def __init__(self) -> None:
-        super().__init__()
-        _plain(self, 150, "codewords, most used first")
-        self.setLogMode(False, True)
-        self._line = self.plot(
-            [], [], stepMode="right", pen=pyqtgraph.mkPen("#56B4E9", width=2), fillLevel=0, brush="#56B4E955"
-        )  # fmt: skip
+        super().__init__(150, "codewords, most used first", log=True)
 
     def show_usage(self, usage: npt.NDArray[np.int64]) -> None:
         """Show how many tokens fell to each code; dead codes are not drawn."""
-        used = np.sort(usage[usage > 0])[::-1]
-        self._line.setData(np.arange(used.size), used)
-        self.setXRange(0, max(usage.size, 1), padding=0.02)
+        used = np.sort(usage[usage > 0])[::-1].astype(float)
+        kept = np.unique(np.linspace(0, max(used.size - 1, 0), 400).astype(int)) if used.size else np.empty(0, int)
+        self.curves = {"usage": Curve("#56B4E9", np.column_stack([kept, used[kept]]), filled=True)}
+        self.update()

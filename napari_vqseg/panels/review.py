@@ -95,9 +95,9 @@ class ReviewPanel(Panel):
         """Say how sure the prediction of a slice is."""
         if preview is None:
             return
-        text = f"Slice {preview.z}: mean confidence {100 * preview.confidence:.1f} %"
+        text = f"Slice {preview.z}: mean confidence {100 * preview.mean_confidence:.1f} %"
         if preview.epsilon > 0:
-            text += f", stable {100 * preview.stability:.1f} % at ε {preview.epsilon:.2f}"
+            text += f", stable {100 * preview.mean_stability:.1f} % at ε {preview.epsilon:.2f}"
         self.words.setText(f"{text} ({1000 * preview.elapsed_s:.0f} ms).")
 
     def _forget_preview(self, z: int) -> None:

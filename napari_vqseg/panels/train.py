@@ -11,6 +11,7 @@ from napari_vqseg.form import Form
 from napari_vqseg.panels.parts import Panel, Section, button, note, row, silently
 from napari_vqseg.panels.plots import LossPlot
 from napari_vqseg.session import TrainingState
+from napari_vqseg.timers import Paced
 from vqseg import protocol
 from vqseg.config import PRESETS
 
@@ -21,6 +22,7 @@ __all__ = ["TrainPanel"]
 
 GROUPS = ("model", "loss", "data", "train", "predict")
 SHOWN_ABOVE = ("time_budget_s", "use_unlabelled")
+DRAW_EVERY_S = 0.5
 
 
 def _clock(seconds: float) -> str:
@@ -65,9 +67,10 @@ class TrainPanel(Panel):
         self.column.addLayout(row(self.start, self.pause, self.stop))
         for widget in (self.bar, self.plot, self.facts, self.advanced):
             self.column.addWidget(widget)
+        self._drawing = Paced(DRAW_EVERY_S, self.show_progress, self)
         self.listen(session.settings.changed, self.show_settings)
         self.listen(session.training.changed, self.show_state)
-        self.listen(session.training.progressed, self.show_progress)
+        self.listen(session.training.progressed, self.note_progress)
         self.listen(session.case_changed, self._forget)
         self.show_settings()
         self._forget()
@@ -116,18 +119,27 @@ class TrainPanel(Panel):
         elif idle and self.session.training.progress is not None:
             self.bar.setFormat(f"Done, {self.session.training.progress.step} steps")
 
-    def show_progress(self, progress: protocol.Progress) -> None:
-        """Show a step."""
-        self.bar.show()
-        self.plot.show()
-        self.facts.show()
-        self.bar.setValue(round(1000 * progress.progress))
-        if self.session.training.state is not TrainingState.STOPPING:
-            paused = ", paused" if progress.paused else ""
-            self.bar.setFormat(f"{100 * progress.progress:.0f} %, {_clock(progress.time_left_s)} left{paused}")
+    def note_progress(self, progress: protocol.Progress) -> None:
+        """Take up a step; it is drawn in a while."""
         losses = progress.losses
         labelled = losses.get("labelled", losses.get("segmentation", losses.get("total")))
         self.plot.add(progress.step, labelled, losses.get("unlabelled"))
+        self._drawing.ask()
+
+    def show_progress(self) -> None:
+        """Draw how far it is."""
+        progress = self.session.training.progress
+        if progress is None:
+            return
+        for widget in (self.bar, self.plot, self.facts):
+            widget.show()
+        self.bar.setUpdatesEnabled(False)  # else Qt draws the whole window at once: 15 ms
+        self.bar.setValue(round(1000 * progress.progress))
+        self.bar.setUpdatesEnabled(True)
+        if self.session.training.state is not TrainingState.STOPPING:
+            paused = ", paused" if progress.paused else ""
+            self.bar.setFormat(f"{100 * progress.progress:.0f} %, {_clock(progress.time_left_s)} left{paused}")
+        self.plot.refresh()
         facts = [f"step {progress.step}"]
         if progress.confident_share is not None:
             facts.append(f"confident {100 * progress.confident_share:.0f} %")
@@ -138,7 +150,13 @@ class TrainPanel(Panel):
         names = [f'<span style="color:{colour}">━</span>&nbsp;{name}' for name, colour in LossPlot.CURVES]
         self.facts.setText(f"Loss: {' '.join(names)}<br>{' · '.join(facts)}")
 
+    def release(self) -> None:
+        """Disconnect, and draw no more."""
+        self._drawing.stop()
+        super().release()
+
     def _forget(self) -> None:
+        self._drawing.stop()
         self.plot.clear_points()
         self.bar.setValue(0)
         self.bar.setFormat("")

@@ -18,18 +18,21 @@ __all__ = ["Preview", "Reviewing"]
 
 PREVIEW_AFTER_S = 0.06
 PREVIEW_DRAWS = 4
+ANNOUNCE_AFTER_S = 0.05
+"""The overlay is drawn before the panels are, so that neither holds the event loop long."""
 
 
 @dataclass(frozen=True)
 class Preview:
-    """A slice predicted at an epsilon."""
+    """Slice z predicted at an epsilon: labels, confidence and stability (y, x), and the means of the latter two."""
 
     z: int
     epsilon: float
-    labels: npt.NDArray[np.uint8]
-    confidence: float
-    stability: float
     elapsed_s: float
+    labels: npt.NDArray[np.uint8]
+    stability: npt.NDArray[np.float32]
+    mean_confidence: float
+    mean_stability: float
 
 
 class Reviewing(Concern):
@@ -51,6 +54,7 @@ class Reviewing(Concern):
         self._engine, self._annotating = engine, annotating
         self.forget()
         self._timer = context.scheduler.debounce(PREVIEW_AFTER_S, self._request_preview)
+        self._announcing = context.scheduler.debounce(ANNOUNCE_AFTER_S, self.prediction_changed.emit)
         engine.on(protocol.PredictionReady, self._on_prediction)
         engine.on(protocol.PreviewReady, self._on_preview)
         context.view.navigation.z_changed.connect(self._on_z)
@@ -77,21 +81,25 @@ class Reviewing(Concern):
         opened = self.context.opened
         if opened is None or message.case_id != opened.case.id:
             return
-        try:
-            labels = np.load(message.labels_path, mmap_mode="c")
-        except (OSError, ValueError) as error:
-            self.context.notified.emit(
-                f"The prediction could not be read ({error}); the one before stays.", "warning"
-            )  # fmt: skip
-            return
-        self.prediction = labels
-        self.prediction_step = message.step
         self._engine.has_network = True
+
+        def show(labels: npt.NDArray[np.uint8]) -> None:
+            if self.context.opened is opened:
+                self._show_prediction(labels, message.step)
+
+        def failed(error: BaseException) -> None:
+            self.context.busy_changed.emit("")
+            self.context.notified.emit(f"The prediction could not be read ({error}); the one before stays.", "warning")
+
+        self.context.scheduler.background(lambda: np.load(message.labels_path, mmap_mode="c"), show, failed)
+
+    def _show_prediction(self, labels: npt.NDArray[np.uint8], step: int) -> None:
+        self.prediction, self.prediction_step = labels, step
         self.context.busy_changed.emit("")
-        self.context.view.overlay.show(labels, opened.colours)
+        self.context.view.overlay.show(labels, self.context.case.colours)
         if self.epsilon > 0:
             self._timer.start()
-        self.prediction_changed.emit()
+        self._announcing.start()
 
     # ------------------------------------------------------------ a slice
 
@@ -116,21 +124,22 @@ class Reviewing(Concern):
         self._engine.send(protocol.RequestPreview(request_id, case_id, self.context.z, self.epsilon, draws))
 
     def _on_preview(self, message: protocol.PreviewReady) -> None:
-        if not self._engine.is_newest("preview", message.request_id) or self.prediction is None:
-            return
-        try:
-            with np.load(message.path, allow_pickle=False) as file:
-                labels, confidence, stability = file["labels"], file["confidence"], file["stability"]
-        except (OSError, ValueError, KeyError):
-            return
-        if message.epsilon > 0:
-            self.context.view.overlay.show_stability(message.z, stability)
-        elif message.z not in self.context.annotations.used:
-            self.context.view.overlay.show_slice(message.z, labels)
-        mean_confidence, mean_stability = (float(part.mean(dtype=np.float32)) for part in (confidence, stability))
-        self.preview_changed.emit(
-            Preview(message.z, message.epsilon, labels, mean_confidence, mean_stability, message.elapsed_s)
-        )
+        def show(preview: Preview) -> None:
+            if self._engine.is_newest("preview", message.request_id) and self.prediction is not None:
+                self._show_preview(preview)
+
+        def failed(error: BaseException) -> None:
+            if self._engine.is_newest("preview", message.request_id):
+                self.context.notified.emit(f"The preview could not be read ({error}); move ε again.", "warning")
+
+        self.context.scheduler.background(lambda: _read_preview(message), show, failed)
+
+    def _show_preview(self, preview: Preview) -> None:
+        if preview.epsilon > 0:
+            self.context.view.overlay.show_stability(preview.z, preview.stability)
+        elif preview.z not in self.context.annotations.used:
+            self.context.view.overlay.show_slice(preview.z, preview.labels)
+        self.preview_changed.emit(preview)
 
     # ------------------------------------------------------------ accepting
 
@@ -146,3 +155,13 @@ class Reviewing(Concern):
             context.notified.emit(f"Slice {z} is already drawn and complete; clear it before accepting.", "warning")
             return
         self._annotating.put(z, np.array(self.prediction[z]), SliceState.COMPLETE, Origin.ACCEPTED)
+
+
+def _read_preview(message: protocol.PreviewReady) -> Preview:
+    with np.load(message.path, allow_pickle=False) as file:
+        labels, stability = file["labels"], file["stability"].astype(np.float32)
+        mean_confidence = float(file["confidence"].mean(dtype=np.float32))
+    mean_stability = float(stability.mean())
+    return Preview(
+        message.z, message.epsilon, message.elapsed_s, labels, stability, mean_confidence, mean_stability
+    )  # fmt: skip

@@ -200,8 +200,7 @@ def test_the_loop(make_napari_viewer, qtbot, thorax, tmp_path, monkeypatch, caps
         )
     assert max(heart.worked_ms) < STALL_MS
     if os.getloadavg()[0] <= (os.cpu_count() or 1):  # else the processor is not given to the window in time
-        # Software rendering shares the cores with the engine: one beat in a thousand may be late (docs/benchmarks.md).
-        assert np.quantile(heart.gaps_ms, 0.999) < STALL_MS
+        assert max(heart.gaps_ms) < STALL_MS
 
 
 def _alive(pid):

@@ -195,7 +195,8 @@ def test_predictions_replace_one_another_in_place(view, viewer, tmp_path):
     layer = viewer.layers["prediction"]
     view.overlay.show(np.load(tmp_path / "p.npy", mmap_mode="c"), COLOURS)
     assert viewer.layers["prediction"] is layer
-    assert isinstance(layer.data, np.memmap)
+    assert isinstance(layer.data.content, np.memmap)
+    assert np.asarray(layer.data).shape == volume.shape
     view.overlay.show_slice(3, np.full(volume.shape[1:], 2, np.uint8))
     assert (layer.data[3] == 2).all()
     assert (np.load(tmp_path / "p.npy") == 1).all()  # the engine's file is never written
@@ -209,8 +210,12 @@ def test_stability_lies_on_its_slice(view, viewer):
     view.overlay.show_stability(5, np.full(volume.shape[1:], 0.25))
     layer = viewer.layers["stability"]
     assert layer.visible
-    assert layer.data.max() == pytest.approx(0.75)
-    assert layer.translate[0] == pytest.approx(viewer.layers["ct"].data_to_world((5, 0, 0))[0])
+    everywhere = np.asarray(layer.data)
+    assert everywhere[5] == pytest.approx(0.75)
+    assert everywhere.sum() == pytest.approx(0.75 * everywhere[5].size)
+    assert np.array_equal(layer.data[:, 3, 2:9], everywhere[:, 3, 2:9])  # a coronal slice
+    view.overlay.show_stability(5, None)
+    assert not layer.visible
 
 
 def test_removing_renaming_and_other_layers(view, viewer):

@@ -230,7 +230,7 @@ def test_previews_are_debounced_and_only_the_newest_counts(desk, tmp_path):
     worker.message.emit(answer)
     assert not seen
     worker.message.emit(protocol.PreviewReady(asked[0].request_id, answer.case_id, 0, 0.3, answer.path, 0.02))
-    assert seen[0].stability == pytest.approx(0.8, abs=1e-3)
+    assert seen[0].mean_stability == pytest.approx(0.8, abs=1e-3)
     assert desk.view.overlay.stability[0] == 0
     session.reviewing.preview(0.0)
     assert desk.view.overlay.stability is None

@@ -54,13 +54,14 @@ def press(viewer, key):
     handler.release_key(key)
 
 
-def predict(widget, tmp_path):
+def predict(widget, tmp_path, qtbot):
     session = widget.session
     session.engine.send(protocol.LoadCheckpoint("x"))
     np.save(tmp_path / "l.npy", np.ones(session.volume.shape, np.uint8))
     session.engine.worker.message.emit(
         protocol.PredictionReady(None, session.case.case.id, 3, str(tmp_path / "l.npy"), str(tmp_path / "l.npy"))
     )
+    qtbot.waitUntil(lambda: session.reviewing.prediction is not None, timeout=5000)
 
 
 def test_sections_show_what_can_be_done(viewer, qtbot, image, tmp_path):
@@ -75,13 +76,13 @@ def test_sections_show_what_can_be_done(viewer, qtbot, image, tmp_path):
     assert shown(widget) == ["Data", "Classes", "Annotate", "Export"]
     session.annotating.mark_complete(4)
     assert shown(widget) == ["Data", "Classes", "Annotate", "Train", "Export"]
-    predict(widget, tmp_path)
+    predict(widget, tmp_path, qtbot)
     everything = ["Data", "Classes", "Annotate", "Train", "Review", "Codebook", "Export"]
     qtbot.waitUntil(lambda: shown(widget) == everything, timeout=2000)
     widget.release()
 
 
-def test_keys_on_the_canvas(window, viewer, tmp_path):
+def test_keys_on_the_canvas(window, viewer, qtbot, tmp_path):
     session = window.session
     session.classes.add("vessel")
     layer = viewer.layers["annotation"]
@@ -104,7 +105,7 @@ def test_keys_on_the_canvas(window, viewer, tmp_path):
     assert layer.brush_size == size
     press(viewer, "N")
     assert session.z != 4
-    predict(window, tmp_path)
+    predict(window, tmp_path, qtbot)
     press(viewer, "G")
     assert not viewer.layers["prediction"].visible
     viewer.layers.selection.active = viewer.layers["ct"]  # keys of the viewer work with other layers selected
@@ -164,7 +165,7 @@ def test_training_buttons_and_the_task_of_napari(window, viewer, qtbot):
     worker = session.engine.worker
     for step in range(1, 5):
         worker.message.emit(protocol.Progress(step, step / 10, 65.0, {"total": 1 / step, "unlabelled": 0.1}, 0.5, 0.9))
-    assert "40 %, 1:05 left" in panel.bar.format()
+    qtbot.waitUntil(lambda: "40 %, 1:05 left" in panel.bar.format(), timeout=2000)
     assert len(panel.plot.points["labelled"]) == 4
     assert not panel.form.widgets["code_dim"].enabled
     assert panel.form.widgets["epsilon"].enabled
@@ -178,7 +179,7 @@ def test_training_buttons_and_the_task_of_napari(window, viewer, qtbot):
 
 
 def test_review_and_codebook(window, viewer, tmp_path, qtbot):
-    predict(window, tmp_path)
+    predict(window, tmp_path, qtbot)
     panel, session = window.panel("Review"), window.session
     panel.opacity.setValue(80)
     panel.contour.setChecked(True)
@@ -237,7 +238,7 @@ def test_closing_the_dock_saves_and_leaves_nothing(viewer, qtbot, image, tmp_pat
     session = widget.session
     session.open_volume(image)
     qtbot.waitUntil(lambda: session.is_open, timeout=20000)
-    predict(widget, tmp_path)
+    predict(widget, tmp_path, qtbot)
     worker, project = session.engine.worker, session.case.project
     viewer.layers["annotation"].paint((4, 10, 10), 1)
     viewer.window.remove_dock_widget(dock)

@@ -1,0 +1,77 @@
+"""Arrays whose content changes under a layer.
+
+Giving a layer other data makes napari measure its world anew and compile a shader: 30 ms on the event loop. A layer
+on one of these need only draw its slice again: 3 ms.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["OneSlice", "Replaceable"]
+
+
+class Replaceable:
+    """Labels (z, y, x) that another array takes the place of.
+
+    Parameters
+    ----------
+    content : array of uint8, shape (z, y, x)
+        The labels, also those that map a file.
+    """
+
+    ndim = 3
+
+    def __init__(self, content: npt.NDArray[np.uint8]) -> None:
+        self.content = content
+        self.shape = content.shape
+        self.dtype = content.dtype
+
+    def replace(self, content: npt.NDArray[np.uint8]) -> None:
+        """Take other labels of the same shape."""
+        assert content.shape == self.shape
+        assert content.dtype == self.dtype
+        self.content = content
+
+    def __getitem__(self, key: Any) -> npt.NDArray[np.uint8]:
+        return self.content[key]
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        self.content[key] = value
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> npt.NDArray[Any]:
+        return np.array(self.content, dtype=dtype, copy=copy)
+
+
+class OneSlice:
+    """A map (z, y, x) of float32 that is zero outside of one slice.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        (z, y, x).
+    """
+
+    ndim = 3
+    dtype = np.dtype(np.float32)
+
+    def __init__(self, shape: tuple[int, int, int]) -> None:
+        self.shape = shape
+        self._z = 0
+        self._content = np.zeros(shape[1:], dtype=np.float32)
+
+    def put(self, z: int, content_yx: npt.NDArray[np.float32]) -> None:
+        """Make slice z the one that counts."""
+        self._z, self._content = z, content_yx
+
+    def __getitem__(self, key: Any) -> npt.NDArray[np.float32]:
+        key = key if isinstance(key, tuple) else (key,)
+        here = np.arange(self.shape[0])[key[0]] == self._z
+        content = self._content[key[1:]]
+        return here.reshape(here.shape + (1,) * content.ndim) * content
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> npt.NDArray[Any]:
+        return self[:].astype(dtype or self.dtype)

@@ -1,0 +1,37 @@
+"""Timers of the window: what is asked often is done seldom, and nothing is done after the end."""
+
+import time
+from itertools import pairwise
+
+from qtpy.QtCore import QObject
+
+from napari_vqseg.timers import Paced, QtScheduler
+
+
+def test_what_is_asked_often_is_done_seldom_and_the_last_time_counts(qtbot):
+    parent, done, asked = QObject(), [], [0]
+    paced = Paced(0.1, lambda: done.append((time.monotonic(), asked[0])), parent)
+    until = time.monotonic() + 0.55
+    while time.monotonic() < until:
+        asked[0] += 1
+        paced.ask()
+        qtbot.wait(2)
+    qtbot.waitUntil(lambda: bool(done) and done[-1][1] == asked[0], timeout=1000)
+    gaps = [b - a for (a, _), (b, _) in pairwise(done)]
+    assert gaps
+    assert min(gaps) > 0.09
+    paced.ask()
+    paced.stop()
+    count = len(done)
+    qtbot.wait(200)
+    assert len(done) == count
+
+
+def test_a_closed_scheduler_calls_nobody(qtbot):
+    scheduler, done = QtScheduler(), []
+    timer = scheduler.debounce(0.01, lambda: done.append("timer"))
+    scheduler.background(lambda: time.sleep(0.05), done.append, done.append)
+    timer.start()
+    scheduler.close()
+    qtbot.wait(150)
+    assert done == []
