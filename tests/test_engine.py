@@ -150,6 +150,7 @@ def test_a_run_from_start_to_end(engine, project):
     assert progress.utilisation is None
     prediction = engine.until(PredictionReady, final=True)
     assert prediction.step > 1
+    assert prediction.learnt == [3]
     labels = np.load(prediction.labels_path, mmap_mode="r")
     assert labels.shape == (8, 10, 12)
     assert labels.dtype == np.uint8
@@ -294,7 +295,9 @@ def test_settings_and_annotations_change_between_two_steps(engine, project):
     annotations.mark(5, SliceState.COMPLETE)
     case.save_annotations(annotations)
     engine.send(UpdateAnnotations("case-001"), RequestPrediction(7, "case-001"), RequestSuggestions(8, "case-001", 4))
-    assert engine.until(PredictionReady, request_id=7).case_id == "case-001"
+    prediction = engine.until(PredictionReady, request_id=7)
+    assert prediction.case_id == "case-001"
+    assert prediction.learnt == [3, 5]
     suggestions = engine.until(SuggestionsReady).suggestions
     assert len(suggestions) == 4
     assert not {item["z"] for item in suggestions} & {3, 5}
@@ -303,6 +306,10 @@ def test_settings_and_annotations_change_between_two_steps(engine, project):
     engine.until(TrainingEnded)
     engine.send(UpdateSettings({"epsilon": 0.3}))
     assert "next run" in engine.until(Notice).text
+    annotations.clear(5)
+    case.save_annotations(annotations)
+    engine.send(UpdateAnnotations("case-001"), RequestPrediction(9, "case-001"))
+    assert engine.until(PredictionReady, request_id=9).learnt == [3, 5], "what was learnt stays learnt"
 
 
 @pytest.mark.parametrize("way", ["shutdown", "closed pipe", "terminate"])

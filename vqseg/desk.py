@@ -224,16 +224,18 @@ class Desk(threading.Thread):
         predictor, step, run = self.weights.get()
         for case_id in job.case_ids:
             case = self.workspace.case(case_id)
+            learnt = set(case.annotations.used)
             if not predict_case(
                 predictor, case, run, case_id, between=self._between,
                 should_stop=lambda: self._leaving or job.cancelled.is_set(),
             ):  # fmt: skip
                 raise _CancelledError
+            learnt |= run.learnt(case_id).union(case.annotations.used)  # they may have grown meanwhile
             self._send(
                 PredictionReady(
                     job.request_id, case_id, step, str(run.prediction_path(case_id)),
                     str(run.uncertainty_path(case_id)), final=job.final,
-                    confidence_path=str(run.confidence_path(case_id)),
+                    confidence_path=str(run.confidence_path(case_id)), learnt=sorted(learnt),
                 )
             )  # fmt: skip
         job.seconds = time.monotonic() - start

@@ -172,8 +172,7 @@ class Engine:
     def _update_annotations(self, message: protocol.UpdateAnnotations) -> None:
         case = self.workspace.reload_annotations(message.case_id)
         if self._loop is not None and message.case_id in self._loop.run.case_ids:
-            index = self._loop.run.case_ids.index(message.case_id)
-            self._loop.trainer.update_annotations(index, case.annotations)
+            self._loop.update_annotations(message.case_id, case.annotations)
         else:
             self.desk.submit(message)
 

@@ -25,7 +25,7 @@ from scipy import ndimage
 
 from vqseg.errors import GeometryError
 
-__all__ = ["ClassScores", "Summary", "evaluate", "summarise"]
+__all__ = ["ClassScores", "Summary", "evaluate", "evaluate_slice", "summarise"]
 
 Mask = npt.NDArray[np.bool_]
 
@@ -108,6 +108,28 @@ def evaluate(
     counted[list(exclude_slices)] = False
     spacing = tuple(float(size) for size in spacing_mm)
     return {int(value): _class_scores(prediction == value, reference == value, spacing, counted) for value in classes}
+
+
+def evaluate_slice(
+    prediction_yx: npt.NDArray[Any],
+    reference_yx: npt.NDArray[Any],
+    spacing_yx_mm: Sequence[float],
+    classes: Collection[int],
+) -> dict[int, ClassScores]:
+    """Score one slice in its plane: as :func:`evaluate`, where a surface is an outline.
+
+    Parameters
+    ----------
+    prediction_yx, reference_yx : ndarray of int
+        (y, x) label values.
+    spacing_yx_mm : sequence of float
+        Distance between pixel centres along (y, x), mm.
+    classes : collection of int
+        The label values to score.
+    """
+    # Between two copies of itself the slice has no surface but its outline, and nothing nearer than in its plane.
+    prediction, reference = (np.repeat(labels[np.newaxis], 3, axis=0) for labels in (prediction_yx, reference_yx))
+    return evaluate(prediction, reference, (1.0, *spacing_yx_mm), classes, exclude_slices=(0, 2))
 
 
 def summarise(scores: Mapping[Any, ClassScores] | Sequence[ClassScores]) -> Summary:

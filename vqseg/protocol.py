@@ -219,7 +219,7 @@ class PredictionReady(Message):
     """Prediction of the case: paths of .npy files to map.
 
     Labels uint8 (z, y, x), uncertainty float16 (z, y, x), mean confidence of each slice float32 (z,), NaN where nothing
-    is predicted.
+    is predicted. `learnt` are the slices whose labels shaped it: what it says about them is no news.
     """
 
     request_id: int | None
@@ -229,6 +229,7 @@ class PredictionReady(Message):
     uncertainty_path: str
     final: bool = False
     confidence_path: str = ""
+    learnt: list[int] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import json
 import math
 import platform
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from importlib import metadata
 from pathlib import Path
@@ -156,6 +156,18 @@ class Run:
     def confidence_path(self, case_id: str) -> Path:
         """Mean confidence of each slice of a case's prediction: .npy, float32 (z,), NaN without a structure."""
         return self.prediction_path(case_id).with_name("confidence.npy")
+
+    def learnt(self, case_id: str) -> set[int]:
+        """Slices of a case whose labels the run has learnt from at any time."""
+        return {int(z) for z in self.info.get("learnt", {}).get(case_id, [])}
+
+    def note_learnt(self, case_id: str, slices: Iterable[int]) -> None:
+        """Remember that the run learns from these slices of a case from now on."""
+        known = self.learnt(case_id)
+        if not known.issuperset(slices):
+            learnt = {**self.info.get("learnt", {}), case_id: sorted(known.union(map(int, slices)))}
+            self.info["learnt"] = learnt
+            write_record(self.path / "run.json", "run", SCHEMA, self.info)
 
     # ------------------------------------------------------------------------------------------------ state
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from vqseg.annotations import Annotations
 from vqseg.config import Config
 from vqseg.errors import AnnotationError, DeviceError
 from vqseg.io.atomic import atomic_path
@@ -143,6 +144,8 @@ class RunLoop:
             checkpoint = run.checkpoint_path if resume and run.has_checkpoint else None
             self.trainer = self._make(checkpoint)
             run.set_state(RunState.RUNNING)
+            for case_id, case in zip(run.case_ids, cases, strict=True):
+                run.note_learnt(case_id, case.annotations.used)
         except BaseException:
             run.release()
             raise
@@ -218,6 +221,11 @@ class RunLoop:
         """Change live settings from the next step on, and note it among the metrics."""
         self.trainer.update_settings(**settings)
         self.run.append_metrics({"step": self.trainer.step_index, "settings": dict(settings)})
+
+    def update_annotations(self, case_id: str, annotations: Annotations) -> None:
+        """Learn from a case's changed labels from the next step on."""
+        self.trainer.update_annotations(self.run.case_ids.index(case_id), annotations)
+        self.run.note_learnt(case_id, annotations.used)
 
     def close(self, state: RunState) -> None:
         """Record how the run ended and give it back."""
