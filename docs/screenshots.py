@@ -115,7 +115,7 @@ def main(folder: Path) -> None:
     widget.panel("Review").epsilon.setValue(14)
     wait(lambda: bool(previews))
     session.codebook.measure()
-    wait(lambda: session.codebook.use is not None)
+    wait(lambda: session.codebook.survey is not None)
     session.exporting.measure()
     for title in ("Codebook", "Export"):
         widget.sections[title][0].expand()

@@ -1,68 +1,109 @@
-"""Reports on the codebook."""
+"""What the codebook of a network holds."""
 
 import numpy as np
 import pytest
 import torch
 
 from vqseg.annotations import Annotations
-from vqseg.codebook import codebook_report, substitutes, usage_report
-from vqseg.config import ModelConfig, preset
+from vqseg.codebook import codeword, substitutes, survey_codebook, usage_report
+from vqseg.config import preset
 from vqseg.data import TrainingCase
 from vqseg.errors import ConfigError
-from vqseg.models.vqseg import VQSegNet
 from vqseg.predict import Predictor
 from vqseg.train import Trainer
 from vqseg.volume import StoredLayout, Volume
+
+SIZE = 32
 
 
 def test_usage_counts_every_token() -> None:
     report = usage_report([np.array([[0, 1], [1, 5]]), np.array([1])], 8)
     assert report.usage.tolist() == [1, 3, 0, 0, 0, 1, 0, 0]
     assert report.usage.dtype == np.int64
-    assert report.dead == 5
-    assert report.utilisation == pytest.approx(3 / 8)
-    assert report.sorted_usage.tolist() == [3, 1, 1, 0, 0, 0, 0, 0]
-    assert report.perplexity == pytest.approx(np.exp(-(0.6 * np.log(0.6) + 0.4 * np.log(0.2))))
 
 
-def test_perplexity_is_k_where_usage_is_even_and_undefined_without_tokens() -> None:
-    assert usage_report([np.arange(16)], 16).perplexity == pytest.approx(16)
-    empty = usage_report([], 16)
-    assert np.isnan(empty.perplexity)
-    assert empty.utilisation == 0
-
-
-def test_likely_substitutes_are_sorted() -> None:
-    torch.manual_seed(0)
-    network = VQSegNet(ModelConfig(encoder="conv", codebook_size=32, code_dim=4), 1, 3).eval()
-    likely = substitutes(network, 3, 0.7, top=5)
-    assert len(likely.codes) == 5
-    assert (np.diff(likely.probabilities) <= 0).all()
-    assert substitutes(network, 3, 0.2).codes[0] == 3
-
-
-@pytest.fixture
+@pytest.fixture(scope="module")
 def volume() -> Volume:
-    array = np.random.default_rng(0).normal(size=(5, 40, 64)).astype(np.float32)
-    return Volume(array, StoredLayout((64, 40, 5), np.diag([-1.0, -1.0, 2.0, 1.0])))
+    array = np.random.default_rng(0).normal(size=(5, 41, 64)).astype(np.float32)
+    array[:, 10:20, 10:30] += 200
+    return Volume(array, StoredLayout((64, 41, 5), np.diag([-1.0, -1.0, 2.0, 1.0])))
 
 
-def trained(volume: Volume, method: str) -> Predictor:
+def labels_of(volume: Volume) -> np.ndarray:
     labels = np.zeros(volume.shape, np.uint8)
     labels[:, 10:20, 10:30] = 1
-    config = preset("fast", method=method, codebook_size=32, size=64, time_budget_s=0.0, iterations=1)
-    trainer = Trainer(config, [TrainingCase(volume, Annotations.from_slices(labels, [1, 3]))], {1: "box"})
+    return labels
+
+
+def trained(volume: Volume, **settings: object) -> Predictor:
+    config = preset("fast", codebook_size=SIZE, size=64, time_budget_s=0.0, iterations=1, **settings)
+    trainer = Trainer(config, [TrainingCase(volume, Annotations.from_slices(labels_of(volume), [1, 3]))], {1: "box"})
     trainer.step()
     return trainer.predictor()
 
 
-def test_report_counts_the_codes_of_every_slice(volume: Volume) -> None:
-    predictor = trained(volume, "vq-seg")
-    report = codebook_report(predictor, volume)
-    assert report.codebook_size == 32
-    assert report.usage.sum() == predictor.codes(volume, list(range(5))).size
+@pytest.fixture(scope="module")
+def predictor(volume: Volume) -> Predictor:
+    """A network hardly trained, its codewords put where this volume's tokens are."""
+    predictor = trained(volume)
+    images = predictor.prepare(volume).input(range(5), predictor.config.model.neighbours)
+    with torch.no_grad():
+        tokens = predictor.network.encode(images).projected  # type: ignore[operator]
+        predictor.quantizer.initialise(tokens.permute(0, 2, 3, 1).flatten(0, 2))
+    return predictor
+
+
+def test_a_survey_holds_every_token_and_every_voxel_under_it(predictor: Predictor, volume: Volume) -> None:
+    told: list[float] = []
+    labels = labels_of(volume)
+    found = survey_codebook(predictor, volume, labels, history=[(1, 0.5, 3.0)], on_progress=told.append)
+    np.testing.assert_array_equal(found.codes, predictor.codes(volume, list(range(5))))
+    assert found.codes.shape[1:] == found.grid.shape_yx
+    assert found.report.codebook_size == SIZE
+    y0, y1, x0, x1 = found.grid.box
+    assert found.class_voxels.sum() == 5 * (y1 - y0) * (x1 - x0)
+    assert found.class_voxels[:, 1].sum() == labels[:, y0:y1, x0:x1].sum()
+    assert told[-1] == 1
+    assert found.history.tolist() == [[1, 0.5, 3]]
+
+    code = int(found.codes[2, 0, 0])
+    under = np.stack([found.grid.on_voxels(found.codes[z]) == code for z in range(5)])
+    values = np.asarray(volume.array)[:, y0:y1, x0:x1][under]
+    assert found.hu_mean[code] == pytest.approx(values.mean(), rel=1e-3)
+    assert found.hu_sd[code] == pytest.approx(values.std(), rel=1e-3)
+
+
+def test_the_map_shows_the_principal_plane_of_the_used_codewords(predictor: Predictor, volume: Volume) -> None:
+    found = survey_codebook(predictor, volume, labels_of(volume))
+    used = found.report.usage > 0
+    assert used.sum() > 3
+    assert np.isnan(found.places[~used]).all()
+    codewords = predictor.quantizer.codebook.detach().double()[torch.as_tensor(used)]
+    centred = codewords - codewords.mean(0)
+    variances = torch.linalg.svdvals(centred).square()
+    np.testing.assert_allclose((found.places[used] ** 2).sum(0), variances[:2].numpy(), rtol=1e-4)
+    assert found.explained == pytest.approx(float(variances[:2].sum() / variances.sum()))
+
+
+def test_a_codeword_shows_itself_and_its_likely_substitutes(predictor: Predictor) -> None:
+    found = codeword(predictor, 3, top=5)
+    assert found.code == 3
+    assert 3 not in found.substitutes.codes
+    assert (np.diff(found.substitutes.shares) <= 0).all()
+    assert found.looks_hu.shape == (6, 16, 16)
+    nearest = (predictor.quantizer.codebook - predictor.quantizer.codebook[3]).norm(dim=1)
+    assert found.substitutes.codes[0] == int(nearest.argsort()[1])
+    alone = predictor.decode_codes([int(found.substitutes.codes[0])])[0]
+    np.testing.assert_allclose(found.looks_hu[1], alone, atol=1e-3)
+    everything = substitutes(predictor.quantizer, 3, SIZE)
+    assert len(everything.codes) == SIZE - 1
+    assert everything.shares.sum() == pytest.approx(1)
+
+
+def test_without_an_image_decoder_there_is_nothing_to_look_at(volume: Volume) -> None:
+    assert codeword(trained(volume, image_branch=False), 0).looks_hu.shape == (8, 0, 0)
 
 
 def test_methods_without_a_codebook_say_so(volume: Volume) -> None:
     with pytest.raises(ConfigError, match="no codebook"):
-        codebook_report(trained(volume, "supervised"), volume)
+        survey_codebook(trained(volume, method="supervised"), volume, labels_of(volume))

@@ -25,6 +25,7 @@ from vqseg.project import Project, RunState
 from vqseg.protocol import (
     CaseOpened,
     CodebookReady,
+    CodewordReady,
     Failed,
     LoadCheckpoint,
     Notice,
@@ -35,6 +36,7 @@ from vqseg.protocol import (
     Progress,
     Ready,
     RequestCodebook,
+    RequestCodeword,
     RequestPrediction,
     RequestPreview,
     RequestStability,
@@ -53,6 +55,7 @@ from vqseg.protocol import (
     encode,
 )
 from vqseg.runner import PausableClock, RunLoop, train_run
+from vqseg.tokens import CodebookSurvey, Codeword
 
 FAKE = Path(__file__).parent / "fake_engine.py"
 spec = importlib.util.spec_from_file_location("fake_engine", FAKE)
@@ -430,7 +433,18 @@ def test_the_real_trainer_in_a_real_process(tmp_path):
         assert engine.until(TrainingEnded).reason == "finished"
         engine.send(RequestCodebook(3, case.id), RequestSuggestions(4, case.id, 2))
         codebook = engine.until(CodebookReady)
-        assert codebook.codebook_size == np.load(codebook.path)["usage"].size
+        assert codebook.step == prediction.step
+        survey = CodebookSurvey.load(codebook.path)
+        assert survey.codes.shape[0] == 14
+        assert survey.history[-1, 0] <= codebook.step
+        code = survey.code_at(7, 24, 24)
+        assert code is not None
+        engine.send(RequestCodeword(5, code))
+        looks = Codeword.load(engine.until(CodewordReady, request_id=5).path)
+        assert looks.code == code
+        assert 50 < looks.looks_hu[0].mean() < 300, "the middle of the ball is bright"
+        engine.send(RequestCodeword(6, 99999))
+        assert "not in the codebook" in engine.until(Failed).text
         assert len(engine.until(SuggestionsReady).suggestions) == 2
         engine.send(RequestStability(5, case.id, 0.7))
         survey = engine.until(StabilityReady, done=True)

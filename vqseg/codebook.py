@@ -1,76 +1,22 @@
-"""What the codebook holds: usage, perplexity, dead codewords, each code's likely substitutes."""
+"""What the codebook holds: how a volume uses it, and each codeword by itself."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from vqseg.models.perturbation import substitution_probabilities
-from vqseg.models.vqseg import VQSegNet
+from vqseg.models.quantizer import VectorQuantizer
 from vqseg.predict import Predictor
+from vqseg.tokens import CodebookReport, CodebookSurvey, Codeword, Substitutes
 from vqseg.volume import Volume
 
-__all__ = ["CodebookReport", "Substitutes", "codebook_report", "substitutes", "usage_report"]
+__all__ = ["codeword", "substitutes", "survey_codebook", "usage_report"]
 
-
-@dataclass(frozen=True)
-class CodebookReport:
-    """How evenly a set of tokens uses the codebook.
-
-    Parameters
-    ----------
-    usage : ndarray of int64
-        (K,) number of tokens of each codeword.
-    """
-
-    usage: npt.NDArray[np.int64]
-
-    @property
-    def codebook_size(self) -> int:
-        """Number of codewords K."""
-        return len(self.usage)
-
-    @property
-    def dead(self) -> int:
-        """Number of codewords that no token uses."""
-        return int((self.usage == 0).sum())
-
-    @property
-    def utilisation(self) -> float:
-        """Share of codewords that at least one token uses, in [0, 1]."""
-        return 1.0 - self.dead / self.codebook_size
-
-    @property
-    def perplexity(self) -> float:
-        """Codewords effectively in use, in [1, K]: the exponential of the usage's entropy; NaN without tokens."""
-        if self.usage.sum() == 0:
-            return float("nan")
-        shares = self.usage[self.usage > 0] / self.usage.sum()
-        return float(np.exp(-(shares * np.log(shares)).sum()))
-
-    @property
-    def sorted_usage(self) -> npt.NDArray[np.int64]:
-        """(K,) usage, largest first, for the histogram."""
-        return np.sort(self.usage)[::-1]
-
-
-@dataclass(frozen=True)
-class Substitutes:
-    """What QPM may make of one code, the likeliest first; the code itself is kept with probability 1 - epsilon.
-
-    Parameters
-    ----------
-    codes : ndarray of int64
-        (top,) codes.
-    probabilities : ndarray of float64
-        (top,) probabilities in [0, 1], descending.
-    """
-
-    codes: npt.NDArray[np.int64]
-    probabilities: npt.NDArray[np.float64]
+AT_ONCE = 4
+"""Slices encoded at once."""
 
 
 def usage_report(indices: Iterable[npt.NDArray[np.int64]], codebook_size: int) -> CodebookReport:
@@ -89,19 +35,103 @@ def usage_report(indices: Iterable[npt.NDArray[np.int64]], codebook_size: int) -
     return CodebookReport(usage)
 
 
-def codebook_report(predictor: Predictor, volume: Volume) -> CodebookReport:
-    """Codebook usage over all slices of a volume, as the predictor's network encodes them now.
+def survey_codebook(
+    predictor: Predictor,
+    volume: Volume,
+    labels: npt.NDArray[np.uint8],
+    *,
+    history: Sequence[Sequence[float]] = (),
+    on_progress: Callable[[float], None] | None = None,
+) -> CodebookSurvey:
+    """The codes of all slices, and what they fall in, as the predictor's network encodes them now.
+
+    Parameters
+    ----------
+    predictor : Predictor
+        The network.
+    volume : Volume
+        The image, HU.
+    labels : ndarray
+        (z, y, x) uint8 labels of the volume, such as a prediction; may be a memory map.
+    history : sequence of (step, utilisation, perplexity)
+        How the codebook was used over the training.
+    on_progress : callable, optional
+        Told the share that is done, in [0, 1].
 
     Raises
     ------
     ConfigError
         If the predictor's method has no codebook.
     """
-    codes = (predictor.codes(volume, [z]) for z in range(volume.shape[0]))
-    return usage_report(codes, predictor.config.model.codebook_size)
+    grid, depth = predictor.token_grid(volume), volume.shape[0]
+    y0, y1, x0, x1 = grid.box
+    size = predictor.config.model.codebook_size
+    n_labels = predictor.n_classes + 1
+    codes = np.zeros((depth, *grid.shape_yx), np.uint16)
+    class_voxels = np.zeros(size * n_labels, np.int64)
+    sums = np.zeros((2, size))
+    for start in range(0, depth, AT_ONCE):
+        slices = list(range(start, min(start + AT_ONCE, depth)))
+        codes[slices] = predictor.codes(volume, slices)
+        for z in slices:
+            under = grid.on_voxels(codes[z]).astype(np.int64).ravel()
+            label = np.minimum(labels[z, y0:y1, x0:x1], predictor.n_classes).ravel()
+            class_voxels += np.bincount(under * n_labels + label, minlength=size * n_labels)
+            hu = np.asarray(volume.slice(z)[y0:y1, x0:x1], np.float64).ravel()
+            sums += [np.bincount(under, weights=weights, minlength=size) for weights in (hu, hu * hu)]
+        if on_progress is not None:
+            on_progress(slices[-1] / max(1, depth - 1))
+    class_voxels = class_voxels.reshape(size, n_labels)
+    counts = class_voxels.sum(1)
+    mean, square = np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
+    codewords = predictor.quantizer.codebook.detach().float().cpu().numpy()
+    places, explained = _principal_plane(codewords, np.bincount(codes.ravel(), minlength=size) > 0)
+    return CodebookSurvey(
+        codes, grid, class_voxels, mean.astype(np.float32),
+        np.sqrt(np.maximum(square - mean * mean, 0)).astype(np.float32), places, explained,
+        np.array(history, np.float32).reshape(-1, 3),
+    )  # fmt: skip
 
 
-def substitutes(network: VQSegNet, code: int, epsilon: float, top: int = 10) -> Substitutes:
-    """The likeliest results of perturbing one code with intensity `epsilon` in [0, 1]."""
-    codes, probabilities = substitution_probabilities(code, network.quantizer.codebook, epsilon, top)
-    return Substitutes(codes.cpu().numpy(), probabilities.cpu().numpy())
+def _principal_plane(
+    codebook: npt.NDArray[np.float32], used: npt.NDArray[np.bool_]
+) -> tuple[npt.NDArray[np.float32], float]:
+    """The used codewords on their first two principal components (K, 2), NaN elsewhere; the variance shown, 0..1."""
+    places = np.full((len(codebook), 2), np.nan, np.float32)
+    chosen = codebook[used].astype(np.float64)
+    if len(chosen) == 0:
+        return places, 0.0
+    centred = chosen - chosen.mean(0)
+    variances, axes = np.linalg.eigh(centred.T @ centred)  # ascending
+    axes = axes[:, :-3:-1] * np.sign(axes[np.abs(axes).argmax(0), np.arange(axes.shape[1])])[:-3:-1]  # a fixed sign
+    places[used] = centred @ axes
+    total = float(variances.sum())
+    return places, float(variances[-2:].sum()) / total if total > 0 else 0.0
+
+
+def codeword(predictor: Predictor, code: int, top: int = 7) -> Codeword:
+    """One codeword: what it looks like, and what QPM makes of it.
+
+    Parameters
+    ----------
+    predictor : Predictor
+        The network.
+    code : int
+        Code in [0, K).
+    top : int
+        Number of substitutes.
+
+    Raises
+    ------
+    ConfigError
+        If the predictor's method has no codebook.
+    """
+    likely = substitutes(predictor.quantizer, code, top)
+    return Codeword(code, likely, predictor.decode_codes([code, *likely.codes.tolist()]))
+
+
+def substitutes(quantizer: VectorQuantizer, code: int, top: int) -> Substitutes:
+    """The `top` codes that most likely replace a code, were it always replaced."""
+    codes, shares = substitution_probabilities(code, quantizer.codebook, 1.0, top + 1)
+    others = codes != code  # it is never its own substitute, but the last of equals where all are far
+    return Substitutes(codes[others][:top].cpu().numpy(), shares[others][:top].cpu().numpy())

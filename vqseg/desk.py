@@ -17,11 +17,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from vqseg.errors import EngineError, VQSegError
 from vqseg.project import Run
 from vqseg.protocol import (
     CodebookReady,
+    CodewordReady,
     Failed,
     LoadCheckpoint,
     Message,
@@ -29,6 +31,7 @@ from vqseg.protocol import (
     PredictionReady,
     PreviewReady,
     RequestCodebook,
+    RequestCodeword,
     RequestPrediction,
     RequestPreview,
     RequestStability,
@@ -49,7 +52,6 @@ if TYPE_CHECKING:
 __all__ = ["Desk", "PredictionJob"]
 
 KEPT_FILES = 16
-CODES_AT_ONCE = 4
 
 log = logging.getLogger(__name__)
 
@@ -101,6 +103,7 @@ class Desk(threading.Thread):
         self._survey: StabilitySurvey | None = None
         self._leaving = False
         self._prepared: tuple[Predictor, TrainingCase] | None = None
+        self._surveyed: Predictor | None = None
         self.last_request_at = float("-inf")
 
     def submit(self, item: Message | PredictionJob) -> None:
@@ -161,8 +164,10 @@ class Desk(threading.Thread):
                 item.done.set()
 
     def _between(self, *_progress: Any) -> None:
-        """Serve a waiting preview in the middle of something longer."""
+        """Serve a waiting preview in the middle of something longer, or give that up to leave."""
         with self._wake:
+            if self._leaving:
+                raise _CancelledError
             preview = self._take_preview() if self._preview is not None else None
         if preview is not None:
             self._serve(preview)
@@ -255,29 +260,44 @@ class Desk(threading.Thread):
         self._survey = None if survey.finished else survey
 
     def _answer_codebook(self, message: RequestCodebook) -> None:
-        from vqseg.codebook import codebook_report
+        from vqseg.codebook import survey_codebook
 
-        predictor, _, _ = self.weights.get()
-        report = codebook_report(predictor, self.workspace.case(message.case_id).volume)
-        usage = report.usage
+        predictor, step, run = self.weights.get()
+        case = self._prepare(predictor, message.case_id)
+        predictor.token_grid(case.volume)  # says so at once where there is no codebook
+        labels = self._predicted(run, message.case_id)
+        history = [
+            (row["step"], row["utilisation"], row["perplexity"])
+            for row in run.read_metrics() if row.get("utilisation") is not None and row.get("perplexity") is not None
+        ]  # fmt: skip
+        survey = survey_codebook(predictor, case.volume, labels, history=history, on_progress=self._between)
+        self._surveyed = predictor
         path = self.workspace.scratch(f"codebook-{message.request_id % KEPT_FILES}.npz")
-        temporary = path.with_name(f".{path.name}")
-        with temporary.open("wb") as file:
-            np.savez(file, usage=usage)
-        temporary.replace(path)
-        self._send(
-            CodebookReady(
-                message.request_id, message.case_id, int(usage.size),
-                float(report.utilisation), float(report.perplexity), str(path),
-            )
-        )  # fmt: skip
+        survey.save(path)
+        self._send(CodebookReady(message.request_id, message.case_id, step, str(path)))
+
+    def _answer_codeword(self, message: RequestCodeword) -> None:
+        from vqseg.codebook import codeword
+
+        if self._surveyed is None:
+            raise EngineError("The codebook has not been measured yet; press Measure first.")
+        if not 0 <= message.code < self._surveyed.config.model.codebook_size:
+            raise EngineError(f"Code {message.code} is not in the codebook; measure it again.")
+        path = self.workspace.scratch(f"codeword-{message.request_id % KEPT_FILES}.npz")
+        codeword(self._surveyed, message.code).save(path)
+        self._send(CodewordReady(message.request_id, message.code, str(path)))
+
+    def _predicted(self, run: Run, case_id: str) -> npt.NDArray[np.uint8]:
+        """The run's prediction of a case, made where there is none yet."""
+        if not run.prediction_path(case_id).exists():
+            self._predict(PredictionJob([case_id]))
+        labels: npt.NDArray[np.uint8] = np.load(run.prediction_path(case_id), mmap_mode="r", allow_pickle=False)
+        return labels
 
     def _answer_suggestions(self, message: RequestSuggestions) -> None:
         case = self.workspace.case(message.case_id)
         _, _, run = self.weights.get()
-        if not run.prediction_path(message.case_id).exists():
-            self._predict(PredictionJob([message.case_id]))
-        predicted = np.load(run.prediction_path(message.case_id), mmap_mode="r", allow_pickle=False)
+        predicted = self._predicted(run, message.case_id)
         uncertainty = np.load(run.uncertainty_path(message.case_id), mmap_mode="r", allow_pickle=False)
         found = suggest_slices(
             case.annotations,
@@ -300,6 +320,7 @@ _HANDLERS: dict[str, Callable[[Desk, Any], None]] = {
     "OpenCase": Desk._open,
     "PredictionJob": Desk._predict,
     "RequestCodebook": Desk._answer_codebook,
+    "RequestCodeword": Desk._answer_codeword,
     "RequestPrediction": Desk._answer_prediction,
     "RequestPreview": Desk._answer_preview,
     "RequestStability": Desk._begin_survey,

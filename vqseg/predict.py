@@ -7,7 +7,7 @@ labelled slices. Their log-odds are added, geometry's scaled by how wrong it has
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,8 @@ from vqseg.device import choose_device, gains_from_bfloat16
 from vqseg.errors import ConfigError
 from vqseg.extent import keep_reachable
 from vqseg.methods import create_method
+from vqseg.models.quantizer import VectorQuantizer
+from vqseg.tokens import TokenGrid
 from vqseg.volume import Volume
 
 __all__ = ["Prediction", "Predictor", "SlicePreview"]
@@ -269,12 +271,62 @@ class Predictor:
         ConfigError
             If the method has no codebook.
         """
-        network: Any = self.network.eval()
-        if not hasattr(network, "quantizer"):
-            raise ConfigError(f"The method {self.config.train.method!r} has no codebook; train with vq-seg to see one.")
+        network = self._with_codebook()
         with self._autocast():
             indices: Tensor = network.encode(self._images(self.prepare(volume), slices)).indices
         return indices.cpu().numpy()
+
+    def token_grid(self, volume: Volume) -> TokenGrid:
+        """Where the codes of :meth:`codes` lie on the volume's voxels.
+
+        Raises
+        ------
+        ConfigError
+            If the method has no codebook.
+        """
+        case, stride = self.prepare(volume), self._with_codebook().stride
+        (height, width), (y0, y1, x0, x1) = case.size, case.box
+        step = stride * (y1 - y0) / height, stride * (x1 - x0) / width
+        return TokenGrid(case.box, step, (-(-height // stride), -(-width // stride)))
+
+    @torch.inference_mode()
+    def decode_codes(self, codes: Sequence[int]) -> npt.NDArray[np.float32]:
+        """What codes look like, each by itself: (n, p, p) HU, the image decoder's view of a field of one codeword.
+
+        p is 0 where the network was made without its image decoder.
+
+        Raises
+        ------
+        ConfigError
+            If the method has no codebook.
+        """
+        network = self._with_codebook()
+        if network.image_decoder is None:
+            return np.zeros((len(codes), 0, 0), np.float32)
+        side = network.stride
+        field = torch.as_tensor(codes, device=self.device)[:, None, None].expand(-1, 3, 3)  # neighbours of its kind
+        image = network.image_decoder(network.quantizer.lookup(field), (3 * side, 3 * side))
+        low, high = self.framing.window.limits_hu
+        centre = image[:, 0, side : 2 * side, side : 2 * side].float().cpu().numpy()
+        return np.asarray(low + centre * (high - low), np.float32)
+
+    @property
+    def quantizer(self) -> VectorQuantizer:
+        """The network's quantizer.
+
+        Raises
+        ------
+        ConfigError
+            If the method has no codebook.
+        """
+        quantizer: VectorQuantizer = self._with_codebook().quantizer
+        return quantizer
+
+    def _with_codebook(self) -> Any:
+        network: Any = self.network.eval()
+        if not hasattr(network, "quantizer"):
+            raise ConfigError(f"The method {self.config.train.method!r} has no codebook; train with vq-seg to see one.")
+        return network
 
     def predict(
         self,

@@ -120,10 +120,18 @@ class RequestPrediction(Message):
 
 @dataclass(frozen=True)
 class RequestCodebook(Message):
-    """Codebook report over a case; answered by CodebookReady."""
+    """Survey the codebook over a case; answered by CodebookReady."""
 
     request_id: int
     case_id: str
+
+
+@dataclass(frozen=True)
+class RequestCodeword(Message):
+    """One codeword of the network that was surveyed last; answered by CodewordReady."""
+
+    request_id: int
+    code: int
 
 
 @dataclass(frozen=True)
@@ -234,13 +242,20 @@ class PredictionReady(Message):
 
 @dataclass(frozen=True)
 class CodebookReady(Message):
-    """Codebook report: `path` is an .npz with usage int64 (K,), sorted as the codewords are."""
+    """The codebook over a case: `path` is a vqseg.tokens.CodebookSurvey, made with the weights of `step`."""
 
     request_id: int
     case_id: str
-    codebook_size: int
-    utilisation: float
-    perplexity: float
+    step: int
+    path: str
+
+
+@dataclass(frozen=True)
+class CodewordReady(Message):
+    """A codeword by itself: `path` is a vqseg.tokens.Codeword."""
+
+    request_id: int
+    code: int
     path: str
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from napari_vqseg.panels.parts import Panel, button, note, row
 from napari_vqseg.panels.plots import HistogramPlot
-from napari_vqseg.session import CodebookUse
+from vqseg.tokens import CodebookSurvey
 
 if TYPE_CHECKING:
     from napari_vqseg.session import Session
@@ -27,22 +27,22 @@ class CodebookPanel(Panel):
         self.column.addWidget(self.plot)
         self.column.addLayout(row(self.measure))
         self.plot.hide()
-        self.listen(session.codebook.changed, self.show_use)
+        self.listen(session.codebook.changed, self.show_survey)
 
     @property
     def useful(self) -> bool:
         """Once there is a network."""
         return self.session.is_open and self.session.engine.has_network
 
-    def show_use(self, use: CodebookUse | None) -> None:
-        """Show a report."""
-        self.plot.setVisible(use is not None)
-        if use is None:
+    def show_survey(self, survey: CodebookSurvey | None) -> None:
+        """Show what was measured."""
+        self.plot.setVisible(survey is not None)
+        if survey is None:
             self.facts.setText("How the network uses its codebook in this volume.")
             return
-        used = use.size - use.dead
+        report = survey.report
         self.facts.setText(
-            f"<b>{100 * use.utilisation:.1f} %</b> of {use.size} codewords used ({used}; "
-            f"{use.dead} dead). Perplexity <b>{use.perplexity:.0f}</b>."
+            f"<b>{100 * report.utilisation:.1f} %</b> of {report.codebook_size} codewords used "
+            f"({report.codebook_size - report.dead}; {report.dead} dead). Perplexity <b>{report.perplexity:.0f}</b>."
         )
-        self.plot.show_usage(use.usage)
+        self.plot.show_usage(report.usage)

@@ -2,32 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-import numpy as np
-import numpy.typing as npt
 from psygnal import Signal
 
 from napari_vqseg.session.context import Concern, Context
 from napari_vqseg.session.engine import Engine
 from vqseg import protocol
+from vqseg.tokens import CodebookSurvey
 
-__all__ = ["Codebook", "CodebookUse"]
-
-
-@dataclass(frozen=True)
-class CodebookUse:
-    """How the codebook is used in the case."""
-
-    size: int
-    utilisation: float
-    perplexity: float
-    usage: npt.NDArray[np.int64]
-
-    @property
-    def dead(self) -> int:
-        """Number of codes that no token falls to."""
-        return int((self.usage == 0).sum())
+__all__ = ["Codebook"]
 
 
 class Codebook(Concern):
@@ -35,7 +17,7 @@ class Codebook(Concern):
 
     Attributes
     ----------
-    changed : Signal(CodebookUse or None)
+    changed : Signal(CodebookSurvey or None)
         What was measured.
     """
 
@@ -49,11 +31,11 @@ class Codebook(Concern):
 
     def forget(self) -> None:
         """Forget what was measured in the case before."""
-        self.use: CodebookUse | None = None
+        self.survey: CodebookSurvey | None = None
 
     def announce(self) -> None:
         """Tell that nothing is measured yet."""
-        self.changed.emit(self.use)
+        self.changed.emit(self.survey)
 
     def measure(self) -> None:
         """Ask how the codebook is used."""
@@ -62,10 +44,9 @@ class Codebook(Concern):
             self._engine.send(protocol.RequestCodebook(request_id, self.context.case.case.id))
 
     def _on_codebook(self, message: protocol.CodebookReady) -> None:
-        try:
-            with np.load(message.path, allow_pickle=False) as file:
-                usage = file["usage"]
-        except (OSError, ValueError, KeyError):
-            return
-        self.use = CodebookUse(message.codebook_size, message.utilisation, message.perplexity, usage)
-        self.changed.emit(self.use)
+        if self._engine.is_newest("codebook", message.request_id):
+            self.context.background(lambda: CodebookSurvey.load(message.path), self._show)
+
+    def _show(self, survey: CodebookSurvey) -> None:
+        self.survey = survey
+        self.changed.emit(self.survey)

@@ -4,6 +4,7 @@ import numpy as np
 from psygnal import Signal
 
 from vqseg import protocol
+from vqseg.tokens import CodebookSurvey, TokenGrid
 from vqseg.volume import StoredLayout, Volume
 
 SHAPE = (12, 30, 24)
@@ -18,6 +19,18 @@ def make_volume(affine=None, shape_ijk=None, **kwargs):
     layout = StoredLayout(tuple(shape_ijk), affine, slice_axis=most_axial)
     stored = np.arange(np.prod(shape_ijk), dtype=np.int16).reshape(shape_ijk)
     return Volume(layout.to_canonical(stored), layout, **kwargs)
+
+
+def make_survey(shape):
+    """A codebook of four codes, one of them dead, over a volume (z, y, x): bands of code 0, 2 and 3 along y."""
+    grid = TokenGrid((0, shape[1], 0, shape[2]), (6.0, 6.0), (-(-shape[1] // 6), -(-shape[2] // 6)))
+    codes = np.zeros((shape[0], *grid.shape_yx), np.uint16)
+    codes[:, 2], codes[:, 3] = 2, 3
+    voxels = np.array([[90, 0, 0], [0, 0, 0], [10, 30, 0], [0, 0, 20]])
+    places = np.array([[-1, 0], [np.nan, np.nan], [1, 1], [1, -1]], np.float32)
+    hu = np.array([-700, np.nan, 40, 60], np.float32)
+    history = np.array([[10, 0.25, 1.5], [20, 0.75, 2.5]], np.float32)
+    return CodebookSurvey(codes, grid, voxels, hu, np.abs(hu) / 10, places, 0.8, history)
 
 
 class FakeTimer:

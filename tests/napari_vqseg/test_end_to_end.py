@@ -167,8 +167,8 @@ def test_the_loop(make_napari_viewer, qtbot, thorax, tmp_path, monkeypatch, caps
 
     # The codebook, the next slice.
     QTest.mouseClick(widget.panel("Codebook").measure, Qt.MouseButton.LeftButton)
-    qtbot.waitUntil(lambda: session.codebook.use is not None, timeout=120000)
-    assert session.codebook.use.usage.size == session.codebook.use.size
+    qtbot.waitUntil(lambda: session.codebook.survey is not None, timeout=120000)
+    assert session.codebook.survey.codes.shape[0] == session.volume.shape[0]
 
     # Accept, export, read again, compare.
     handler.press_key("A")

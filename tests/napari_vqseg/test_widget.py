@@ -190,8 +190,12 @@ def test_review_and_codebook(window, viewer, tmp_path, qtbot):
     panel.epsilon.setValue(10)
     qtbot.waitUntil(lambda: isinstance(session.engine.worker.sent[-1], protocol.RequestPreview), timeout=5000)
     assert session.engine.worker.sent[-1].epsilon == 0.5
-    np.savez(tmp_path / "c.npz", usage=np.array([5, 0, 3, 1]))
-    session.engine.worker.message.emit(protocol.CodebookReady(1, "x", 4, 0.75, 2.5, str(tmp_path / "c.npz")))
+    session.codebook.measure()
+    request = session.engine.worker.last(protocol.RequestCodebook)
+    fakes.make_survey(session.volume.shape).save(tmp_path / "c.npz")
+    answer = protocol.CodebookReady(request.request_id, request.case_id, 7, str(tmp_path / "c.npz"))
+    session.engine.worker.message.emit(answer)
+    qtbot.waitUntil(lambda: session.codebook.survey is not None, timeout=5000)
     assert "75.0 %" in window.panel("Codebook").facts.text()
     assert "1 dead" in window.panel("Codebook").facts.text()
 

@@ -19,11 +19,12 @@ from torch.nn import functional as F
 
 from vqseg.benchmark.acdc import load_cohort
 from vqseg.benchmark.report import markdown_table, provenance, provenance_line, write_json
-from vqseg.codebook import CodebookReport, usage_report
+from vqseg.codebook import usage_report
 from vqseg.config import ModelConfig
 from vqseg.device import choose_device, gains_from_bfloat16
 from vqseg.losses import reconstruction_loss, segmentation_loss
 from vqseg.models.vqseg import VQSegNet
+from vqseg.tokens import CodebookReport
 
 __all__ = ["UsageRow", "add_arguments", "measure_usage", "run"]
 
