@@ -45,6 +45,7 @@ _DESK = (
     protocol.LoadCheckpoint,
     protocol.OpenCase,
     protocol.RequestCodebook,
+    protocol.RequestCodeword,
     protocol.RequestPrediction,
     protocol.RequestPreview,
     protocol.RequestStability,
