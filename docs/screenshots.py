@@ -20,6 +20,8 @@ from qtpy.QtWidgets import QApplication
 from napari_vqseg.classes import CLASS_SETS, class_set
 from napari_vqseg.session import Session, TrainingState
 from napari_vqseg.widget import VQSegWidget
+from vqseg.accept import SliceChange
+from vqseg.annotations import SliceRecord, SliceState
 from vqseg.config import WINDOWS
 from vqseg.phantom import synthetic_thorax
 
@@ -68,11 +70,10 @@ def annotate(session: Session, labels: np.ndarray, camera: Camera) -> None:
     tumour = np.flatnonzero((shown == 1).any(axis=(1, 2)))
     middle = int(tumour[tumour.size // 2])
     session.go_to(middle)
-    session.view.annotation.set_slice(middle, shown[middle])
+    session.annotating.change({middle: SliceChange(shown[middle], SliceRecord(SliceState.DRAFT))})
     camera.take("annotate")
     for z in (middle, max(middle - 14, 1), min(middle + 8, labels.shape[0] - 2)):
-        session.view.annotation.set_slice(z, shown[z])
-        session.annotating.mark_complete(z)
+        session.annotating.change({z: SliceChange(shown[z], SliceRecord(SliceState.COMPLETE))})
     session.suggesting.next()
     session.go_to(middle)
 

@@ -257,7 +257,7 @@ class VQSegWidget(QWidget):
         session, view = self.session, self.session.view
         return {
             "C": self._when_open(session.annotating.toggle_complete),
-            "A": self._when_open(session.reviewing.accept_slice),
+            "A": self._when_open(session.accepting.slice),
             "N": self._when_open(session.suggesting.next),
             "G": self._when_open(session.view.overlay.toggle),
             "H": self.show_card,

@@ -21,10 +21,10 @@ MARGIN_MM = 5.0
 
 @dataclass(frozen=True)
 class SliceChange:
-    """What a slice's labels, (y, x) uint8, and its record become."""
+    """What a slice's labels, (y, x) uint8, and its record become; without a record it is unlabelled."""
 
     labels: npt.NDArray[np.uint8]
-    record: SliceRecord
+    record: SliceRecord | None
 
 
 def is_drawn(annotations: Annotations, z: int) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from napari_vqseg.layers.gated_labels import GatedLabels
 from napari_vqseg.layers.keys import Keys
 from napari_vqseg.layers.navigation import Navigation
 from napari_vqseg.layers.stage import Stage
+from vqseg.painting import protect
 
 __all__ = ["AnnotationLayer"]
 
@@ -26,7 +27,9 @@ class AnnotationLayer:
     Attributes
     ----------
     painted : Signal(set of int)
-        Slices that a person, an undo or :meth:`set_slice` changed.
+        Slices in which a person, or an undo, changed voxels.
+    replayed : Signal(object, bool)
+        What :meth:`set_slices` was given as the reason has been undone (True) or done again (False).
     class_selected : Signal(int)
         The label value in hand.
     brush_changed : Signal(float)
@@ -36,6 +39,7 @@ class AnnotationLayer:
     """
 
     painted = Signal(object)
+    replayed = Signal(object, bool)
     class_selected = Signal(int)
     brush_changed = Signal(float)
     refused = Signal(object)
@@ -58,21 +62,35 @@ class AnnotationLayer:
         self._stage.listen(layer.events.paint, self._on_paint)
         self._stage.listen(layer.events.selected_label, self._on_selected_label)
         self._stage.listen(layer.events.brush_size, self._on_brush)
-        layer.bind_key("Control-Z", self._undo(layer, "_undo_history", layer.undo), overwrite=True)
-        layer.bind_key("Control-Shift-Z", self._undo(layer, "_redo_history", layer.redo), overwrite=True)
+        layer.bind_key("Control-Z", lambda _: self._replay(layer, undoing=True), overwrite=True)
+        layer.bind_key("Control-Shift-Z", lambda _: self._replay(layer, undoing=False), overwrite=True)
         self._keys.bind_on(layer)
         self._stage.viewer.layers.selection.active = layer
         self._on_brush()
 
-    def set_slice(self, z: int, labels_yx: npt.NDArray[np.uint8]) -> None:
-        """Put labels into slice z, with napari's undo; touches that slice only."""
+    def set_slices(self, slices: Mapping[int, npt.NDArray[np.uint8]], reason: object) -> None:
+        """Put labels (y, x) into some slices, as one step of napari's undo; `painted` is not told of it.
+
+        Parameters
+        ----------
+        slices : mapping of int to ndarray
+            The slices' labels.
+        reason : object
+            Given back by `replayed`.
+        """
         layer = self._layer
         if layer is None:
             return
-        y, x = np.nonzero(layer.data[z] != labels_yx)
-        if y.size:
-            layer.data_setitem((np.full(y.size, z), y, x), labels_yx[y, x], refresh=False)
-            layer.refresh(extent=False)
+        with layer.block_history():
+            for z, labels_yx in slices.items():
+                before = layer.data[z]
+                labels_yx = protect(before, labels_yx, layer.protected_values)
+                where = (slice(z, z + 1), *_box(before != labels_yx))
+                step = _Step((where, layer.data[where].copy(), labels_yx[where[1:]][np.newaxis].copy()))
+                step.reason = reason
+                layer._save_history(step)
+                layer.data[where] = step[2]
+        layer.refresh(extent=False)
 
     def lock(self, values: Collection[int]) -> None:
         """Let no tool change voxels of these label values."""
@@ -119,22 +137,27 @@ class AnnotationLayer:
 
     # ------------------------------------------------------------ listening
 
-    def _undo(self, layer: Labels, history: str, action: Callable[[], None]) -> Callable[[Any], None]:
-        def undo(_: Any) -> None:
-            items = getattr(layer, history, None)
-            slices = _slices_of(items[-1]) if items else set()
-            action()
-            if slices:
-                z = self._navigation.z
-                if z not in slices:
-                    self._navigation.go_to(min(slices, key=lambda other: abs(other - z)))
-                self.painted.emit(slices)
-
-        return undo
+    def _replay(self, layer: Labels, *, undoing: bool) -> None:
+        """Undo or redo; go where it happens."""
+        history = layer._undo_history if undoing else layer._redo_history
+        if not history:
+            return
+        item = history[-1]
+        if undoing:
+            layer.undo()
+        else:
+            layer.redo()
+        slices, z = _slices_of(item), self._navigation.z
+        if slices and z not in slices:
+            self._navigation.go_to(min(slices, key=lambda other: abs(other - z)))
+        if isinstance(item[0], _Step):
+            self.replayed.emit(item[0].reason, undoing)
+        elif slices:
+            self.painted.emit(slices)
 
     def _on_paint(self, event: Any) -> None:
         slices = _slices_of(event.value)
-        if slices:
+        if slices and not isinstance(event.value[0], _Step):
             self.painted.emit(slices)
 
     def _on_selected_label(self) -> None:
@@ -148,13 +171,27 @@ class AnnotationLayer:
         self.brush_changed.emit(self.brush_mm)
 
 
+class _Step(tuple[Any, Any, Any]):
+    """Where, the labels before and the labels after: an atom of napari's label history that knows its reason."""
+
+    reason: object
+
+
+def _box(mask: npt.NDArray[np.bool_]) -> tuple[slice, slice]:
+    """The smallest window (y, x) that holds the mask; an empty one holds nothing."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not rows.size:
+        return slice(0, 0), slice(0, 0)
+    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+
+
 def _slices_of(item: list[Any]) -> set[int]:
     """Slices that an item of napari's label history touches."""
     slices: set[int] = set()
     for atom in item:
-        key = getattr(atom, "slice_key", None)
-        if key is not None:
+        key = atom.slice_key if hasattr(atom, "slice_key") else atom[0]
+        if isinstance(key[0], slice):
             slices.update(range(key[0].start, key[0].stop))
-        elif np.size(atom[0][0]):
-            slices.update(int(z) for z in np.unique(atom[0][0]))
+        elif np.size(key[0]):
+            slices.update(int(z) for z in np.unique(key[0]))
     return slices

@@ -46,7 +46,7 @@ class Overlay:
             return
         active = self._stage.viewer.layers.selection.active
         layer = self._stage.add_labels("prediction", Replaceable(labels), colours, OPACITY)
-        layer.editable = False
+        self._stage.seal(layer)
         for event in (layer.events.visible, layer.events.opacity, layer.events.contour):
             self._stage.listen(event, self._on_look)
         self._stage.viewer.layers.selection.active = active

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Kind", "Stage", "label_colormap"]
 
-Kind = Literal["image", "annotation", "prediction", "stability"]
+Kind = Literal["image", "annotation", "prediction", "stability", "fill between"]
 
 
 class Stage:
@@ -86,6 +86,15 @@ class Stage:
         self.put(kind, layer)
         return layer
 
+    def seal(self, layer: Layer) -> None:
+        """Keep a layer from being painted on; napari makes one editable again whenever it gets other data."""
+
+        def shut() -> None:
+            layer.editable = False
+
+        shut()
+        self.listen(layer.events.editable, shut)
+
     def clear(self) -> None:
         """Take our layers, and what listens to them, away."""
         self.volume = None
@@ -136,9 +145,9 @@ class Stage:
         return tuple(int(i) for i in np.clip(index, 0, np.array(self.volume.shape) - 1))  # type: ignore[return-value]
 
 
-def label_colormap(colours: Mapping[int, str]) -> DirectLabelColormap:
-    """Colours of label values; any other value is transparent."""
-    shown: dict[int | None, str] = {None: "transparent", 0: "transparent"}
+def label_colormap(colours: Mapping[int, Any]) -> DirectLabelColormap:
+    """Colours of label values, as napari takes them; any other value is transparent."""
+    shown: dict[int | None, Any] = {None: "transparent", 0: "transparent"}
     for value, colour in colours.items():
         shown[value] = colour
     return DirectLabelColormap(color_dict=shown)

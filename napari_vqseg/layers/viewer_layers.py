@@ -12,6 +12,7 @@ from napari_vqseg.layers.keys import Keys
 from napari_vqseg.layers.navigation import Navigation
 from napari_vqseg.layers.overlay import Overlay
 from napari_vqseg.layers.pointer import Pointer
+from napari_vqseg.layers.proposal import Proposal
 from napari_vqseg.layers.stage import Stage, label_colormap
 from vqseg.volume import Volume, Window
 
@@ -37,6 +38,8 @@ class ViewerLayers:
         What a person paints: class, brush, undo.
     overlay : Overlay
         Prediction and stability.
+    proposal : Proposal
+        What is filled between complete slices, before it is accepted.
     navigation : Navigation
         Slice and plane.
     pointer : Pointer
@@ -54,6 +57,7 @@ class ViewerLayers:
         self.image = ImageLayer(self._stage)
         self.overlay = Overlay(self._stage, self.navigation)
         self.annotation = AnnotationLayer(self._stage, self.navigation, self.keys)
+        self.proposal = Proposal(self._stage)
         self.pointer = Pointer(self._stage)
         self.lost = self._stage.lost
 

@@ -41,8 +41,8 @@ class AnnotatePanel(Panel):
                                 "(key 0).", lambda: session.annotating.mark(SliceState.SCRIBBLED))  # fmt: skip
         self.clear = button("Clear", "Unpaint this slice; Ctrl+Z brings it back.", session.annotating.clear_slice)
         self.next = button("Next slice (N)", "Go to the slice most worth labelling next.", session.suggesting.next)
-        self.copy = button("Copy from below", "Copy the nearest complete slice below.",
-                           session.annotating.copy_previous)  # fmt: skip
+        self.copy = button("Copy nearest", "Copy the nearest complete slice into this one.",
+                           session.annotating.copy_nearest)  # fmt: skip
         self.reason = note()
         self.column.addLayout(row(self.paint, self.erase, QLabel("Brush"), self.brush, stretch=3))
         self.column.addWidget(self.strip)

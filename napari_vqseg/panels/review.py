@@ -46,7 +46,7 @@ class ReviewPanel(Panel):
         self.epsilon_value.setMinimumWidth(32)
         self.words = note()
         self.accept = button("Accept slice (A)", "Make this slice's prediction a complete annotation.",
-                             session.reviewing.accept_slice, strong=True)  # fmt: skip
+                             session.accepting.slice, strong=True)  # fmt: skip
         self.again = button("Predict again", "Predict the volume with the newest weights.",
                             session.reviewing.request_prediction)  # fmt: skip
         self.column.addLayout(row(self.visible, self.contour, QLabel("Opacity"), self.opacity, stretch=3))
@@ -56,7 +56,7 @@ class ReviewPanel(Panel):
         self.listen(session.view.overlay.changed, self.show_overlay)
         self.listen(session.reviewing.prediction_changed, self.show_prediction)
         self.listen(session.reviewing.preview_changed, self.show_preview)
-        self.listen(session.view.navigation.z_changed, self._forget_preview)
+        self.listen(session.view.navigation.z_changed, self.show_prediction)
         self.listen(session.case_changed, self._reset)
         self._reset()
 
@@ -85,24 +85,33 @@ class ReviewPanel(Panel):
         for blocker in blocked:
             blocker.unblock()
 
-    def show_prediction(self) -> None:
-        """Say from when the prediction is."""
+    def show_prediction(self, *_: object) -> None:
+        """Say how sure the prediction of the shown slice is, within each structure."""
         self.show_overlay()
-        step = self.session.reviewing.prediction_step
-        self.words.setText(f"Prediction of step {step}. Move ε to see how stable it is." if step else "")
+        reviewing = self.session.reviewing
+        if reviewing.prediction is None:
+            self.words.setText("")
+            return
+        z = self.session.z
+        means = self._by_class(reviewing.confidence(z))
+        self.words.setText(f"Slice {z}: confidence in {means}." if means else f"Slice {z}: nothing is predicted here.")
 
     def show_preview(self, preview: Preview | None) -> None:
-        """Say how sure the prediction of a slice is."""
-        if preview is None:
+        """Say how stable the prediction of a slice is, within each structure, and how much of it wavers."""
+        if preview is None or preview.z != self.session.z:
             return
-        text = f"Slice {preview.z}: mean confidence {100 * preview.mean_confidence:.1f} %"
-        if preview.epsilon > 0:
-            text += f", stable {100 * preview.mean_stability:.1f} % at ε {preview.epsilon:.2f}"
-        self.words.setText(f"{text} ({1000 * preview.elapsed_s:.0f} ms).")
-
-    def _forget_preview(self, z: int) -> None:
-        if self.session.reviewing.prediction is not None and not self.words.text().startswith(f"Slice {z}:"):
+        if preview.epsilon == 0:
             self.show_prediction()
+            return
+        means = self._by_class(preview.stability) or "nothing predicted"
+        self.words.setText(
+            f"Slice {preview.z} at ε {preview.epsilon:.2f}: stable in {means}; "
+            f"{preview.wavering_mm2:.0f} mm² waver (magenta)."
+        )
+
+    def _by_class(self, means: dict[int, float]) -> str:
+        names = self.session.classes.names
+        return ", ".join(f"{names.get(value, value)} {100 * mean:.0f} %" for value, mean in means.items())
 
     # ------------------------------------------------------------ person -> session
 

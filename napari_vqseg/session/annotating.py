@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from psygnal import Signal
 
 from napari_vqseg.session.context import Concern, Context
-from vqseg.annotations import Annotations, Origin, SliceState
+from vqseg.accept import SliceChange
+from vqseg.annotations import Annotations, Origin, SliceRecord, SliceState
 from vqseg.painting import protect
 
 __all__ = ["Annotating"]
@@ -41,6 +41,7 @@ class Annotating(Concern):
         self._training_slices_changed = False
         self._timer = context.scheduler.debounce(SAVE_AFTER_S, self.save)
         context.view.annotation.painted.connect(self.note_painted)
+        context.view.annotation.replayed.connect(self._on_replayed)
 
     def forget(self) -> None:
         """Forget the case before."""
@@ -91,41 +92,49 @@ class Annotating(Concern):
 
     # ------------------------------------------------------------ whole slices
 
-    def put(self, z: int, labels_yx: npt.NDArray[np.uint8], state: SliceState, origin: Origin = Origin.DRAWN) -> None:
-        """Give slice z labels and a state; the layer's undo brings the voxels back."""
-        allowed = self._allowed(z, labels_yx)
-        self.context.view.annotation.set_slice(z, allowed)
-        self.context.annotations.set_slice(z, allowed, state, origin)
-        self._note_change(for_training=True)
+    def change(self, changes: Mapping[int, SliceChange]) -> None:
+        """Give slices labels and records, as one step of undo that brings both back; locked classes stay."""
+        if not changes:
+            return
+        annotations, locked = self.context.annotations, self.context.case.classes.locked
+        allowed = {z: protect(annotations.labels[z], change.labels, locked) for z, change in changes.items()}
+        records = {z: (annotations.records.get(z), change.record) for z, change in changes.items()}
+        self.context.view.annotation.set_slices(allowed, records)
+        for z, labels_yx in allowed.items():  # where the layer has been removed from the view
+            annotations.labels[z] = labels_yx
+        self._take_records({z: after for z, (_, after) in records.items()})
+
+    def _on_replayed(self, records: Mapping[int, tuple[SliceRecord | None, SliceRecord | None]], undone: bool) -> None:
+        self._take_records({z: before if undone else after for z, (before, after) in records.items()})
+
+    def _take_records(self, records: Mapping[int, SliceRecord | None]) -> None:
+        annotations = self.context.annotations
+        used = set(annotations.used)
+        for z, record in records.items():
+            if record is None:
+                annotations.records.pop(z, None)
+            else:
+                annotations.mark(z, record.state, record.origin)
+        self._note_change(for_training=not records.keys().isdisjoint(used | set(annotations.used)))
         self.slices_changed.emit()
 
     def clear_slice(self, z: int | None = None) -> None:
-        """Unpaint a slice but for locked classes; the layer's undo brings the voxels back."""
-        context = self.context
-        z = context.z if z is None else z
-        was_used = z in context.annotations.used
-        rest = self._allowed(z, np.zeros(context.volume.shape[1:], dtype=np.uint8))
-        context.view.annotation.set_slice(z, rest)
-        if rest.any():
-            context.annotations.set_slice(z, rest, SliceState.DRAFT)
-        else:
-            context.annotations.clear(z)
-        self._note_change(for_training=was_used)
-        self.slices_changed.emit()
+        """Unpaint a slice but for locked classes; undo brings it back."""
+        z = self.context.z if z is None else z
+        empty = np.zeros(self.context.volume.shape[1:], dtype=np.uint8)
+        is_left = protect(self.context.annotations.labels[z], empty, self.context.case.classes.locked).any()
+        self.change({z: SliceChange(empty, SliceRecord(SliceState.DRAFT) if is_left else None)})
 
-    def copy_previous(self) -> None:
-        """Copy the nearest complete slice below into the shown one, as a draft."""
-        context = self.context
-        below = [z for z in context.annotations.complete if z < context.z]
-        if not below:
-            context.notified.emit("No complete slice lies below this one.", "warning")
+    def copy_nearest(self) -> None:
+        """Copy the nearest other complete slice, the one below of two, into the shown one, as a draft."""
+        annotations, z = self.context.annotations, self.context.z
+        others = [other for other in annotations.complete if other != z]
+        if not others:
+            self.context.notified.emit("No other slice is complete yet; there is nothing to copy.", "warning")
             return
-        context.view.annotation.set_slice(context.z, self._allowed(context.z, context.annotations.labels[below[-1]]))
-        self.note_painted({context.z})
-
-    def _allowed(self, z: int, labels_yx: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-        """What may become of slice z: voxels of locked classes stay."""
-        return protect(self.context.annotations.labels[z], labels_yx, self.context.case.classes.locked)
+        source = min(others, key=lambda other: (abs(other - z), other))
+        self.change({z: SliceChange(annotations.labels[source].copy(), SliceRecord(SliceState.DRAFT))})
+        self.context.notified.emit(f"Copied from slice {source}; correct it, then press C.", "hint")
 
     # ------------------------------------------------------------ saving
 

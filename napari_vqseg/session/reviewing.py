@@ -1,18 +1,20 @@
-"""Reviewing: the prediction of the volume, previews of a slice under perturbation, and accepting slices."""
+"""Reviewing: the prediction of the volume, cleaned up where wanted, and previews of a slice under perturbation."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 from psygnal import Signal
 
-from napari_vqseg.session.annotating import Annotating
+from napari_vqseg.session.cleaning import Cleaning
 from napari_vqseg.session.context import Concern, Context
 from napari_vqseg.session.engine import Engine
 from vqseg import protocol
-from vqseg.annotations import Origin, SliceState
+from vqseg.components import clean_up
+from vqseg.profiles import class_means, wavering_mm2
 
 __all__ = ["Preview", "Reviewing"]
 
@@ -24,15 +26,34 @@ ANNOUNCE_AFTER_S = 0.05
 
 @dataclass(frozen=True)
 class Preview:
-    """Slice z predicted at an epsilon: labels, confidence and stability (y, x), and the means of the latter two."""
+    """A slice predicted at an epsilon.
+
+    Parameters
+    ----------
+    z : int
+        The slice.
+    epsilon : float
+        Perturbation intensity.
+    elapsed_s : float
+        How long the engine took.
+    labels : ndarray
+        (y, x) uint8, the plain prediction.
+    agreement : ndarray
+        (y, x) float32, share of the draws that agree.
+    confidence, stability : dict of int to float
+        Mean within each predicted class, in [0, 1].
+    wavering_mm2 : float
+        Area on which the draws disagree, mm^2.
+    """
 
     z: int
     epsilon: float
     elapsed_s: float
     labels: npt.NDArray[np.uint8]
-    stability: npt.NDArray[np.float32]
-    mean_confidence: float
-    mean_stability: float
+    agreement: npt.NDArray[np.float32]
+    confidence: dict[int, float]
+    stability: dict[int, float]
+    wavering_mm2: float
 
 
 class Reviewing(Concern):
@@ -44,24 +65,36 @@ class Reviewing(Concern):
         Another prediction of the volume.
     preview_changed : Signal(Preview or None)
         Another preview of a slice.
+    epsilon_changed : Signal()
+        Another perturbation intensity.
+    prediction : ndarray or None
+        (z, y, x) uint8, cleaned up where there are rules: what is shown, accepted and exported.
+    predicted : list of int
+        The slices in which it holds a structure.
     """
 
     prediction_changed = Signal()
     preview_changed = Signal(object)
+    epsilon_changed = Signal()
 
-    def __init__(self, context: Context, engine: Engine, annotating: Annotating) -> None:
+    def __init__(self, context: Context, engine: Engine, cleaning: Cleaning) -> None:
         super().__init__(context)
-        self._engine, self._annotating = engine, annotating
+        self._engine, self._cleaning = engine, cleaning
+        self._at_work = False
         self.forget()
         self._timer = context.scheduler.debounce(PREVIEW_AFTER_S, self._request_preview)
         self._announcing = context.scheduler.debounce(ANNOUNCE_AFTER_S, self.prediction_changed.emit)
         engine.on(protocol.PredictionReady, self._on_prediction)
         engine.on(protocol.PreviewReady, self._on_preview)
         context.view.navigation.z_changed.connect(self._on_z)
+        cleaning.changed.connect(self._prepare)
 
     def forget(self) -> None:
         """Forget the prediction of the case before."""
+        self._raw: npt.NDArray[np.uint8] | None = None
+        self._uncertainty: npt.NDArray[np.float16] | None = None
         self.prediction: npt.NDArray[np.uint8] | None = None
+        self.predicted: list[int] = []
         self.prediction_step = 0
         self.epsilon = 0.0
 
@@ -83,29 +116,65 @@ class Reviewing(Concern):
             return
         self._engine.has_network = True
 
-        def show(labels: npt.NDArray[np.uint8]) -> None:
+        def take(maps: tuple[npt.NDArray[np.uint8], npt.NDArray[np.float16]]) -> None:
             if self.context.opened is opened:
-                self._show_prediction(labels, message.step)
+                self._raw, self._uncertainty = maps
+                self.prediction_step = message.step
+                self._prepare()
 
         def failed(error: BaseException) -> None:
             self.context.busy_changed.emit("")
             self.context.notified.emit(f"The prediction could not be read ({error}); the one before stays.", "warning")
 
-        self.context.scheduler.background(lambda: np.load(message.labels_path, mmap_mode="c"), show, failed)
+        self.context.scheduler.background(lambda: _map_files(message), take, failed)
 
-    def _show_prediction(self, labels: npt.NDArray[np.uint8], step: int) -> None:
-        self.prediction, self.prediction_step = labels, step
+    def _prepare(self) -> None:
+        """Clean the newest prediction up, in the background, by the newest rules; then show it."""
+        raw, rules = self._raw, self._cleaning.rules
+        if raw is None or self._at_work:
+            return
+        self._at_work = True
+        if rules:
+            self.context.busy_changed.emit("Cleaning up")
+        spacing_mm = self.context.volume.spacing_mm
+
+        def work() -> tuple[npt.NDArray[np.uint8], list[int]]:
+            cleaned = clean_up(raw, rules, spacing_mm) if rules else raw
+            return cleaned, [z for z in range(len(cleaned)) if cleaned[z].any()]
+
+        def done(result: tuple[npt.NDArray[np.uint8], list[int]]) -> None:
+            self._at_work = False
+            if raw is self._raw and rules == self._cleaning.rules:
+                self._show(*result)
+            else:
+                self._prepare()
+
+        def failed(error: BaseException) -> None:
+            self._at_work = False
+            self.context.refused(error)
+
+        self.context.scheduler.background(work, done, failed)
+
+    def _show(self, labels: npt.NDArray[np.uint8], predicted: list[int]) -> None:
         self.context.busy_changed.emit("")
+        self.prediction, self.predicted = labels, predicted
         self.context.view.overlay.show(labels, self.context.case.colours)
         if self.epsilon > 0:
             self._timer.start()
         self._announcing.start()
+
+    def confidence(self, z: int) -> dict[int, float]:
+        """Mean confidence within each predicted class of slice z, in [0, 1]."""
+        if self.prediction is None or self._uncertainty is None:
+            return {}
+        return class_means(self.prediction[z], 1 - self._uncertainty[z].astype(np.float32))
 
     # ------------------------------------------------------------ a slice
 
     def preview(self, epsilon: float) -> None:
         """Predict the shown slice at perturbation intensity `epsilon`, once the slider rests."""
         self.epsilon = epsilon
+        self.epsilon_changed.emit()
         if epsilon == 0:
             self.context.view.overlay.show_stability(self.context.z, None)
         if self._engine.has_network and self.context.is_open:
@@ -132,36 +201,29 @@ class Reviewing(Concern):
             if self._engine.is_newest("preview", message.request_id):
                 self.context.notified.emit(f"The preview could not be read ({error}); move ε again.", "warning")
 
-        self.context.scheduler.background(lambda: _read_preview(message), show, failed)
+        if self.context.is_open:
+            spacing_mm = self.context.volume.spacing_mm
+            self.context.scheduler.background(lambda: _read_preview(message, spacing_mm), show, failed)
 
     def _show_preview(self, preview: Preview) -> None:
         if preview.epsilon > 0:
-            self.context.view.overlay.show_stability(preview.z, preview.stability)
-        elif preview.z not in self.context.annotations.used:
+            self.context.view.overlay.show_stability(preview.z, preview.agreement)
+        elif preview.z not in self.context.annotations.used and not self._cleaning.rules:
             self.context.view.overlay.show_slice(preview.z, preview.labels)
         self.preview_changed.emit(preview)
 
-    # ------------------------------------------------------------ accepting
 
-    def accept_slice(self, z: int | None = None) -> None:
-        """Make the prediction of a slice a complete annotation, marked as accepted by a person."""
-        context = self.context
-        z = context.z if z is None else z
-        if self.prediction is None:
-            context.notified.emit("There is no prediction yet; train first.", "warning")
-            return
-        record = context.annotations.records.get(z)
-        if record is not None and record.state is SliceState.COMPLETE and record.origin is Origin.DRAWN:
-            context.notified.emit(f"Slice {z} is already drawn and complete; clear it before accepting.", "warning")
-            return
-        self._annotating.put(z, np.array(self.prediction[z]), SliceState.COMPLETE, Origin.ACCEPTED)
+def _map_files(message: protocol.PredictionReady) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float16]]:
+    """Labels, which may be changed without changing the file, and uncertainty of a prediction."""
+    labels = np.load(message.labels_path, mmap_mode="c", allow_pickle=False)
+    return labels, np.load(message.uncertainty_path, mmap_mode="r", allow_pickle=False)
 
 
-def _read_preview(message: protocol.PreviewReady) -> Preview:
+def _read_preview(message: protocol.PreviewReady, spacing_mm: Sequence[float]) -> Preview:
     with np.load(message.path, allow_pickle=False) as file:
-        labels, stability = file["labels"], file["stability"].astype(np.float32)
-        mean_confidence = float(file["confidence"].mean(dtype=np.float32))
-    mean_stability = float(stability.mean())
+        labels, agreement = file["labels"], file["stability"].astype(np.float32)
+        confidence = class_means(labels, file["confidence"])
     return Preview(
-        message.z, message.epsilon, message.elapsed_s, labels, stability, mean_confidence, mean_stability
+        message.z, message.epsilon, message.elapsed_s, labels, agreement, confidence,
+        class_means(labels, agreement), wavering_mm2(agreement, spacing_mm),
     )  # fmt: skip

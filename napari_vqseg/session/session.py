@@ -11,12 +11,16 @@ import numpy as np
 from psygnal import Signal
 
 from napari_vqseg.cases import OpenedCase, open_sample, open_source, open_volume
+from napari_vqseg.session.accepting import Accepting
 from napari_vqseg.session.annotating import Annotating
 from napari_vqseg.session.classes import Classes
+from napari_vqseg.session.cleaning import Cleaning
 from napari_vqseg.session.codebook import Codebook
 from napari_vqseg.session.context import Concern, Context
 from napari_vqseg.session.engine import Engine, Worker
 from napari_vqseg.session.exporting import Exporting
+from napari_vqseg.session.filling import FillingBetween
+from napari_vqseg.session.profiles import Profiles
 from napari_vqseg.session.reviewing import Reviewing
 from napari_vqseg.session.scheduler import Scheduler
 from napari_vqseg.session.settings import Settings
@@ -50,7 +54,8 @@ class Session:
         Another case is open and on show.
     notified, busy_changed : SignalInstance
         As of :class:`napari_vqseg.session.context.Context`.
-    annotating, classes, settings, windowing, training, reviewing, codebook, suggesting, exporting : Concern
+    annotating, classes, settings, windowing, training, filling, cleaning, reviewing, profiles, accepting : Concern
+    codebook, suggesting, exporting : Concern
         One object a concern, with its own signals.
     engine : Engine
         The engine process.
@@ -70,13 +75,18 @@ class Session:
         self.windowing = Windowing(context, self.settings)
         self.annotating = Annotating(context)
         self.training = Training(context, self.engine, self.annotating, self.settings)
-        self.reviewing = Reviewing(context, self.engine, self.annotating)
+        self.filling = FillingBetween(context, self.annotating)
+        self.cleaning = Cleaning(context)
+        self.reviewing = Reviewing(context, self.engine, self.cleaning)
+        self.profiles = Profiles(context, self.engine, self.training, self.reviewing)
+        self.accepting = Accepting(context, self.annotating, self.reviewing, self.profiles)
         self.codebook = Codebook(context, self.engine)
         self.suggesting = Suggesting(context, self.engine)
         self.exporting = Exporting(context, self.engine, self.annotating, self.classes, self.reviewing)
         self._concerns: tuple[Concern, ...] = (
-            self.engine, self.classes, self.settings, self.windowing, self.annotating, self.training, self.reviewing,
-            self.codebook, self.suggesting, self.exporting,
+            self.engine, self.classes, self.settings, self.windowing, self.annotating, self.training, self.filling,
+            self.cleaning, self.reviewing, self.profiles, self.accepting, self.codebook, self.suggesting,
+            self.exporting,
         )  # fmt: skip
         self._scheduler = scheduler
         self._closed = False
@@ -140,6 +150,7 @@ class Session:
         shown = np.zeros(case.volume.shape, dtype=np.uint8) if prediction is None else prediction
         self.view.overlay.show(shown, case.colours)
         self.view.overlay.show_stability(0, None)
+        self.view.proposal.hide()
         self.view.annotation.show(case.annotations.labels, case.colours)
 
     def show_layers(self) -> None:

@@ -99,12 +99,14 @@ class FakeWorker:
 
 class FakeAnnotationLayer:
     painted = Signal(object)
+    replayed = Signal(object, bool)
     class_selected = Signal(int)
     brush_changed = Signal(float)
     refused = Signal(object)
 
     def __init__(self):
         self.labels = self.colours = self.selected = None
+        self.done = []
         self.brush_mm, self.locked = 8.0, ()
 
     def lock(self, values):
@@ -113,8 +115,16 @@ class FakeAnnotationLayer:
     def show(self, labels, colours):
         self.labels, self.colours = labels, colours
 
-    def set_slice(self, z, labels_yx):
-        self.labels[z] = labels_yx
+    def set_slices(self, slices, reason):
+        self.done.append(({z: self.labels[z].copy() for z in slices}, reason))
+        for z, labels_yx in slices.items():
+            self.labels[z] = labels_yx
+
+    def undo(self):
+        before, reason = self.done.pop()
+        for z, labels_yx in before.items():
+            self.labels[z] = labels_yx
+        self.replayed.emit(reason, True)
 
     def select_class(self, value):
         self.selected = value
@@ -138,6 +148,20 @@ class FakeOverlay:
 
     def show_stability(self, z, stability_yx):
         self.stability = None if stability_yx is None else (z, stability_yx)
+
+
+class FakeProposal:
+    def __init__(self):
+        self.shown = {}
+
+    def show(self, first, labels, colours):
+        self.shown = dict(enumerate(labels, start=first))
+
+    def keep(self, slices):
+        self.shown = {z: self.shown[z] for z in slices}
+
+    def hide(self):
+        self.shown = {}
 
 
 class FakeNavigation:
@@ -176,7 +200,7 @@ class FakeView:
 
     def __init__(self):
         self.annotation, self.overlay, self.navigation = FakeAnnotationLayer(), FakeOverlay(), FakeNavigation()
-        self.image, self.pointer = FakeImage(), FakePointer()
+        self.image, self.pointer, self.proposal = FakeImage(), FakePointer(), FakeProposal()
         self.volume, self.closed = None, False
 
     def show_volume(self, volume, window, name):
@@ -191,3 +215,30 @@ class FakeView:
     def stroke(self, z, value=1, where=(slice(5, 9), slice(5, 9))):
         self.annotation.labels[(z, *where)] = value
         self.annotation.painted.emit({z})
+
+
+class Desk:
+    """A session with everything it needs, and what it said."""
+
+    def __init__(self):
+        from napari_vqseg.session import Session
+
+        self.view, self.clock, self.worker = FakeView(), FakeScheduler(), FakeWorker()
+        self.session = Session(self.view, self.clock, lambda: self.worker)
+        self.heard = []
+        self.session.notified.connect(lambda text, level: self.heard.append((level, text)))
+
+
+def ready_to_predict(desk, tmp_path, labels=None, confidence=None):
+    """Let the engine have trained and predicted."""
+    session = desk.session
+    session.engine.send(protocol.LoadCheckpoint("x"))
+    labels = np.ones(session.volume.shape, np.uint8) if labels is None else labels
+    confidence = np.ones(len(labels), np.float32) if confidence is None else confidence
+    arrays = {"labels": labels, "uncertainty": np.full(labels.shape, 0.25, np.float16), "confidence": confidence}
+    for name, array in arrays.items():
+        np.save(tmp_path / f"{name}.npy", array)
+    paths = [str(tmp_path / f"{name}.npy") for name in arrays]
+    desk.worker.message.emit(
+        protocol.PredictionReady(None, session.case.case.id, 7, paths[0], paths[1], confidence_path=paths[2])
+    )

@@ -9,7 +9,8 @@ import pytest
 
 from napari_vqseg.classes import CLASS_SETS, ClassList, class_set
 from napari_vqseg.session import Session
-from vqseg.annotations import Annotations, SliceState
+from vqseg.accept import SliceChange
+from vqseg.annotations import Annotations, SliceRecord, SliceState
 from vqseg.errors import ProjectError
 from vqseg.io import write_map
 from vqseg.io.label_set import LabelClass, read_label_set
@@ -131,10 +132,10 @@ def test_copy_accept_and_clear_leave_locked_voxels_alone(desk):
     desk.classes.lock(2, True)
     assert desk.view.annotation.locked == {2}
     desk.go_to(4)
-    desk.annotating.copy_previous()
+    desk.annotating.copy_nearest()
     assert (labels[4] == 2).sum() == 16
     assert (labels[4] == 1).sum() == 30 * 24 - 16
-    desk.annotating.put(4, np.full((30, 24), 3, np.uint8), SliceState.COMPLETE)
+    desk.annotating.change({4: SliceChange(np.full((30, 24), 3, np.uint8), SliceRecord(SliceState.COMPLETE))})
     assert (labels[4] == 2).sum() == 16
     desk.annotating.clear_slice(4)
     assert (labels[4] == 2).sum() == labels[4].astype(bool).sum() == 16

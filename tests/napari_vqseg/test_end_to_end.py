@@ -19,7 +19,8 @@ from napari_vqseg.classes import class_set
 from napari_vqseg.panels import export
 from napari_vqseg.session import TrainingState
 from napari_vqseg.widget import VQSegWidget
-from vqseg.annotations import Origin, SliceState
+from vqseg.accept import SliceChange
+from vqseg.annotations import Origin, SliceRecord, SliceState
 from vqseg.io import read_labels, read_volume, write_map
 from vqseg.phantom import synthetic_thorax
 
@@ -132,7 +133,7 @@ def test_the_loop(make_napari_viewer, qtbot, thorax, tmp_path, monkeypatch, caps
     assert (layer.data[slices[0], middle_y - 1 : middle_y + 2, middle_x] == 1).any()
     for z in slices:
         session.go_to(z)
-        session.view.annotation.set_slice(z, reference[z].astype(np.uint8))
+        session.annotating.change({z: SliceChange(reference[z].astype(np.uint8), SliceRecord(SliceState.DRAFT))})
         handler.press_key("C")
     assert session.annotations.complete == slices
 

@@ -16,6 +16,7 @@ fakes = sys.modules.setdefault("fakes", importlib.util.module_from_spec(spec))
 spec.loader.exec_module(fakes)
 
 COLOURS = {1: "#E8601C", 2: "#56B4E9", 255: "#FFFFFF"}
+KEYS = ("Ctrl+Z", "Ctrl+Shift+Z")
 
 
 def oblique():
@@ -154,7 +155,7 @@ def test_no_tool_changes_a_locked_class(view, viewer):
         lambda: layer.fill(place, 1),
         lambda: layer.paint_polygon([(4, 2, 2), (4, 2, 20), (4, 20, 20), (4, 20, 2)], 1),
         lambda: layer.data_setitem((np.array([4]), np.array([10]), np.array([10])), 1),
-        lambda: view.annotation.set_slice(4, np.zeros(labels.shape[1:], np.uint8)),
+        lambda: view.annotation.set_slices({4: np.zeros(labels.shape[1:], np.uint8)}, None),
         lambda: layer.undo(),
     ):
         tool()
@@ -166,16 +167,53 @@ def test_no_tool_changes_a_locked_class(view, viewer):
     assert labels[place] == 1
 
 
-def test_accepted_slices_can_be_undone_and_touch_one_slice(view):
+def test_whole_slices_are_one_step_of_undo_that_knows_its_reason(view, viewer):
     labels = show(view, fakes.make_volume())
-    heard = []
-    view.annotation.painted.connect(heard.append)
+    painted, replayed = [], []
+    view.annotation.painted.connect(painted.append)
+    view.annotation.replayed.connect(lambda reason, undone: replayed.append((reason, undone)))
+    layer = viewer.layers["annotation"]
+    layer.paint((2, 10, 10), 1)
     wanted = np.zeros(labels.shape[1:], np.uint8)
     wanted[3:6, 4:8] = 2
-    view.annotation.set_slice(7, wanted)
+    view.annotation.set_slices({7: wanted, 8: np.zeros_like(wanted)}, "why")
     assert np.array_equal(labels[7], wanted)
-    assert labels.any(axis=(1, 2)).sum() == 1
-    assert heard == [{7}]
+    assert painted == [{2}], "whole slices are the session's own doing"
+    undo, redo = (next(layer.keymap[key] for key in layer.keymap if str(key) == text) for text in KEYS)
+    view.navigation.go_to(1)
+    undo(layer)
+    assert not labels[7].any()
+    assert view.navigation.z == 7
+    redo(layer)
+    assert np.array_equal(labels[7], wanted)
+    assert replayed == [("why", True), ("why", False)]
+    undo(layer)
+    undo(layer)
+    assert not labels.any()
+    assert painted == [{2}, {2}]
+    assert len(replayed) == 3
+
+
+def test_the_proposal_lies_on_its_slices_and_is_no_label(view, viewer):
+    volume = fakes.make_volume()
+    labels = show(view, volume)
+    view.proposal.hide()
+    layer = viewer.layers["fill between"]
+    assert not layer.visible
+    proposed = np.ones((3, *volume.shape[1:]), np.uint8)
+    view.proposal.show(4, proposed, COLOURS)
+    assert layer.visible
+    assert layer.contour > 0
+    assert not layer.editable
+    assert np.asarray(layer.data).any(axis=(1, 2)).nonzero()[0].tolist() == [4, 5, 6]
+    assert not np.allclose(layer.get_color(1), viewer.layers["annotation"].get_color(1))
+    view.proposal.keep([5])
+    assert np.asarray(layer.data).any(axis=(1, 2)).nonzero()[0].tolist() == [5]
+    assert proposed.all(), "the session's array is its own"
+    assert not labels.any()
+    assert viewer.layers.selection.active is viewer.layers["annotation"]
+    view.proposal.hide()
+    assert not layer.visible
 
 
 def test_slices_both_ways(view, viewer):
@@ -197,6 +235,7 @@ def test_predictions_replace_one_another_in_place(view, viewer, tmp_path):
     assert viewer.layers["prediction"] is layer
     assert isinstance(layer.data.content, np.memmap)
     assert np.asarray(layer.data).shape == volume.shape
+    assert not layer.editable, "strokes meant for the annotation must not land on the prediction"
     view.overlay.show_slice(3, np.full(volume.shape[1:], 2, np.uint8))
     assert (layer.data[3] == 2).all()
     assert (np.load(tmp_path / "p.npy") == 1).all()  # the engine's file is never written
@@ -231,7 +270,7 @@ def test_removing_renaming_and_other_layers(view, viewer):
     assert lost == ["annotation"]
     view.set_colours(COLOURS)
     view.annotation.select_class(1)
-    view.annotation.set_slice(1, np.ones((30, 24), np.uint8))
+    view.annotation.set_slices({1: np.ones((30, 24), np.uint8)}, None)
     viewer.layers.clear()
     assert set(lost) == {"image", "annotation", "prediction", "stability"}
     show(view, fakes.make_volume())

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from napari_vqseg.session import Session, TrainingState
+from napari_vqseg.session import TrainingState
 from vqseg import protocol
 from vqseg.annotations import Origin, SliceState
 from vqseg.errors import EngineError
@@ -19,59 +19,8 @@ fakes = sys.modules.setdefault("fakes", importlib.util.module_from_spec(spec))
 spec.loader.exec_module(fakes)
 
 
-@pytest.fixture
-def image(tmp_path):
-    path = tmp_path / "ct.nii.gz"
-    write_map(path, fakes.make_volume().array, fakes.make_volume())
-    return path
-
-
-class Desk:
-    """A session with everything it needs, and what it said."""
-
-    def __init__(self):
-        self.view, self.clock, self.worker = fakes.FakeView(), fakes.FakeScheduler(), fakes.FakeWorker()
-        self.session = Session(self.view, self.clock, lambda: self.worker)
-        self.heard = []
-        self.session.notified.connect(lambda text, level: self.heard.append((level, text)))
-
-
-@pytest.fixture
-def make_desk():
-    desks = []
-
-    def make():
-        desks.append(Desk())
-        return desks[-1]
-
-    yield make
-    for desk in desks:
-        desk.session.close()
-
-
-@pytest.fixture
-def desk(make_desk, image):
-    made = make_desk()
-    made.session.open_volume(image)
-    assert made.session.is_open, made.heard
-    return made
-
-
 def stored(session):
     return Project.open(session.case.project.path).case(session.case.case.id).load_annotations()
-
-
-def ready_to_predict(desk, tmp_path, labels=None):
-    """Let the engine have trained and predicted."""
-    session = desk.session
-    labels = np.ones(session.volume.shape, np.uint8) if labels is None else labels
-    np.save(tmp_path / "labels.npy", labels)
-    np.save(tmp_path / "uncertainty.npy", np.zeros(labels.shape, np.float16))
-    desk.worker.message.emit(
-        protocol.PredictionReady(
-            None, session.case.case.id, 7, str(tmp_path / "labels.npy"), str(tmp_path / "uncertainty.npy")
-        )
-    )
 
 
 def test_a_stroke_makes_a_draft_and_is_saved_a_moment_later(desk):
@@ -206,7 +155,7 @@ def test_live_settings_reach_a_running_training_and_others_wait(desk):
 
 def test_a_prediction_is_mapped_and_shown(desk, tmp_path):
     desk.session.engine.send(protocol.LoadCheckpoint("x"))
-    ready_to_predict(desk, tmp_path)
+    fakes.ready_to_predict(desk, tmp_path)
     assert isinstance(desk.session.reviewing.prediction, np.memmap)
     assert desk.view.overlay.visible
     assert desk.view.overlay.prediction is desk.session.reviewing.prediction
@@ -215,7 +164,7 @@ def test_a_prediction_is_mapped_and_shown(desk, tmp_path):
 def test_previews_are_debounced_and_only_the_newest_counts(desk, tmp_path):
     session, worker = desk.session, desk.worker
     session.engine.send(protocol.LoadCheckpoint("x"))
-    ready_to_predict(desk, tmp_path)
+    fakes.ready_to_predict(desk, tmp_path)
     for epsilon in (0.1, 0.2, 0.3):
         session.reviewing.preview(epsilon)
     desk.clock.fire()
@@ -230,7 +179,9 @@ def test_previews_are_debounced_and_only_the_newest_counts(desk, tmp_path):
     worker.message.emit(answer)
     assert not seen
     worker.message.emit(protocol.PreviewReady(asked[0].request_id, answer.case_id, 0, 0.3, answer.path, 0.02))
-    assert seen[0].mean_stability == pytest.approx(0.8, abs=1e-3)
+    assert seen[0].stability == {1: pytest.approx(0.8, abs=1e-3)}
+    assert seen[0].confidence == {1: pytest.approx(0.9, abs=1e-3)}
+    assert seen[0].wavering_mm2 == pytest.approx(shape[0] * shape[1] * 0.8 * 0.9)
     assert desk.view.overlay.stability[0] == 0
     session.reviewing.preview(0.0)
     assert desk.view.overlay.stability is None
@@ -238,23 +189,23 @@ def test_previews_are_debounced_and_only_the_newest_counts(desk, tmp_path):
 
 def test_accepting_makes_a_complete_slice_that_remembers_the_machine(desk, tmp_path):
     session = desk.session
-    session.reviewing.accept_slice(3)
+    session.accepting.slice(3)
     assert desk.heard[-1][0] == "warning"
     session.engine.send(protocol.LoadCheckpoint("x"))
-    ready_to_predict(desk, tmp_path)
-    session.reviewing.accept_slice(3)
+    fakes.ready_to_predict(desk, tmp_path)
+    session.accepting.slice(3)
     assert session.annotations.records[3].origin is Origin.ACCEPTED
     assert (session.annotations.labels[3] == 1).all()
     desk.view.stroke(3, value=2)
     assert session.annotations.records[3].origin is Origin.DRAWN
-    session.reviewing.accept_slice(3)  # drawn by hand now: not overwritten
+    session.accepting.slice(3)  # drawn by hand now: not overwritten
     assert (session.annotations.labels[3] == 2).any()
 
 
 def test_result_and_export_keep_what_was_drawn(desk, tmp_path):
     session = desk.session
     session.engine.send(protocol.LoadCheckpoint("x"))
-    ready_to_predict(desk, tmp_path)
+    fakes.ready_to_predict(desk, tmp_path)
     session.annotating.mark_complete(2)  # empty
     desk.view.stroke(5, value=255)
     session.annotating.mark(SliceState.SCRIBBLED, 5)

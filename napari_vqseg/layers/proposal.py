@@ -1,0 +1,74 @@
+"""The proposal of fill between: thick pale contours, which are no labels yet."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+import numpy as np
+import numpy.typing as npt
+from napari.layers import Labels
+from napari.utils.colormaps.standardize_color import transform_color
+
+from napari_vqseg.layers.arrays import Replaceable
+from napari_vqseg.layers.stage import Stage, label_colormap
+
+__all__ = ["Proposal"]
+
+CONTOUR_PX = 3
+PALE = 0.5
+"""How far a class's colour is moved to white."""
+
+
+class Proposal:
+    """Labels of some slices in a row, never painted on; the layer is made before it is needed."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+        self._shown: set[int] = set()
+
+    def show(self, first: int, labels: npt.NDArray[np.uint8], colours: Mapping[int, str]) -> None:
+        """Show labels (n, y, x) from slice `first` on; the caller keeps its array."""
+        layer = self._layer()
+        if layer is None:
+            return
+        content = np.zeros(layer.data.shape, dtype=np.uint8)
+        content[first : first + len(labels)] = labels
+        layer.colormap = label_colormap({value: _pale(colour) for value, colour in colours.items()})
+        layer.data.replace(content)
+        self._shown = set(range(first, first + len(labels)))
+        layer.visible = True
+        layer.refresh(extent=False, thumbnail=False)
+
+    def keep(self, slices: Collection[int]) -> None:
+        """Take all slices away but these."""
+        layer = self._layer()
+        if layer is not None:
+            for z in self._shown.difference(slices):
+                layer.data[z] = 0
+            self._shown.intersection_update(slices)
+            layer.refresh(extent=False, thumbnail=False)
+
+    def hide(self) -> None:
+        """Take the proposal away."""
+        layer = self._layer()
+        if layer is not None:
+            layer.visible = False
+
+    def _layer(self) -> Labels | None:
+        volume, layer = self._stage.volume, self._stage.labels("fill between")
+        if volume is None or layer is not None:
+            return layer
+        active = self._stage.viewer.layers.selection.active
+        empty = Replaceable(np.zeros(volume.shape, dtype=np.uint8))
+        layer = self._stage.add_labels("fill between", empty, {}, 1.0)
+        layer.contour, layer.visible = CONTOUR_PX, False
+        self._stage.seal(layer)
+        self._stage.viewer.layers.selection.active = active
+        return layer
+
+
+def _pale(colour: str) -> npt.NDArray[np.float32]:
+    """A colour half-way to white; a transparent one stays so."""
+    rgba = transform_color(colour)[0].astype(np.float32)
+    rgba[:3] += PALE * (1 - rgba[:3])
+    return rgba

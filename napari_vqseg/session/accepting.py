@@ -1,0 +1,99 @@
+"""Accepting: predicted slices, ranges, components and stable slices become annotations, one step of undo each."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from napari_vqseg.session.annotating import Annotating
+from napari_vqseg.session.context import Concern, Context
+from napari_vqseg.session.profiles import Profiles
+from napari_vqseg.session.reviewing import Reviewing
+from vqseg.accept import SliceChange, accept_component, accept_slices, is_drawn
+from vqseg.annotations import SliceState
+from vqseg.components import component_at
+
+__all__ = ["Accepting"]
+
+
+class Accepting(Concern):
+    """What a person takes over from the prediction, as it is shown."""
+
+    def __init__(self, context: Context, annotating: Annotating, reviewing: Reviewing, profiles: Profiles) -> None:
+        super().__init__(context)
+        self._annotating, self._reviewing, self._profiles = annotating, reviewing, profiles
+        self._pointed: Any = None
+        context.view.pointer.pointed.connect(self._on_pointed)
+
+    def _on_pointed(self, pointed: Any) -> None:
+        self._pointed = pointed
+
+    def slice(self, z: int | None = None) -> None:
+        """Take over the shown slice, or slice z."""
+        z = self.context.z if z is None else z
+        if self._has_prediction() and is_drawn(self.context.annotations, z):
+            self._say(f"Slice {z} is already drawn and complete; clear it before accepting.", "warning")
+        elif self._has_prediction():
+            self._take([z])
+
+    def range(self, first: int, last: int) -> None:
+        """Take over the slices from `first` to `last`; drawn and finished ones stay as they are."""
+        if self._has_prediction():
+            self._take(range(min(first, last), max(first, last) + 1))
+
+    def stable(self, threshold: float) -> None:
+        """Take over the unlabelled slices that are at least so stable, 0 to 1."""
+        slices = self._profiles.stable_slices(threshold)
+        if slices:
+            self._take(slices)
+        else:
+            self._say(f"No unlabelled slice is {100 * threshold:.0f} % stable; lower the threshold.", "warning")
+
+    def component(self) -> None:
+        """Take over the connected component under the mouse, in all slices it lies in."""
+        prediction, pointed = self._reviewing.prediction, self._pointed
+        if not self._has_prediction() or prediction is None:
+            return
+        if pointed is None or prediction[pointed.index] == 0:
+            self._say("Point at a predicted structure in the image, then press Shift+A.", "warning")
+            return
+        annotations, spacing_mm = self.context.annotations, self.context.volume.spacing_mm
+
+        def find() -> tuple[dict[int, SliceChange], float]:
+            component = component_at(prediction, pointed.index)
+            assert component is not None
+            return accept_component(annotations, prediction, component, spacing_mm), component.volume_ml(spacing_mm)
+
+        self.context.busy_changed.emit("Following the component")
+        self.context.background(find, self._take_component)
+
+    # ------------------------------------------------------------ taking over
+
+    def _has_prediction(self) -> bool:
+        if self._reviewing.prediction is None:
+            self._say("There is no prediction yet; train first.", "warning")
+        return self._reviewing.prediction is not None
+
+    def _take(self, slices: Any) -> None:
+        assert self._reviewing.prediction is not None
+        changes = accept_slices(self.context.annotations, self._reviewing.prediction, slices)
+        self._annotating.change(changes)
+        left = len(slices) - len(changes)
+        if len(slices) > 1:
+            kept = f" {left} drawn ones stay as they are." if left else ""
+            self._say(f"{len(changes)} slices accepted; Ctrl+Z takes them back.{kept}", "info")
+
+    def _take_component(self, found: tuple[dict[int, SliceChange], float]) -> None:
+        changes, volume_ml = found
+        self.context.busy_changed.emit("")
+        self._annotating.change(changes)
+        complete = sum(
+            change.record is not None and change.record.state is SliceState.COMPLETE for change in changes.values()
+        )
+        beside = len(changes) - complete
+        words = f"Accepted a component of {volume_ml:.2f} ml in {len(changes)} slices."
+        if beside:
+            words += f" {beside} hold other structures too and count as scribbled: only the component is known there."
+        self._say(f"{words} Ctrl+Z takes it back.", "info")
+
+    def _say(self, text: str, level: str) -> None:
+        self.context.notified.emit(text, level)
