@@ -68,7 +68,7 @@ def survey_codebook(
     size = predictor.config.model.codebook_size
     n_labels = predictor.n_classes + 1
     codes = np.zeros((depth, *grid.shape_yx), np.uint16)
-    class_voxels = np.zeros(size * n_labels, np.int64)
+    flat = np.zeros(size * n_labels, np.int64)  # voxels by code and label
     sums = np.zeros((2, size))
     for start in range(0, depth, AT_ONCE):
         slices = list(range(start, min(start + AT_ONCE, depth)))
@@ -76,12 +76,12 @@ def survey_codebook(
         for z in slices:
             under = grid.on_voxels(codes[z]).astype(np.int64).ravel()
             label = np.minimum(labels[z, y0:y1, x0:x1], predictor.n_classes).ravel()
-            class_voxels += np.bincount(under * n_labels + label, minlength=size * n_labels)
+            flat += np.bincount(under * n_labels + label, minlength=size * n_labels)
             hu = np.asarray(volume.slice(z)[y0:y1, x0:x1], np.float64).ravel()
             sums += [np.bincount(under, weights=weights, minlength=size) for weights in (hu, hu * hu)]
         if on_progress is not None:
             on_progress(slices[-1] / max(1, depth - 1))
-    class_voxels = class_voxels.reshape(size, n_labels)
+    class_voxels = flat.reshape(size, n_labels)
     counts = class_voxels.sum(1)
     mean, square = np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
     codewords = predictor.quantizer.codebook.detach().float().cpu().numpy()
