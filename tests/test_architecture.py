@@ -50,6 +50,7 @@ ONLY_IN = {
     "SimpleITK": ("vqseg/io/",),
     "pydicom": ("vqseg/io/",),
     "highdicom": ("vqseg/io/",),
+    "distributed": ("vqseg/cluster.py",),
     "qtpy": ("napari_vqseg/",),
     "superqt": ("napari_vqseg/",),
     "pyqtgraph": ("napari_vqseg/",),

@@ -4,4 +4,5 @@ import sys
 
 from vqseg.cli import main
 
-sys.exit(main())
+if __name__ == "__main__":  # the processes of a cohort import this module, too
+    sys.exit(main())

@@ -1,76 +1,178 @@
-"""``vqseg evaluate``: scores of a segmentation against a reference."""
+"""``vqseg evaluate``: scores of segmentations against references."""
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
 import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
+from vqseg.cli.cohort import add_cluster_flags, cluster_of
 from vqseg.cli.console import Console, table
-from vqseg.cli.parser import add_output_flags, parse_slices
+from vqseg.cli.parser import add_output_flags, check_outputs, parse_slices
+from vqseg.cohort import Pair, is_manifest, pairs_in, write_table
+from vqseg.errors import VQSegError
+from vqseg.metrics import ClassScores, evaluate, summarise
 
-__all__ = ["add_arguments", "run"]
+__all__ = ["add_arguments", "evaluate_pair", "run"]
 
 EPILOG = """\
 Dice and Jaccard are overlaps from 0 to 1; HD95 is the 95th percentile of the surface distances, ASD their mean,
 both in mm of the reference. A class that is in only one of the two has no surface distance (nan); means are over
 what is defined, and the last line counts what is not.
 
+Two folders are compared file by file, by name; a list (.csv) has the columns `prediction` and `reference`, and `name`,
+`exclude_slices`, `axis` where needed. --output keeps every score. A pair that fails does not stop the others.
+
 examples:
   vqseg evaluate whole.nii.gz reference.nii.gz
   vqseg evaluate whole.nii.gz reference.nii.gz --exclude-slices 20,40,60     without the slices labelled by hand
   vqseg evaluate whole.nii.gz reference.nii.gz --json
+  vqseg evaluate masks references --output scores.csv
+  vqseg evaluate pairs.csv --output scores.json
 """
+HEADER = ["class", "Dice", "Jaccard", "HD95 mm", "ASD mm"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Define the verb's arguments."""
     parser.epilog = EPILOG
-    parser.add_argument("prediction", metavar="PRED", help="segmentation to judge")
-    parser.add_argument("reference", metavar="REF", help="label image, DICOM segmentation or "
-                        "RT structure set taken as the truth, on the same voxels")  # fmt: skip
+    parser.add_argument("prediction", metavar="PRED", type=Path, help="segmentation to judge, a folder of them, or a "
+                        "list (.csv)")  # fmt: skip
+    parser.add_argument("reference", metavar="REF", type=Path, nargs="?", help="label image, DICOM segmentation or "
+                        "RT structure set taken as the truth, on the same voxels; or a folder of them")  # fmt: skip
     parser.add_argument("--exclude-slices", metavar="LIST", default="", help="slices of REF as stored to leave out")
     parser.add_argument("--axis", type=int, choices=(0, 1, 2), help="REF's axis that --exclude-slices count along "
                         "(default: the most axial one)")  # fmt: skip
+    parser.add_argument("--output", type=Path, metavar="TABLE", help="file for all scores (.csv or .json)")
+    add_cluster_flags(parser)
     add_output_flags(parser)
 
 
-def run(args: argparse.Namespace) -> None:
-    """Print the scores of every class that either image holds."""
-    excluded = parse_slices(args.exclude_slices) if args.exclude_slices else []
+@dataclass(frozen=True)
+class Evaluated:
+    """Scores of a pair by label value."""
+
+    names: dict[int, str]
+    scores: dict[int, ClassScores]
+    warnings: tuple[str, ...]
+
+
+def evaluate_pair(pair: Pair) -> Evaluated:
+    """Score every class that either image holds.
+
+    Raises
+    ------
+    VQSegError
+        If one is missing or cannot be read, or they cannot be compared.
+    """
+    excluded = parse_slices(pair.exclude_slices) if pair.exclude_slices else []
 
     import vqseg.io as io
     from vqseg.cli.labels import LabelValues, canonical_slices, read_values
     from vqseg.errors import AnnotationError
-    from vqseg.metrics import evaluate, summarise
 
-    grid = args.prediction if io.is_label_object(args.reference) else args.reference
-    volume = io.read_volume(grid, axis=args.axis)
-    console = Console(args)
-    reference, names, warnings = read_values(args.reference, volume, "reference")
-    prediction, own_names, own_warnings = read_values(args.prediction, volume, "prediction")
-    for warning in (*warnings, *own_warnings):
-        console.say(f"warning: {warning}")
+    if pair.prediction is None or pair.reference is None:
+        missing = "segmentation" if pair.prediction is None else "reference"
+        raise VQSegError(f"there is no {missing} called {pair.name}; name both alike, or list the pairs in a .csv file")
+    grid = pair.prediction if io.is_label_object(pair.reference) else pair.reference
+    volume = io.read_volume(grid, axis=pair.axis)
+    reference, names, warnings = read_values(str(pair.reference), volume, "reference")
+    prediction, own_names, own_warnings = read_values(str(pair.prediction), volume, "prediction")
     classes = sorted({*LabelValues.of(reference).values.tolist(), *LabelValues.of(prediction).values.tolist()})
     if not classes:
         raise AnnotationError("neither image holds any label; there is nothing to compare")
     names = {value: names.get(value) or own_names.get(value) or str(value) for value in classes}
     skip = canonical_slices(excluded, volume)
     scores = evaluate(prediction, reference, volume.spacing_mm, classes, exclude_slices=skip)
-    summary = summarise(scores)
+    return Evaluated(names, scores, (*warnings, *own_warnings))
 
-    header = ["class", "Dice", "Jaccard", "HD95 mm", "ASD mm"]
-    rows = [_row(names[value], scores[value]) for value in classes]
-    rows += [_row("mean", summary.mean), ["nan", *map(str, summary.undefined.values())]]
-    per_class = {value: {"name": names[value], **dataclasses.asdict(scores[value])} for value in classes}
+
+def run(args: argparse.Namespace) -> None:
+    """Print the scores of a pair, or of all pairs of two folders or a list."""
+    if args.output is not None:
+        check_outputs([args.output], inputs=[path for path in (args.prediction, args.reference) if path is not None])
+    if args.reference is None and not is_manifest(args.prediction):
+        raise VQSegError("the reference is missing; give PRED and REF, or a .csv file with the columns "
+                         "prediction and reference")  # fmt: skip
+    # A folder may be an RT structure set's; two of them are cohorts.
+    if args.reference is None or (args.prediction.is_dir() and args.reference.is_dir()):
+        _evaluate_all(args, pairs_in(args.prediction, args.reference))
+    else:
+        _evaluate_one(args, Pair(args.prediction.name, args.prediction, args.reference, args.exclude_slices, args.axis))
+
+
+def _evaluate_one(args: argparse.Namespace, pair: Pair) -> None:
+    console = Console(args)
+    found = evaluate_pair(pair)
+    for warning in found.warnings:
+        console.say(f"warning: {warning}")
+    if args.output is not None:
+        write_table(args.output, _rows(pair, found))
+    summary = summarise(found.scores)
+    rows = [_cells(found.names[value], score) for value, score in found.scores.items()]
+    rows += [_cells("mean", summary.mean), ["nan", *map(str, summary.undefined.values())]]
+    per_class = {value: {"name": found.names[value], **dataclasses.asdict(score)}
+                 for value, score in found.scores.items()}  # fmt: skip
     console.result(
-        table(header, rows),
+        table(HEADER, rows),
         classes=per_class, mean=dataclasses.asdict(summary.mean), nan=summary.undefined,
-        excluded_slices=excluded,
+        excluded_slices=parse_slices(pair.exclude_slices) if pair.exclude_slices else [],
     )  # fmt: skip
 
 
-def _row(name: str, scores: object) -> list[str]:
-    values = dataclasses.astuple(scores)  # type: ignore[call-overload]
+def _evaluate_all(args: argparse.Namespace, pairs: list[Pair]) -> None:
+    if args.exclude_slices or args.axis is not None:
+        raise VQSegError("--exclude-slices and --axis are for one pair; give them in a .csv file, each pair its own")
+    console = Console(args)
+    resolved = [
+        dataclasses.replace(pair, prediction=pair.prediction and pair.prediction.resolve(),
+                            reference=pair.reference and pair.reference.resolve())
+        for pair in pairs
+    ]  # fmt: skip
+    rows: list[dict[str, Any]] = []
+    scores: dict[str, list[ClassScores]] = {}
+    failed = 0
+    with cluster_of(args, len(pairs)) as each:
+        for number, (pair, answer) in enumerate(each(evaluate_pair, resolved), start=1):
+            if isinstance(answer, str):
+                failed += 1
+                rows.append({"name": pair.name, "status": "failed", "error": answer})
+                console.say(f"{pair.name} failed: {answer}")
+            else:
+                rows += _rows(pair, answer)
+                for warning in answer.warnings:
+                    console.say(f"{pair.name}: warning: {warning}")
+                for value, score in answer.scores.items():
+                    scores.setdefault(answer.names[value], []).append(score)
+            if args.output is not None:
+                write_table(args.output, rows)
+            console.progress("evaluating", number / len(pairs), f"{number} of {len(pairs)} pairs")
+    means = {name: summarise(values) for name, values in scores.items()}
+    everything = summarise([score for values in scores.values() for score in values])
+    cells = [[*_cells(name, summary.mean), str(len(scores[name]))] for name, summary in means.items()]
+    cells += [[*_cells("mean", everything.mean), ""], ["nan", *map(str, everything.undefined.values()), ""]]
+    console.result(
+        table([*HEADER, "images"], cells),
+        classes={name: dataclasses.asdict(summary.mean) for name, summary in means.items()},
+        mean=dataclasses.asdict(everything.mean), nan=everything.undefined, results=rows,
+    )  # fmt: skip
+    if failed:
+        raise VQSegError(f"{failed} of {len(pairs)} pairs could not be compared; the lines above say why")
+
+
+def _rows(pair: Pair, found: Evaluated) -> list[dict[str, Any]]:
+    """The pair in the table of all scores, a row a class."""
+    return [
+        {"name": pair.name, "status": "done", "error": "", "label": value, "class": found.names[value],
+         **dataclasses.asdict(score)}
+        for value, score in found.scores.items()
+    ]  # fmt: skip
+
+
+def _cells(name: str, scores: ClassScores) -> list[str]:
+    values = dataclasses.astuple(scores)
     digits = (3, 3, 2, 2)
     return [name, *("nan" if math.isnan(value) else f"{value:.{n}f}" for value, n in zip(values, digits, strict=True))]

@@ -1,41 +1,64 @@
-"""``vqseg predict``: segment an image with a trained checkpoint."""
+"""``vqseg predict``: segment images with a trained checkpoint."""
 
 from __future__ import annotations
 
 import argparse
+import copy
+import dataclasses
+import functools
 import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
-from vqseg.cli.console import Console
-from vqseg.cli.parser import add_output_flags, check_outputs, nifti_path, series
+from vqseg.cli.cohort import add_cluster_flags, cluster_of
+from vqseg.cli.console import Console, table
+from vqseg.cli.parser import add_output_flags, check_outputs, series
+from vqseg.cohort import Image, images_in, write_table
 from vqseg.config import DeviceName
+from vqseg.errors import VQSegError
 
-__all__ = ["add_arguments", "checkpoint_in", "run"]
+if TYPE_CHECKING:
+    from vqseg.predict import Predictor
+
+__all__ = ["add_arguments", "checkpoint_in", "predict_image", "run"]
 
 EPILOG = """\
 MODEL is the folder that `vqseg segment --checkpoint` wrote, a run of a project, or a project (its newest run).
 The network has learned from a few slices of one image or project; judge what it finds elsewhere with your own eyes.
 
+Several images, a folder of images or a list of them (a .csv file with a column `image`, and `name`, `series`, `axis`
+where needed) are predicted in processes of their own into the folder --output, with a table of volumes beside them
+(results.csv, results.json). An image that fails does not stop the others.
+
 examples:
   vqseg predict model another_ct.nii.gz --output whole.nii.gz
   vqseg predict PROJECT dicom_folder --output whole.nii.gz --uncertainty where_to_look.nii.gz
+  vqseg predict model folder_of_cts --output masks --workers 4
+  vqseg predict model cohort.csv --output masks --scheduler tls://cluster:8786 \\
+      --tls-ca ca.pem --tls-cert me.pem --tls-key me.key
 """
+NIFTI = (".nii", ".nii.gz")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Define the verb's arguments."""
     parser.epilog = EPILOG
     parser.add_argument("model", metavar="MODEL", help="checkpoint, run or project folder")
-    parser.add_argument("image", metavar="IMAGE", help="NIfTI or NRRD file, or a folder of DICOM files")
-    parser.add_argument("--output", required=True, type=nifti_path, metavar="PRED", help="segmentation to write")
-    parser.add_argument("--probabilities", type=nifti_path, metavar="FILE", help="class probabilities to write")
-    parser.add_argument("--uncertainty", type=nifti_path, metavar="FILE", help="voxel uncertainty to write")
+    parser.add_argument("images", metavar="IMAGE", nargs="+", type=Path, help="NIfTI or NRRD file, a folder of DICOM "
+                        "files, a folder of such images, or a list of them (.csv)")  # fmt: skip
+    parser.add_argument("--output", required=True, type=Path, metavar="PRED", help="segmentation to write (.nii.gz), "
+                        "or the folder for several")  # fmt: skip
+    parser.add_argument("--probabilities", type=Path, metavar="PATH", help="class probabilities to write, likewise")
+    parser.add_argument("--uncertainty", type=Path, metavar="PATH", help="voxel uncertainty to write, likewise")
     parser.add_argument("--series", type=series, metavar="UID", help="series of a folder with several: UID or number")
     parser.add_argument("--axis", type=int, choices=(0, 1, 2), help="IMAGE's slice axis (default: the most axial one)")
     parser.add_argument("--device", choices=get_args(DeviceName), default="auto", help="where to compute")
+    add_cluster_flags(parser)
     add_output_flags(parser)
 
 
@@ -60,36 +83,145 @@ def checkpoint_in(path: str) -> Path:
     return Path(path)
 
 
-def run(args: argparse.Namespace) -> None:
-    """Predict an image that need not have been trained on."""
-    console = Console(args)
-    check_outputs([args.output, args.probabilities, args.uncertainty], inputs=[args.image])
-    checkpoint = checkpoint_in(args.model)
+@dataclass(frozen=True)
+class Job:
+    """An image to predict, and the files to write."""
 
+    checkpoint: Path
+    image: Image
+    output: Path
+    probabilities: Path | None
+    uncertainty: Path | None
+    device: str
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """What a job wrote."""
+
+    written: list[Path]
+    names: dict[int, str]
+    volumes_ml: dict[int, float]
+    warnings: tuple[str, ...]
+    seconds: float
+
+
+def predict_image(job: Job, on_progress: Callable[[float], None] | None = None) -> Predicted:
+    """Read an image, predict it, write what is asked for."""
     import vqseg.io as io
     from vqseg.cli.labels import LabelValues
 
-    volume = io.read_volume(args.image, series=args.series, axis=args.axis).load()
-    for warning in volume.warnings:
-        console.say(f"warning: {warning}")
-
-    from vqseg.predict import Predictor
-
-    predictor = Predictor.load(checkpoint, device=args.device)
-    prediction = predictor.predict(
-        volume, keep_probabilities=args.probabilities is not None,
-        on_progress=lambda share: console.progress("predicting", share),
-    )  # fmt: skip
+    started = time.monotonic()
+    image = job.image
+    volume = io.read_volume(image.path, series=series(image.series) if image.series else None, axis=image.axis).load()
+    predictor = copy.copy(_predictor(job.checkpoint, job.device))
+    prediction = predictor.predict(volume, keep_probabilities=job.probabilities is not None, on_progress=on_progress)
     names = {int(value): name for value, name in predictor.class_names.items()}
     values = LabelValues(np.array(sorted(names)))
-    sidecar = checkpoint / "label_values.json"
+    sidecar = job.checkpoint / "label_values.json"
     if sidecar.is_file():
         # Written by `vqseg segment`: the label values that the classes 1..K had in its LABELS.
         values = LabelValues(np.array(json.loads(sidecar.read_text(encoding="utf-8"))))
         names = dict(zip(values.values.tolist(), names.values(), strict=True))
-    written = list(io.write_labels(args.output, values.to_labels(prediction.labels), volume, names))
-    if prediction.probabilities is not None:
-        written += io.write_map(args.probabilities, prediction.probabilities, volume)
-    if args.uncertainty:
-        written += io.write_map(args.uncertainty, prediction.uncertainty, volume)
-    console.result(f"Wrote {', '.join(map(str, written))}.", output=args.output, written=written, classes=names)
+    labels = values.to_labels(prediction.labels)
+    written = list(io.write_labels(job.output, labels, volume, names))
+    if job.probabilities is not None and prediction.probabilities is not None:
+        written += io.write_map(job.probabilities, prediction.probabilities, volume)
+    if job.uncertainty is not None:
+        written += io.write_map(job.uncertainty, prediction.uncertainty, volume)
+    voxel_ml = float(np.prod(volume.spacing_mm)) / 1000
+    volumes_ml = {value: int((labels == value).sum()) * voxel_ml for value in names}
+    return Predicted(written, names, volumes_ml, tuple(volume.warnings), time.monotonic() - started)
+
+
+@functools.lru_cache(maxsize=1)
+def _predictor(checkpoint: Path, device: str) -> Predictor:
+    """The network, loaded once a process; each process started for a cohort takes the next GPU."""
+    import torch
+
+    from vqseg.cluster import worker_index
+    from vqseg.device import choose_device
+    from vqseg.predict import Predictor
+
+    if choose_device(device).type == "cuda":
+        torch.cuda.set_device(worker_index() % torch.cuda.device_count())
+    return Predictor.load(checkpoint, device=device)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Predict images that need not have been trained on."""
+    images = [
+        dataclasses.replace(image, series=image.series or str(args.series or ""),
+                            axis=args.axis if image.axis is None else image.axis)
+        for image in images_in(args.images)
+    ]  # fmt: skip
+    if args.output.name.lower().endswith(NIFTI):
+        _predict_one(args, images)
+    else:
+        _predict_all(args, images)
+
+
+def _predict_one(args: argparse.Namespace, images: list[Image]) -> None:
+    if len(images) > 1:
+        raise VQSegError(f"{len(images)} images cannot share the output {args.output}; give a folder")
+    outputs = (args.output, args.probabilities, args.uncertainty)
+    for path in filter(None, outputs):
+        if not path.name.lower().endswith(NIFTI):
+            raise VQSegError(f"{path} must end in .nii.gz or .nii")
+    console, [image] = Console(args), images
+    check_outputs(outputs, inputs=[image.path])
+    job = Job(checkpoint_in(args.model), image, *outputs, args.device)
+    done = predict_image(job, lambda share: console.progress("predicting", share))
+    for warning in done.warnings:
+        console.say(f"warning: {warning}")
+    console.result(
+        f"Wrote {', '.join(map(str, done.written))}.",
+        output=args.output, written=done.written, classes=done.names, volumes_ml=done.volumes_ml,
+    )  # fmt: skip
+
+
+def _predict_all(args: argparse.Namespace, images: list[Image]) -> None:
+    console = Console(args)
+    checkpoint = checkpoint_in(args.model)
+    jobs = [_job(args, checkpoint.resolve(), image) for image in images]
+    outputs = [path for job in jobs for path in (job.output, job.probabilities, job.uncertainty)]
+    check_outputs(outputs, inputs=[image.path for image in images])
+    rows: list[dict[str, Any]] = []
+    with cluster_of(args, len(jobs), args.device) as each:
+        for job, answer in each(predict_image, jobs):
+            rows.append(_row(job, answer))
+            for name in ("results.csv", "results.json"):
+                write_table(args.output / name, rows)
+            if isinstance(answer, str):
+                console.say(f"{job.image.name} failed: {answer}")
+            else:
+                for warning in answer.warnings:
+                    console.say(f"{job.image.name}: warning: {warning}")
+            console.progress("predicting", len(rows) / len(jobs), f"{len(rows)} of {len(jobs)} images")
+    failed = [row for row in rows if row["status"] == "failed"]
+    cells = [[row["name"], row["status"], "" if row in failed else f"{row['seconds']:.0f}"] for row in rows]
+    console.result(
+        table(["image", "status", "s"], cells) + f"\n\nSegmentations and results.csv in {args.output}",
+        output=args.output, results=rows,
+    )  # fmt: skip
+    if failed:
+        raise VQSegError(f"{len(failed)} of {len(rows)} images failed; {args.output / 'results.csv'} says why")
+
+
+def _job(args: argparse.Namespace, checkpoint: Path, image: Image) -> Job:
+    """A job that means the same in another process."""
+    output, probabilities, uncertainty = (
+        None if folder is None else folder.resolve() / f"{image.name}.nii.gz"
+        for folder in (args.output, args.probabilities, args.uncertainty)
+    )
+    assert output is not None
+    image = dataclasses.replace(image, path=image.path.resolve())
+    return Job(checkpoint, image, output, probabilities, uncertainty, args.device)
+
+
+def _row(job: Job, answer: Predicted | str) -> dict[str, Any]:
+    if isinstance(answer, str):
+        return {"name": job.image.name, "status": "failed", "error": answer}
+    volumes = {f"{name} [mL]": answer.volumes_ml[value] for value, name in answer.names.items()}
+    done = {"name": job.image.name, "status": "done", "error": "", "seconds": answer.seconds, "output": job.output}
+    return done | volumes

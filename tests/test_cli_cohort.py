@@ -1,0 +1,93 @@
+"""Predicting and evaluating many images: real processes, a bad image among good ones, the table of what became."""
+
+import csv
+import json
+
+import nibabel
+import numpy as np
+import pytest
+
+from vqseg.annotations import Annotations
+from vqseg.cli import main
+from vqseg.config import preset
+from vqseg.data import TrainingCase
+from vqseg.io import read_volume
+from vqseg.train import Trainer
+
+
+@pytest.fixture
+def cohort(tmp_path):
+    """Two images, one that is none, and a checkpoint."""
+    images, truth = tmp_path / "images", tmp_path / "truth"
+    images.mkdir()
+    truth.mkdir()
+    i, j, k = np.indices((40, 36, 8))
+    ball = np.hypot(np.hypot(i - 20, j - 18), 3 * (k - 4)) < 10
+    affine = np.diag([-1.0, -1.0, 3.0, 1.0])
+    for number in (1, 2):
+        noise = np.random.default_rng(number).normal(0, 10, ball.shape)
+        nibabel.save(nibabel.Nifti1Image((ball * 200 + noise).astype(np.int16), affine), images / f"ct{number}.nii.gz")
+        nibabel.save(nibabel.Nifti1Image(ball.astype(np.uint8), affine), truth / f"ct{number}.nii.gz")
+    (images / "bad.nii.gz").write_bytes(b"no image")
+    volume = read_volume(images / "ct1.nii.gz").load()
+    labels = read_volume(truth / "ct1.nii.gz").load().array
+    settings = {"size": 64, "codebook_size": 64, "time_budget_s": 0, "iterations": 30, "device": "cpu"}
+    case = TrainingCase(volume, Annotations.from_slices(labels, [2, 4, 6]))
+    trainer = Trainer(preset("fast", **settings), [case], {1: "ball"})
+    while not trainer.finished:
+        trainer.step()
+    trainer.save(tmp_path / "model")
+    return tmp_path
+
+
+@pytest.mark.slow
+def test_a_folder_is_predicted_and_compared_and_what_fails_is_told(cohort, capsys):
+    masks = cohort / "masks"
+    arguments = [str(cohort / "model"), str(cohort / "images"), "--output", str(masks), "--device", "cpu"]
+    assert main(["predict", *arguments, "--uncertainty", str(cohort / "doubt"), "--json"]) == 2
+    output, errors = capsys.readouterr()
+    assert errors.count("\n") == 1
+    assert "1 of 3 images failed" in errors
+    result = json.loads(output.splitlines()[-1])
+    assert {row["name"]: row["status"] for row in result["results"]} == {"bad": "failed", "ct1": "done", "ct2": "done"}
+    with (masks / "results.csv").open(newline="") as file:
+        rows = {row["name"]: row for row in csv.DictReader(file)}
+    assert "bad.nii.gz" in rows["bad"]["error"]
+    for name in ("ct1", "ct2"):
+        mask = nibabel.load(masks / f"{name}.nii.gz")
+        assert np.allclose(mask.affine, nibabel.load(cohort / "images" / f"{name}.nii.gz").affine)
+        assert float(rows[name]["ball [mL]"]) == pytest.approx(np.asarray(mask.dataobj).sum() * 3 / 1000, rel=1e-5)
+        assert (cohort / "doubt" / f"{name}.nii.gz").is_file()
+
+    (cohort / "truth" / "ct3.nii.gz").write_bytes((cohort / "truth" / "ct2.nii.gz").read_bytes())
+    scores = cohort / "scores.csv"
+    assert main(["evaluate", str(masks), str(cohort / "truth"), "--output", str(scores), "--json"]) == 2
+    output, errors = capsys.readouterr()
+    assert "1 of 3 pairs" in errors
+    with scores.open(newline="") as file:
+        rows = {row["name"]: row for row in csv.DictReader(file)}
+    assert "no segmentation called ct3" in rows["ct3"]["error"]
+    dice = [float(rows[name]["dice"]) for name in ("ct1", "ct2")]
+    assert min(dice) > 0.5
+    mean = json.loads(output.splitlines()[-1])["classes"]["ball"]["dice"]
+    assert mean == pytest.approx(np.mean(dice), abs=1e-5)
+
+
+@pytest.mark.parametrize(("arguments", "words"), [
+    (["predict", "{0}/model", "{0}/images", "--output", "{0}/one.nii.gz"], "3 images cannot share the output"),
+    (["predict", "{0}/model", "{0}/images/ct1.nii.gz", "--output", "{0}/one.nii.gz", "--uncertainty", "{0}/folder"],
+     "must end in .nii.gz"),
+    (["predict", "{0}/model", "{0}/images", "--output", "{0}/images"], "also an input"),
+    (["predict", "{0}/model", "{0}/images", "--output", "{0}/masks", "--workers", "0"], "--workers is 0"),
+    (["predict", "{0}/model", "{0}/images", "--output", "{0}/masks", "--tls-ca", "x"], "belong together"),
+    (["evaluate", "{0}/images/ct1.nii.gz"], "the reference is missing"),
+    (["evaluate", "{0}/images", "{0}/truth", "--exclude-slices", "3"], "are for one pair"),
+])  # fmt: skip
+def test_what_cannot_be_is_said_before_any_work(tmp_path, arguments, words, capsys):
+    for folder, names in (("images", ("ct1", "ct2", "ct3")), ("truth", ("ct1",)), ("model", ())):
+        (tmp_path / folder).mkdir()
+        for name in names:
+            (tmp_path / folder / f"{name}.nii.gz").write_bytes(b"x")
+    assert main([argument.format(tmp_path) for argument in arguments]) == 2
+    assert words in capsys.readouterr().err
+    assert (tmp_path / "images" / "ct1.nii.gz").read_bytes() == b"x"
