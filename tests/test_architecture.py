@@ -39,7 +39,7 @@ MAY_IMPORT = {
     "segment": {STARRED, "data", "train", "predict"},
     "engine": {STARRED, "data", "train", "predict", "codebook", "checkpoint", "device"},
     "benchmark": {STARRED, "device", "losses", "data", "models", "methods", "train", "predict", "codebook", "segment"},
-    "cli": {STARRED, "segment", "train", "predict", "codebook", "benchmark", "demo", "engine"},
+    "cli": {STARRED, "segment", "train", "predict", "codebook", "benchmark", "demo", "engine", "device"},
 }
 # The engine is several files.
 ENGINE = ("engine", "desk", "overlays", "runner", "team", "workspace")
