@@ -189,7 +189,8 @@ class Predictor:
             return both.log()
         geometry = torch.cat([background, log_odds]).softmax(0)
         # A voxel is judged by the trust in the class that geometry, or else the network, sees there.
-        weight = trust[torch.where(geometry.argmax(0) > 0, geometry.argmax(0), both.argmax(0))]
+        seen = geometry.max(0).indices
+        weight = trust[torch.where(seen > 0, seen, both.max(0).indices)]
         return (weight * both + (1 - weight) * geometry).clamp(min=1e-8).log()
 
     def _trust(self) -> Tensor:
@@ -245,7 +246,7 @@ class Predictor:
 
     def _agreement(self, case: PreparedCase, draws: Tensor) -> Tensor:
         """Share of the draws (D, K + 1, h, w) that agree with their commonest label, on the volume's voxels."""
-        labels = torch.stack([case.to_volume(logits.cpu()).argmax(0) for logits in draws])
+        labels = torch.stack([case.to_volume(logits.cpu()).max(0).indices for logits in draws])
         return torch.stack([(labels == value).float().mean(0) for value in range(self.n_classes + 1)]).amax(0)
 
     def _perturbed_logits(self, case: PreparedCase, z: int, epsilon: float, draws: int, seed: int) -> Tensor:
@@ -376,7 +377,7 @@ class Predictor:
         """Put one slice's logits (K + 1, h, w) into the result."""
         y0, y1, x0, x1 = case.box
         probabilities = case.to_volume(self._with_geometry(case, z, logits)).softmax(0)
-        result.labels[z, y0:y1, x0:x1] = probabilities.argmax(0).numpy()
+        result.labels[z, y0:y1, x0:x1] = probabilities.max(0).indices.numpy()
         entropy = torch.special.entr(probabilities).sum(0) / np.log(self.n_classes + 1)
         result.uncertainty[z, y0:y1, x0:x1] = entropy.numpy()
         if result.probabilities is not None:

@@ -158,7 +158,7 @@ def unet(
             for part in array.split(8):
                 logits = network(F.interpolate(part, size, mode="bilinear", antialias=True).to(device))
                 logits = F.interpolate(logits, array.shape[-2:], mode="bilinear")
-                labels.append(values[logits.argmax(1).cpu().numpy()])
+                labels.append(values[logits.max(1).indices.cpu().numpy()])
     return np.concatenate(labels)
 
 

@@ -271,7 +271,7 @@ def predict(network: nn.Module, case: CohortCase, size: int, device: torch.devic
     for part in torch.from_numpy(case.image).unsqueeze(1).split(batch):
         logits = network(_resize(part, size).to(device)).logits.float()
         logits = F.interpolate(logits, case.image.shape[1:], mode="bilinear", align_corners=False)
-        labels.append(logits.argmax(1).byte().cpu())
+        labels.append(logits.max(1).indices.byte().cpu())
     return torch.cat(labels).numpy()
 
 

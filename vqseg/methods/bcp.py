@@ -75,7 +75,7 @@ class BCP(Method):
     @torch.no_grad()
     def _ask_teacher(self, image: Tensor, valid: Tensor | None) -> Tensor:
         """The teacher's classes (B, H, W), cleaned; ``IGNORE_LABEL`` where the slice is padded."""
-        label = largest_components(self.teacher(image).logits.argmax(1), self.n_classes)
+        label = largest_components(self.teacher(image).logits.max(1).indices, self.n_classes)
         return label if valid is None else label.masked_fill(~valid, IGNORE_LABEL)
 
     def _mixed_loss(

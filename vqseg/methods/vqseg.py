@@ -129,7 +129,7 @@ class VQSegMethod(Method):
         """Update the running Dice of each class on the labelled patches, from every fourth row and column."""
         logits, labels = logits[..., ::FIT_STRIDE, ::FIT_STRIDE], labels[..., ::FIT_STRIDE, ::FIT_STRIDE]
         known = labels != IGNORE_LABEL
-        found, truth = logits.argmax(1)[known], labels[known]
+        found, truth = logits.max(1).indices[known], labels[known]
         both = torch.bincount(truth[found == truth], minlength=self.n_classes)
         sizes = torch.bincount(found, minlength=self.n_classes) + torch.bincount(truth, minlength=self.n_classes)
         self.overlap.mul_(FIT_MEMORY).add_(summed(torch.stack([2 * both, sizes])))
