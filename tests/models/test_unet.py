@@ -1,6 +1,7 @@
 """The rivals' U-Net."""
 
 import torch
+from torch import nn
 
 from vqseg.models.unet import UNet
 
@@ -23,7 +24,7 @@ def test_it_is_monais_network() -> None:
 
 def test_perturbation_drops_whole_channels() -> None:
     torch.manual_seed(0)
-    network = UNet(1, 2)
+    network = UNet(1, 2).eval()
     encoded = network.encode(torch.rand(1, 1, 32, 32))
     perturbed = network.perturb(encoded)
     dropped = (perturbed.features[-1].flatten(2) == 0).all(2).float().mean()
@@ -31,8 +32,11 @@ def test_perturbation_drops_whole_channels() -> None:
     assert network.decode(perturbed).shape == (1, 2, 32, 32)
 
 
-def test_dropout_is_active_while_training_only() -> None:
-    network = UNet(1, 2, dropout=0.5)
+def test_dropout_grows_with_the_encoders_depth_and_spares_the_decoder() -> None:
+    network = UNet(1, 2)
+    rates = {name: module.p for name, module in network.named_modules() if isinstance(module, nn.Dropout) and module.p}
+    assert list(rates.values()) == [0.05, 0.1, 0.2, 0.3, 0.5]
+    assert all("conv_0" in name and "up" not in name for name in rates)
     x = torch.rand(2, 1, 32, 32)
     assert not torch.equal(network(x).logits, network(x).logits)
     network.eval()

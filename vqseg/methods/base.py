@@ -44,6 +44,8 @@ class Method(nn.Module, ABC):
     """Every how many steps the unlabelled slices take part."""
     strong_views: ClassVar[int] = 1
     """How many strong views of the unlabelled slices it wants, 1 or 2."""
+    rate_fall: ClassVar[float] = 0.9
+    """Where the papers' protocol is followed, the learning rate falls as (1 - progress) to this power."""
     student: nn.Module
     teacher: nn.Module | None
 

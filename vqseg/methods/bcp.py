@@ -1,4 +1,7 @@
-"""BCP: labelled patches into unlabelled slices and back (Bai et al., CVPR 2023)."""
+"""BCP: labelled patches into unlabelled slices and back (Bai et al., CVPR 2023).
+
+https://arxiv.org/abs/2305.00673, https://github.com/DeepMed-Lab-ECNU/BCP.
+"""
 
 from __future__ import annotations
 
@@ -22,19 +25,20 @@ EMA_DECAY = 0.99
 class BCP(Method):
     """Bidirectional copy-paste.
 
-    For the first quarter of the training (10 000 of 40 000 iterations in the paper), labelled slices are mixed with
+    For the first quarter of the training (10 000 of 40 000 iterations in the release), labelled slices are mixed with
     each other: a patch of 2/3 of each side comes from one, the rest from another. Then the teacher starts as a copy
     of the student and labels unlabelled slices (largest component of each class), and patches go both ways: the inside
     of a labelled slice with the outside of an unlabelled one, and the other way round. Each side of a mixed slice has
-    its own loss, pseudo-labelled sides at half weight.
+    its own cross-entropy and Dice, pseudo-labelled sides at half weight. The learning rate stays as it is.
 
     Where this differs from the paper: the student goes on as it stands after the pre-training instead of from its best
-    checkpoint on validation data, which few-slice training does not have; the optimizer is not reset in between;
-    Dice as in ``vqseg.losses``; the teacher, not the student, predicts. Batches without unlabelled slices always
-    train as in the pre-training.
+    checkpoint on validation data, which few-slice training does not have; the teacher labels by its running
+    statistics and without dropout; the teacher, not the student's best checkpoint, predicts; Dice as in
+    ``vqseg.losses``. Batches without unlabelled slices always train as in the pre-training.
     """
 
     name = "bcp"
+    rate_fall = 0.0
     teacher: UNet
 
     def __init__(self, config: Config, in_channels: int, n_classes: int) -> None:
