@@ -15,16 +15,16 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from vqseg.benchmark.cohort import Cohort, CohortCase, Labels, Protocol, add_cohort_arguments, run_cohort
+from vqseg.benchmark.cohort import Cohort, CohortCase, Labels, Protocol
+from vqseg.benchmark.cohort_command import add_cohort_arguments, add_methods_argument, run_cohort
+from vqseg.benchmark.variants import split_list
 from vqseg.config import WINDOWS
 from vqseg.errors import ConfigError, VolumeError
 from vqseg.io import read_labels, read_volume
 
 __all__ = ["PROTOCOL", "add_arguments", "centre_blob", "load_cohort", "run"]
 
-PROTOCOL = Protocol(
-    name="LIDC nodule crops", class_names=("nodule",), full_iterations=30_000, distance_unit="mm", published_dice={}
-)
+PROTOCOL = Protocol(name="LIDC nodule crops", class_names=("nodule",), full_iterations=30_000, distance_unit="mm")
 SCORED_SHARE = 0.2
 
 
@@ -111,6 +111,7 @@ def centre_blob(cohort: Cohort) -> Callable[[CohortCase], Labels]:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The table's arguments."""
     add_cohort_arguments(parser, labelled="5,10", iterations=PROTOCOL.full_iterations, size=64)
+    add_methods_argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -119,5 +120,6 @@ def run(args: argparse.Namespace) -> int:
         args,
         PROTOCOL,
         lambda labelled: load_cohort(args.data, labelled, args.evaluate_on),
+        {"": {method: method for method in split_list(args.methods)}},
         {"centre-blob": centre_blob},
     )

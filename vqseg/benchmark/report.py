@@ -63,7 +63,7 @@ def _commit() -> str:
     return commit + ("+changes" if changes else "")
 
 
-def mean_and_spread(values: Iterable[float], digits: int = 3) -> str:
+def mean_and_spread(values: Iterable[float | None], digits: int = 3) -> str:
     """Mean ± standard deviation of the values that are numbers; a dash where none is, no spread for a single one."""
     known = [value for value in values if value is not None and math.isfinite(value)]
     if not known:

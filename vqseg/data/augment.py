@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["Warp", "change_intensity", "displace", "random_warp", "smooth_field"]
+__all__ = ["Warp", "change_intensity", "displace", "random_warp", "smooth_field", "warp_features"]
 
 ELASTIC_CELL = 32
 """Pixels between the control points of the elastic warp."""
@@ -30,6 +30,30 @@ class Warp:
         grid = torch.stack([self.columns * (2 / width) - 1, self.rows * (2 / height) - 1], -1)
         mode = "nearest" if nearest else "bilinear"
         return F.grid_sample(sources, grid, mode=mode, padding_mode="border", align_corners=False)
+
+
+def warp_features(warp: Warp, features: Tensor, size: Sequence[int], cell: int = 16) -> Tensor:
+    """Coarse features where a warp of their slices has moved them.
+
+    Parameters
+    ----------
+    warp : Warp
+        (B, h, w), from slices of `size`.
+    features : Tensor
+        (B, D, h', w') on a grid that covers the slices.
+    size : sequence of int
+        (H, W) of the slices.
+    cell : int
+        Pixels of the output, per axis, that one feature of the result stands for.
+
+    Returns
+    -------
+    Tensor
+        (B, D, ceil(h / cell), ceil(w / cell)).
+    """
+    rows, columns = (F.avg_pool2d(part[:, None], cell, ceil_mode=True)[:, 0] for part in (warp.rows, warp.columns))
+    height, width = (cells / side for cells, side in zip(features.shape[-2:], size, strict=True))
+    return Warp(rows * height, columns * width).sample(features)
 
 
 def _normal(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:

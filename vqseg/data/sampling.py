@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from vqseg.config import DataConfig
-from vqseg.data.augment import Warp, change_intensity, displace, random_warp, smooth_field
+from vqseg.data.augment import Warp, change_intensity, displace, random_warp, smooth_field, warp_features
 from vqseg.data.batch import IGNORE_LABEL, Batch
 from vqseg.data.case import PreparedCase
 from vqseg.data.shape_prior import CAP_MM, encode_shape, no_shape
@@ -156,17 +156,10 @@ class BatchSampler:
         """The prior's features (B, D, h', w') where the warp has moved them, one for 16 x 16 pixels."""
         if self.prior_features is None:
             return None
-        rows, columns = (
-            torch.nn.functional.avg_pool2d(part[:, None], 16, ceil_mode=True)[:, 0]
-            for part in (warp.rows, warp.columns)
-        )
-        sampled = []
-        for b, (i, z, _) in enumerate(places):
-            features = self.prior_features(i, z)
-            scale = [cells / side for cells, side in zip(features.shape[-2:], self.cases[i].size, strict=True)]
-            coarse = Warp(rows[b : b + 1] * scale[0], columns[b : b + 1] * scale[1])
-            sampled.append(coarse.sample(features[None]))
-        return torch.cat(sampled)
+        return torch.cat([
+            warp_features(_one(warp, b), self.prior_features(i, z)[None], self.cases[i].size)
+            for b, (i, z, _) in enumerate(places)
+        ])  # fmt: skip
 
     def _interpolated_shapes(self, places: Sequence[tuple[int, int, Tensor]], warp: Warp) -> Tensor:
         """Evidence (B, K + 1, h, w) as prediction will see it."""

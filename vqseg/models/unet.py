@@ -52,9 +52,8 @@ class UNet(nn.Module):
             spatial_dims=2, in_channels=in_channels, out_channels=n_classes, features=(16, 32, 64, 128, 256, 16),
             norm=("batch", {"affine": True}),
         )  # fmt: skip
-        downs = (self.net.down_1, self.net.down_2, self.net.down_3, self.net.down_4)
-        for rate, level in zip(DROPOUT, (self.net.conv_0, *(down.convs for down in downs)), strict=True):
-            level.conv_0.append(nn.Dropout(rate))
+        for rate, level in zip(DROPOUT, ("conv_0", *(f"down_{i}.convs" for i in range(1, 5))), strict=True):
+            self.net.get_submodule(f"{level}.conv_0").add_module("dropout", nn.Dropout(rate))
 
     def encode(self, x: Tensor) -> UNetEncoded:
         """Encoder features: (B, in_channels, H, W) windowed to [0, 1] -> :class:`UNetEncoded`."""
