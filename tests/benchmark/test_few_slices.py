@@ -37,6 +37,17 @@ def test_slices_span_the_extent_with_both_ends():
         few_slices.evenly_spaced(labels * 0, 3)
 
 
+def test_a_crop_in_a_folder_of_crops_has_a_name(folder, tmp_path, monkeypatch):
+    for kind in ("image", "mask"):
+        (tmp_path / "crops" / kind).mkdir(parents=True)
+        (folder / f"{kind}.nii.gz").rename(tmp_path / "crops" / kind / "nodule.nii.gz")
+    assert few_slices.load_subject(str(tmp_path / "crops" / "nodule")).labels.shape == (16, 40, 48)
+    monkeypatch.setenv("VQSEG_TEST_DATA", str(tmp_path))
+    assert few_slices.load_subject("crops/nodule").name == "nodule"
+    with pytest.raises(VolumeError):
+        few_slices.load_subject("crops/absent")
+
+
 def test_classes_are_numbered_without_gaps(folder):
     subject = few_slices.load_subject(str(folder))
     assert set(np.unique(subject.labels)) == {0, 1, 2}
@@ -70,7 +81,24 @@ def test_rows_are_measured_once_and_listed(folder, tmp_path, parse, capsys, monk
     assert len((tmp_path / "out" / "rows.jsonl").read_text().splitlines()) == 3
     table = (tmp_path / "out" / "table.md").read_text()
     assert "`vqseg benchmark few-slices`" in table
-    assert table.count("interpolation") == 2
+    assert table.count("`interpolation`") == 2
+
+
+def test_short_budgets_and_first_seeds_come_first(folder, tmp_path, parse):
+    args = parse(
+        few_slices, "--volumes", folder, "--slices", "3,5", "--methods", "interpolation,unet,vq-seg",
+        "--budgets", "30,60", "--seeds", "0,1", "--output", tmp_path,
+    )  # fmt: skip
+    subject = few_slices.load_subject(str(folder))
+    jobs = [job for _, job in few_slices._jobs(args, [subject], ["interpolation", "unet", "vq-seg"])]
+    assert [(job["budget_s"], job["seed"]) for job in jobs if job["method"] == "unet" and job["k"] == 3] == [
+        (30, 0), (30, 1), (60, 0), (60, 1),
+    ]  # fmt: skip
+
+
+def test_the_cpu_clock_counts_what_the_process_computes(folder):
+    row = few_slices.measure(few_slices.load_subject(str(folder)), "unet", 4, 1.0, 0, clock="cpu")
+    assert row["cpu_s"] >= 1.0
 
 
 def test_time_limit_leaves_rows_for_the_next_call(folder, tmp_path, parse, capsys):

@@ -86,7 +86,9 @@ def random_forest(
     features = np.concatenate([_features(array[z], z / depth) for z in slices])
 
     chosen = _balanced_sample(targets, FOREST_VOXELS, np.random.default_rng(seed))
-    forest = RandomForestClassifier(n_estimators=0, warm_start=True, min_samples_leaf=3, n_jobs=-1, random_state=seed)
+    forest = RandomForestClassifier(
+        n_estimators=0, warm_start=True, min_samples_leaf=3, n_jobs=torch.get_num_threads(), random_state=seed
+    )
     labels = np.zeros(array.shape, dtype=np.uint8)
     prediction_s = 0.0  # of one slice, which takes longer with every tree
     while forest.n_estimators == 0 or (

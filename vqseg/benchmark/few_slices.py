@@ -2,9 +2,10 @@
 
 k slices are labelled, evenly spaced over the structures' extent: ``linspace`` from the first to the last slice that
 holds a structure, both included, rounded. Dice and HD95 are means over the classes, over all slices that are not
-labelled (also those beyond the extent). The budget is wall time of training (or, with ``--clock cpu``, CPU time per
-thread); ``cpu_s`` beside ``wall_s`` tells whether the machine was shared. Rows that are already in ``rows.jsonl`` are
-not measured again.
+labelled (also those beyond the extent). The budget is wall time of training; on a machine that other work shares,
+``--clock cpu`` counts the CPU time per thread instead (with OMP_NUM_THREADS=1 that of the process). ``cpu_s`` beside
+``wall_s`` in ``rows.jsonl`` tells how busy the machine was. Rows that are already there are not measured again: short
+budgets and first seeds come first, so that a table that is not complete yet is worth reading.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ import json
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +27,8 @@ import torch
 
 from vqseg.annotations import Annotations
 from vqseg.benchmark.baselines import BASELINES
-from vqseg.benchmark.report import (
-    markdown_table,
-    mean_and_spread,
-    provenance,
-    provenance_line,
-    read_lines,
-    write_text,
-)
+from vqseg.benchmark.few_slices_table import table
+from vqseg.benchmark.report import provenance, read_lines, write_text
 from vqseg.benchmark.variants import parse_variant, split_list
 from vqseg.config import Config, preset
 from vqseg.errors import ConfigError, VolumeError, VQSegError
@@ -43,7 +39,8 @@ from vqseg.volume import Volume
 
 __all__ = ["Subject", "add_arguments", "evenly_spaced", "measure", "run"]
 
-DEFAULT_VOLUMES = "lung1_nsclc,abdomen_3mm"
+DEFAULT_VOLUMES = "lung1_nsclc,abdomen_3mm,lidc_voi/LIDC-IDRI-0702_R_5,lidc_voi/LIDC-IDRI-0066_R_2"
+BUDGETS = "30,60,180,600"
 NEEDS_NO_TIME = ("interpolation",)
 NEEDS_NO_SEED = ("interpolation",)
 PLAIN: dict[str, Any] = {"fuse_geometry": False, "keep_connected": False}
@@ -76,26 +73,17 @@ def evenly_spaced(labels: npt.NDArray[np.uint8], k: int) -> list[int]:
 
 
 def load_subject(text: str, classes: Sequence[int] = ()) -> Subject:
-    """A folder with ``image`` and ``mask``, a pair ``IMAGE=MASK``, or the name of a folder of the test data.
+    """A volume of the test data by its name, or any other.
 
     Parameters
     ----------
     text : str
-        As given on the command line.
+        A folder with ``image`` and ``mask`` files; ``FOLDER/NAME`` for ``FOLDER/image/NAME.nii.gz`` and its mask; or
+        a pair ``IMAGE=MASK``. Paths that do not exist are looked for in the test data.
     classes : sequence of int
         Label values to keep, all by default.
     """
-    image_text, separator, mask_text = text.partition("=")
-    if separator:
-        image, mask = Path(image_text), Path(mask_text)
-        name = image.name.partition(".")[0]
-    else:
-        folder = Path(text)
-        if not folder.exists():
-            root = os.environ.get("VQSEG_TEST_DATA", Path(__file__).parents[2].parent / "shared" / "data")
-            folder = Path(root) / text
-        image = next((folder / name for name in IMAGE_NAMES if (folder / name).exists()), folder / IMAGE_NAMES[0])
-        mask, name = image.with_name(image.name.replace("image", "mask")), folder.name
+    name, image, mask = _files(text)
     volume = read_volume(image).load()
     labels = read_labels(mask, volume)
     array = labels.array if not classes else np.where(np.isin(labels.array, list(classes)), labels.array, 0)
@@ -105,6 +93,23 @@ def load_subject(text: str, classes: Sequence[int] = ()) -> Subject:
     lookup[values] = np.arange(1, len(values) + 1)
     names = {index: labels.names.get(value, f"class {value}") for index, value in enumerate(values, start=1)}
     return Subject(name, volume, lookup[array], names)
+
+
+def _files(text: str) -> tuple[str, Path, Path]:
+    """Name, image and mask of a volume; the files need not exist."""
+    image_text, separator, mask_text = text.partition("=")
+    if separator:
+        image = Path(image_text)
+        return image.name.partition(".")[0], image, Path(mask_text)
+    root = Path(os.environ.get("VQSEG_TEST_DATA", Path(__file__).parents[2].parent / "shared" / "data"))
+    for folder in (Path(text), root / text):
+        for file in IMAGE_NAMES:
+            if (folder / file).exists():
+                return folder.name, folder / file, folder / file.replace("image", "mask")
+        crop = folder.parent / "image" / f"{folder.name}.nii.gz"
+        if crop.exists():
+            return folder.name, crop, folder.parent / "mask" / crop.name
+    return Path(text).name, root / text / IMAGE_NAMES[0], root / text / IMAGE_NAMES[0].replace("image", "mask")
 
 
 def _cpu_seconds() -> float:
@@ -181,11 +186,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"folders with image and mask, or IMAGE=MASK ({DEFAULT_VOLUMES} of the test data)",
     )
     parser.add_argument("--classes", default="", metavar="LIST", help="label values to keep (all)")
-    parser.add_argument("--budgets", default="60", metavar="LIST", help="seconds of training (60)")
+    parser.add_argument("--budgets", default=BUDGETS, metavar="LIST", help=f"seconds of training ({BUDGETS})")
     parser.add_argument("--slices", default="3,5,10", metavar="LIST", help="numbers of labelled slices (3,5,10)")
     parser.add_argument("--methods", default=methods, metavar="LIST",
                         help=f"of {methods}; settings follow a colon, as in vq-seg:use_unlabelled=false")  # fmt: skip
-    parser.add_argument("--seeds", default="0", metavar="LIST", help="seeds (0)")
+    parser.add_argument("--seeds", default="0,1,2", metavar="LIST", help="seeds (0,1,2)")
     parser.add_argument(
         "--clock", default="wall", choices=list(CLOCKS),
         help="what budgets count: wall time, or CPU time per thread where the machine is shared with other work (wall)",
@@ -215,82 +220,52 @@ def run(args: argparse.Namespace) -> int:
     rows = read_lines(path)
     done = {_key(row) for row in rows}
     classes = [int(value) for value in split_list(args.classes)]
+    subjects = [load_subject(text, classes) for text in split_list(args.volumes)]
     code = 0
-    for text in split_list(args.volumes):
-        subject = load_subject(text, classes)
-        for job in _jobs(args, subject, methods):
-            if _key(job) in done:
-                continue
-            if time.monotonic() >= deadline:
-                code = 75
-                break
-            done.add(_key(job))
-            try:
-                result = measure(
-                    subject, job["method"], job["k"], job["budget_s"], job["seed"], job["warmup_s"], job["clock"]
-                )
-            except VQSegError as error:
-                print(f"{job['method']}: {error}", file=sys.stderr)  # noqa: T201
-                continue
-            row = {**job, **result, "provenance": provenance()}
-            rows.append(row)
-            write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
-            write_text(args.output / "table.md", table(rows))
-            print(  # noqa: T201
-                f"{job['volume']}  k={job['k']}  {job['budget_s']:g} s  {job['method']}: "
-                f"Dice {row['dice']:.3f}  HD95 {row['hd95_mm']:.1f} mm  ({row['wall_s']:.0f} s)",
-                file=sys.stderr, flush=True,
-            )  # fmt: skip
+    for subject, job in _jobs(args, subjects, methods):
+        if _key(job) in done:
+            continue
+        if time.monotonic() >= deadline:
+            code = 75
+            break
+        done.add(_key(job))
+        try:
+            result = measure(
+                subject, job["method"], job["k"], job["budget_s"], job["seed"], job["warmup_s"], job["clock"]
+            )
+        except VQSegError as error:
+            print(f"{job['method']}: {error}", file=sys.stderr)  # noqa: T201
+            continue
+        row = {**job, **result, "provenance": provenance()}
+        rows.append(row)
+        write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
+        write_text(args.output / "table.md", table(rows))
+        print(  # noqa: T201
+            f"{job['volume']}  k={job['k']}  {job['budget_s']:g} s  {job['method']}: "
+            f"Dice {row['dice']:.3f}  HD95 {row['hd95_mm']:.1f} mm  ({row['wall_s']:.0f} s)",
+            file=sys.stderr, flush=True,
+        )  # fmt: skip
     print(table(rows))  # noqa: T201
     if code:
         print("The time limit came first; run the same command again to go on.", file=sys.stderr)  # noqa: T201
     return code
 
 
-def _jobs(args: argparse.Namespace, subject: Subject, methods: Sequence[str]) -> list[dict[str, Any]]:
-    """Every row of one volume; methods that need no seed or no time have one."""
-    jobs = []
-    for k in map(int, split_list(args.slices)):
-        for budget_s in map(float, split_list(args.budgets)):
-            for seed in map(int, split_list(args.seeds)):
-                for method in methods:
-                    job = {
-                        "volume": subject.name, "classes": args.classes or "all", "k": k,
-                        "budget_s": 0.0 if method in NEEDS_NO_TIME else budget_s, "method": method,
-                        "seed": 0 if method in NEEDS_NO_SEED else seed,
-                        "warmup_s": 0.0 if method in BASELINES else args.warmup, "clock": args.clock,
-                    }  # fmt: skip
-                    if job not in jobs:
-                        jobs.append(job)
-    return jobs
+def _jobs(
+    args: argparse.Namespace, subjects: Sequence[Subject], methods: Sequence[str]
+) -> Iterator[tuple[Subject, dict[str, Any]]]:
+    """Every row, short budgets and first seeds first; methods that need no seed or no time have one."""
+    budgets, seeds = split_list(args.budgets), split_list(args.seeds)
+    for budget, seed, subject, k in product(budgets, seeds, subjects, split_list(args.slices)):
+        for method in methods:
+            yield subject, {
+                "volume": subject.name, "classes": args.classes or "all", "k": int(k),
+                "budget_s": 0.0 if method in NEEDS_NO_TIME else float(budget), "method": method,
+                "seed": 0 if method in NEEDS_NO_SEED else int(seed),
+                "warmup_s": 0.0 if method in BASELINES else args.warmup, "clock": args.clock,
+            }  # fmt: skip
 
 
 def _key(row: dict[str, Any]) -> tuple[Any, ...]:
     names = ("volume", "classes", "k", "budget_s", "method", "seed", "warmup_s", "clock")
     return tuple(row[name] for name in names)
-
-
-def table(rows: Sequence[dict[str, Any]]) -> str:
-    """The rows in markdown, seeds joined."""
-    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-    for row in rows:
-        names = ("volume", "classes", "k", "budget_s", "clock", "warmup_s", "method")
-        groups.setdefault(tuple(row[name] for name in names), []).append(row)
-    header = ["volume", "classes", "k", "budget [s]", "clock", "warm-up [s]", "method", "seeds", "Dice", "HD95 [mm]",
-              "undefined", "wall [s]", "cpu [s]"]  # fmt: skip
-    lines = []
-    for (volume, classes, k, budget_s, clock, warmup_s, method), group in groups.items():
-        lines.append([
-            volume, classes, k, f"{budget_s:g}", clock, f"{warmup_s:g}", method,
-            ",".join(str(row["seed"]) for row in group),
-            mean_and_spread(row["dice"] for row in group), mean_and_spread((row["hd95_mm"] for row in group), 1),
-            sum(row["undefined"] for row in group), mean_and_spread((row["wall_s"] for row in group), 0),
-            mean_and_spread((row["cpu_s"] for row in group), 0),
-        ])  # fmt: skip
-    sources = {provenance_line(row["provenance"]): None for row in rows}
-    return (
-        "## Few slices, one volume\n\n" + markdown_table(header, lines)
-        + "\nDice and HD95 over the unlabelled slices, means over classes ± standard deviation over seeds; undefined: "
-        "classes that only one of prediction and reference has there (Dice 0, left out of HD95).\n\n"
-        + "\n".join(f"- {source}" for source in sources) + "\n"
-    )  # fmt: skip
