@@ -168,7 +168,7 @@ class CohortRun:
             label_x=warp.sample(self.labelled.labels[chosen], nearest=True).squeeze(1).long(),
             prior_x=self._prior_features(chosen, warp),
         )
-        if self.unlabelled is not None:
+        if self.unlabelled is not None and self.method.ready_for_unlabelled:
             chosen, warp = self._draw(len(self.unlabelled.images))
             batch.image_u_w = warp.sample(self.unlabelled.images[chosen])
             batch.image_u_s1 = change_intensity(batch.image_u_w, self.generator, strength=2.0)

@@ -83,5 +83,5 @@ class Method(nn.Module, ABC):
 
     @property
     def network_for_prediction(self) -> nn.Module:
-        """The teacher where there is one, otherwise the student."""
+        """What predicts: the teacher where there is one, otherwise the student, unless a method's paper says so."""
         return self.student if self.teacher is None else self.teacher

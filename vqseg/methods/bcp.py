@@ -32,13 +32,14 @@ class BCP(Method):
     its own cross-entropy and Dice, pseudo-labelled sides at half weight. The learning rate stays as it is.
 
     Where this differs from the paper: the student goes on as it stands after the pre-training instead of from its best
-    checkpoint on validation data, which few-slice training does not have; the teacher labels by its running
-    statistics and without dropout; the teacher, not the student's best checkpoint, predicts; Dice as in
-    ``vqseg.losses``. Batches without unlabelled slices always train as in the pre-training.
+    checkpoint on validation data, which few-slice training does not have, and predicts as it stands in the end; the
+    teacher labels by its running statistics and without dropout; Dice as in ``vqseg.losses``. Batches without
+    unlabelled slices always train as in the pre-training.
     """
 
     name = "bcp"
     rate_fall = 0.0
+    student: UNet
     teacher: UNet
 
     def __init__(self, config: Config, in_channels: int, n_classes: int) -> None:
@@ -95,6 +96,11 @@ class BCP(Method):
     def update_teacher(self, step: int) -> None:
         """A copy of the student while pre-training; then follow it at 0.99."""
         update_ema(self.teacher, self.student, 0.0 if self.pretraining else EMA_DECAY)
+
+    @property
+    def network_for_prediction(self) -> UNet:
+        """The student."""
+        return self.student
 
 
 def _halves(n: int, half: int, device: torch.device) -> tuple[Tensor, Tensor]:

@@ -41,10 +41,11 @@ class UAMT(Method):
 
     Where this differs from the paper: a 2D U-Net instead of the V-Net; the ramps follow the progress of the training
     step by step, so that they also fit a time budget; the teacher normalises by its running statistics, not by the
-    batch's; the teacher, not the student, predicts.
+    batch's. The student predicts, as there.
     """
 
     name = "ua-mt"
+    student: UNet
     teacher: UNet
 
     def __init__(self, config: Config, in_channels: int, n_classes: int) -> None:
@@ -94,3 +95,8 @@ class UAMT(Method):
     def update_teacher(self, step: int) -> None:
         """Follow the student at 0.99, faster in the first hundred steps."""
         update_ema(self.teacher, self.student, min(1 - 1 / (step + 1), EMA_DECAY))
+
+    @property
+    def network_for_prediction(self) -> UNet:
+        """The student."""
+        return self.student
