@@ -22,6 +22,8 @@ SLICE_S = 0.005
 class FakePredictor:
     """Predicts the step number it was made at."""
 
+    network = None
+
     def __init__(self, step):
         self.step = step
 

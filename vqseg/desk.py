@@ -1,8 +1,8 @@
 """Answers of the engine that need a network but no training: previews, predictions, codebook, suggestions.
 
 A thread of its own serves them from a copy of the weights, so that a preview does not wait for a training step.
-Previews go first, also in the middle of a prediction, and a newer one replaces a waiting one. A survey of all slices
-goes last: a slice at a time, while nobody asks for anything.
+Previews go first, also in the middle of a prediction, and a newer one replaces a waiting one. Surveys of all
+slices go last: a slice at a time, while nobody asks for anything.
 """
 
 from __future__ import annotations
@@ -36,12 +36,10 @@ from vqseg.protocol import (
     RequestPreview,
     RequestStability,
     RequestSuggestions,
-    SuggestionsReady,
     UpdateAnnotations,
 )
 from vqseg.runner import predict_case
-from vqseg.suggest import suggest_slices, uncertainty_profile
-from vqseg.survey import StabilitySurvey
+from vqseg.survey import StabilitySurvey, SuggestionSurvey, Survey
 from vqseg.weights import Weights
 from vqseg.workspace import Workspace
 
@@ -100,7 +98,7 @@ class Desk(threading.Thread):
         self._wake = threading.Condition()
         self._preview: RequestPreview | None = None
         self._waiting: deque[Message | PredictionJob] = deque()
-        self._survey: StabilitySurvey | None = None
+        self._surveys: dict[str, Survey] = {}
         self._leaving = False
         self._prepared: tuple[Predictor, TrainingCase] | None = None
         self._surveyed: Predictor | None = None
@@ -127,28 +125,27 @@ class Desk(threading.Thread):
         """Serve until :meth:`leave`."""
         while True:
             with self._wake:
-                self._wake.wait_for(lambda: self._leaving or self._preview or self._waiting or self._survey)
+                self._wake.wait_for(lambda: self._leaving or self._preview or self._waiting or self._surveys)
                 if self._leaving:
                     return
                 item = self._next()
             self._serve(item)
 
-    def _next(self) -> Message | PredictionJob | StabilitySurvey:
+    def _next(self) -> Message | PredictionJob | Survey:
         # A preview of a case that is still waiting to be opened must not overtake its opening.
         opening = any(isinstance(item, OpenCase | LoadCheckpoint | UpdateAnnotations) for item in self._waiting)
         if self._preview is not None and not opening:
             return self._take_preview()
         if self._waiting:
             return self._waiting.popleft()
-        assert self._survey is not None
-        return self._survey
+        return next(iter(self._surveys.values()))
 
     def _take_preview(self) -> RequestPreview:
         preview, self._preview = self._preview, None
         assert preview is not None
         return preview
 
-    def _serve(self, item: Message | PredictionJob | StabilitySurvey) -> None:
+    def _serve(self, item: Message | PredictionJob | Survey) -> None:
         name = type(item).__name__
         try:
             _HANDLERS[name](self, item)
@@ -175,13 +172,13 @@ class Desk(threading.Thread):
     # ---------------------------------------------------------------------------------------------- answers
 
     def _load(self, message: LoadCheckpoint) -> None:
-        self._survey = None
+        self._surveys.clear()
         run = Run(message.run_path)
         self.workspace.open(run.project_path)
         self.weights.offer(self._load_predictor(run.require_checkpoint()), int(run.info.get("step", 0)), run)
 
     def _open(self, message: OpenCase) -> None:
-        self._survey = None
+        self._surveys.clear()
         self._send(self.workspace.open_case(message))
 
     def _prepare(self, predictor: Predictor, case_id: str) -> TrainingCase:
@@ -245,19 +242,25 @@ class Desk(threading.Thread):
             )  # fmt: skip
         job.seconds = time.monotonic() - start
 
-    def _begin_survey(self, message: RequestStability) -> None:
-        self._survey = None
+    def _answer_stability(self, message: RequestStability) -> None:
+        self._surveys.pop(StabilitySurvey.__name__, None)
         if message.epsilon > 0:
             predictor, _, run = self.weights.get()
             case = self._prepare(predictor, message.case_id)
-            self._survey = StabilitySurvey(message, predictor, case.volume, run.confidence_path(message.case_id))
+            self._begin(StabilitySurvey(message, predictor, case.volume, run.confidence_path(message.case_id)))
 
-    def _advance_survey(self, survey: StabilitySurvey) -> None:
-        self._survey = None  # a survey that fails is not tried again
+    def _begin(self, survey: Survey) -> None:
+        """Start a survey in place of one of its kind."""
+        self._surveys[type(survey).__name__] = survey
+
+    def _advance(self, survey: Survey) -> None:
+        kind = type(survey).__name__
+        del self._surveys[kind]  # a survey that fails is not tried again
         answer = survey.advance()
         if answer is not None:
             self._send(answer)
-        self._survey = None if survey.finished else survey
+        if not survey.finished:
+            self._surveys[kind] = survey  # behind the others
 
     def _answer_codebook(self, message: RequestCodebook) -> None:
         from vqseg.codebook import survey_codebook
@@ -295,24 +298,14 @@ class Desk(threading.Thread):
         return labels
 
     def _answer_suggestions(self, message: RequestSuggestions) -> None:
-        case = self.workspace.case(message.case_id)
-        _, _, run = self.weights.get()
+        predictor, _, run = self.weights.get()
+        case = self._prepare(predictor, message.case_id)
         predicted = self._predicted(run, message.case_id)
         uncertainty = np.load(run.uncertainty_path(message.case_id), mmap_mode="r", allow_pickle=False)
-        found = suggest_slices(
-            case.annotations,
-            case.volume.spacing_mm,
-            count=message.count,
-            uncertainty=uncertainty_profile(uncertainty),
-            predicted=predicted,
-            class_names=self.workspace.class_names,
-        )
-        self._send(
-            SuggestionsReady(
-                message.request_id, message.case_id,
-                [{"z": item.z, "score": item.score, "reason": item.reason} for item in found],
-            )
-        )  # fmt: skip
+        names = self.workspace.class_names
+        survey = SuggestionSurvey(message, predictor, case, predicted, uncertainty, names)
+        self._begin(survey)
+        self._advance(survey)
 
 
 _HANDLERS: dict[str, Callable[[Desk, Any], None]] = {
@@ -323,9 +316,10 @@ _HANDLERS: dict[str, Callable[[Desk, Any], None]] = {
     "RequestCodeword": Desk._answer_codeword,
     "RequestPrediction": Desk._answer_prediction,
     "RequestPreview": Desk._answer_preview,
-    "RequestStability": Desk._begin_survey,
+    "RequestStability": Desk._answer_stability,
     "RequestSuggestions": Desk._answer_suggestions,
-    "StabilitySurvey": Desk._advance_survey,
+    "StabilitySurvey": Desk._advance,
+    "SuggestionSurvey": Desk._advance,
     "UpdateAnnotations": Desk._update,
 }
 

@@ -261,11 +261,15 @@ class CodewordReady(Message):
 
 @dataclass(frozen=True)
 class SuggestionsReady(Message):
-    """Slices worth labelling, best first: {"z": int, "score": float, "reason": str}."""
+    """Slices worth labelling, best first: {"z": int, "score": float, "reason": str}.
+
+    What is known at once comes first; the `final` answer follows when a spread of slices has been measured.
+    """
 
     request_id: int
     case_id: str
     suggestions: list[dict[str, Any]] = field(default_factory=list)
+    final: bool = True
 
 
 @dataclass(frozen=True)

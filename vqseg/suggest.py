@@ -1,30 +1,36 @@
 """Which slice to label next, and why.
 
 First asked is where a structure ends: without a complete slice beyond its end, a network paints it on through the
-volume. Then slices are ranked by how unsure the network is there and how far the next labelled slice is away,
-with distance between the suggestions themselves.
+volume. Then slices are ranked by expected gain: the errors to be expected in a slice and around it, as far as no
+labelled slice is near. What a network says (its uncertainty, where its prediction flips under perturbed codes, codes
+that the labelled slices hardly show) tells where errors are to be expected; without a network every slice is as likely.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
 from vqseg.annotations import Annotations
 
-__all__ = ["Suggestion", "suggest_slices", "uncertainty_profile"]
+__all__ = ["Evidence", "Suggestion", "suggest_slices", "uncertainty_profile"]
 
-REACH_MM = 30.0
-"""A labelled slice informs its neighbours up to about this distance."""
+REACH_MM = 15.0
+"""What a labelled slice teaches about its neighbours falls to a third over this distance."""
 
 BEYOND_MM = 5.0
 """How far beyond the expected end of a structure the empty slice is asked for."""
 
-OUTSIDE_WEIGHT = 0.3
+OUTSIDE_WEIGHT = 0.1
 """Weight of slices in which nothing is predicted, nor in their neighbourhood."""
+
+WEIGHTS = {"unsure": 0.7, "flips": 0.2, "unseen": 0.1}
+"""Shares of the three signs of expected errors."""
+
+Profile = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -46,6 +52,25 @@ class Suggestion:
     reason: str
 
 
+@dataclass(frozen=True)
+class Evidence:
+    """What a network says about slices; each part may be missing.
+
+    Parameters
+    ----------
+    uncertainty : ndarray, optional
+        (z,) uncertainty of each slice's prediction, from :func:`uncertainty_profile`.
+    flips_mm2 : mapping of int to float
+        Area on which predictions behind perturbed codes disagree, of the slices measured so far, mm^2.
+    codes : mapping of int to ndarray
+        (K,) number of tokens of each code, of the slices measured so far, labelled ones among them.
+    """
+
+    uncertainty: npt.NDArray[np.float32] | None = None
+    flips_mm2: Mapping[int, float] = field(default_factory=dict)
+    codes: Mapping[int, npt.NDArray[np.int64]] = field(default_factory=dict)
+
+
 def uncertainty_profile(uncertainty: npt.ArrayLike) -> npt.NDArray[np.float32]:
     """Uncertainty per slice: the sum over a slice's voxels in thousands, so that small sure slices rank low.
 
@@ -63,7 +88,7 @@ def suggest_slices(
     spacing_mm: Sequence[float],
     *,
     count: int = 5,
-    uncertainty: npt.ArrayLike | None = None,
+    evidence: Evidence | None = None,
     predicted: npt.NDArray[np.uint8] | None = None,
     class_names: Mapping[int, str] | None = None,
 ) -> list[Suggestion]:
@@ -77,8 +102,8 @@ def suggest_slices(
         Spacing along (z, y, x), mm.
     count : int
         Largest number of suggestions.
-    uncertainty : array_like, optional
-        (z,) uncertainty or disagreement per slice, from :func:`uncertainty_profile`.
+    evidence : Evidence, optional
+        What a network says.
     predicted : ndarray, optional
         (z, y, x) predicted labels; they say where structures seem to end.
     class_names : mapping, optional
@@ -87,64 +112,105 @@ def suggest_slices(
     Returns
     -------
     list of Suggestion
-        Best first.
+        Best first; each is chosen as if those before it were labelled.
     """
     n_slices = annotations.labels.shape[0]
     extents = _extents(predicted, n_slices)
-    chosen = _ends(annotations, float(spacing_mm[0]), extents, class_names or {})
-    chosen = chosen[:count]
+    chosen = _ends(annotations, float(spacing_mm[0]), extents, class_names or {})[:count]
     candidates = [z for z in range(n_slices) if z not in annotations.records]
-    profile = np.zeros(n_slices) if uncertainty is None else np.asarray(uncertainty, dtype=np.float64)
-    profile = np.nan_to_num(profile)
-    relative = profile / profile.max() if profile.max() > 0 else profile
-    inside = _inside(extents, n_slices, REACH_MM / float(spacing_mm[0]))
+    inside = _inside(extents, n_slices, 2 * REACH_MM / float(spacing_mm[0]))
+    ranking = _Ranking(annotations.used, float(spacing_mm[0]), inside, evidence or Evidence())
+    for item in chosen:
+        ranking.take(item.z)
     while len(chosen) < count:
-        taken = np.array([*annotations.used, *(item.z for item in chosen)], dtype=float)
-        free = [z for z in candidates if z not in taken]
+        free = [z for z in candidates if z not in ranking.taken]
         if not free:
             break
-        best = max((_rank(z, taken, relative, inside, float(spacing_mm[0]), n_slices) for z in free), key=_score)
-        chosen.append(_with_reason(best, taken, profile, float(spacing_mm[0])))
+        chosen.append(ranking.best(free))
+        ranking.take(chosen[-1].z)
     return chosen
 
 
-def _score(item: tuple[int, float]) -> float:
+class _Ranking:
+    """Slices by expected gain, one after the other."""
+
+    def __init__(self, used: Sequence[int], spacing_mm: float, inside: Profile, evidence: Evidence) -> None:
+        self.taken = list(used)
+        self._spacing_mm, self._inside, self._evidence = spacing_mm, inside, evidence
+        z = np.arange(len(inside))
+        distance_mm = np.abs(z[:, np.newaxis] - z) * spacing_mm
+        self._teaches = np.exp(-((distance_mm / REACH_MM) ** 2))  # (z, z) how far a labelled slice settles another
+
+    def take(self, z: int) -> None:
+        """Go on as if slice z were labelled."""
+        self.taken.append(z)
+
+    def best(self, free: Sequence[int]) -> Suggestion:
+        """The slice with the largest expected gain."""
+        if not self.taken:
+            z = min(free, key=lambda z: abs(z - len(self._inside) // 2))
+            return Suggestion(z, 1.0, "Nothing is labelled yet; the middle of the volume is a good start.")
+        signs = self._signs()
+        errors = sum((WEIGHTS[name] * sign for name, sign in signs.items()), start=np.zeros(len(self._inside)))
+        if not signs:
+            errors = np.ones(len(self._inside))
+        open_to_doubt = 1.0 - self._teaches[:, self.taken].max(1)
+        errors = errors * self._inside * open_to_doubt
+        gain = self._teaches @ errors / max(float(errors.sum()), 1e-12)
+        z = max(free, key=lambda z: float(gain[z]))
+        return Suggestion(z, float(min(gain[z], 1.0)), self._reason(z, signs))
+
+    def _signs(self) -> dict[str, Profile]:
+        """(z,) each sign of expected errors that there is evidence of, mean 1."""
+        found = {"unsure": self._unsure(), "flips": self._flips(), "unseen": self._unseen()}
+        return {
+            name: profile / profile.mean() for name, profile in found.items()
+            if profile is not None and np.isfinite(profile).all() and profile.mean() > 0
+        }  # fmt: skip
+
+    def _unsure(self) -> Profile | None:
+        uncertainty = self._evidence.uncertainty
+        return None if uncertainty is None else np.asarray(uncertainty, np.float64)
+
+    def _flips(self) -> Profile | None:
+        flips = self._evidence.flips_mm2
+        return _between(flips, len(self._inside)) if flips else None
+
+    def _unseen(self) -> Profile | None:
+        """Share of the measured tokens whose codes a slice would show and the taken ones hardly do."""
+        codes = self._evidence.codes
+        if not codes:
+            return None
+        measured = np.array(sorted(codes))
+        total = np.sum([codes[z] for z in measured.tolist()], axis=0)
+        nearest = {int(measured[np.abs(measured - z).argmin()]) for z in self.taken}
+        shown = np.sum([codes[z] for z in nearest], axis=0)
+        worth = total / (1.0 + shown) / max(1, int(total.sum()))
+        return _between({z: float(worth[codes[z] > 0].sum()) for z in measured.tolist()}, len(self._inside))
+
+    def _reason(self, z: int, signs: Mapping[str, Profile]) -> str:
+        """The sign that stands out most at z, and the distance."""
+        distance_mm = float(np.abs(np.array(self.taken) - z).min()) * self._spacing_mm
+        where = f"{distance_mm:.0f} mm from the nearest labelled slice"
+        name, times = max(((name, float(sign[z])) for name, sign in signs.items()), key=_second, default=("", 0.0))
+        words = {
+            "unsure": "The network is unsure here",
+            "flips": "The prediction flips here when its codes are perturbed",
+            "unseen": "It looks unlike the labelled slices",
+        }
+        if times < 1.2:
+            return f"Far from what is labelled: {where}."
+        return f"{words[name]} ({times:.1f} times the usual), {where}."
+
+
+def _second(item: tuple[str, float]) -> float:
     return item[1]
 
 
-def _rank(
-    z: int,
-    taken: npt.NDArray[np.float64],
-    relative: npt.NDArray[np.float64],
-    inside: npt.NDArray[np.bool_],
-    spacing_z_mm: float,
-    n_slices: int,
-) -> tuple[int, float]:
-    """Score of one slice: unsure and far is best; close to a labelled or chosen one is worth little."""
-    if taken.size == 0:
-        return z, 1.0 - abs(z - n_slices // 2) / n_slices
-    distance_mm = float(np.abs(taken - z).min()) * spacing_z_mm
-    new = 1.0 - np.exp(-distance_mm / REACH_MM)
-    gain = (0.5 * relative[z] + 0.5) * new if relative.any() else new
-    return z, float(gain * (1.0 if inside[z] else OUTSIDE_WEIGHT))
-
-
-def _with_reason(
-    best: tuple[int, float], taken: npt.NDArray[np.float64], profile: npt.NDArray[np.float64], spacing_z_mm: float
-) -> Suggestion:
-    z, score = best
-    if taken.size == 0:
-        return Suggestion(z, score, "Nothing is labelled yet; the middle of the volume is a good start.")
-    distance_mm = float(np.abs(taken - z).min()) * spacing_z_mm
-    typical = float(np.median(profile))
-    words = f"{distance_mm:.0f} mm from the nearest labelled slice"
-    if typical > 0 and profile[z] > 1.2 * typical:
-        words = f"The network is unsure here ({profile[z] / typical:.1f} times the usual), {words}."
-    elif profile.any() and profile[z] >= np.quantile(profile, 0.75):
-        words = f"The network is among its least sure here, {words}."
-    else:
-        words = f"Far from what is labelled: {words}."
-    return Suggestion(z, score, words)
+def _between(measured: Mapping[int, float], n_slices: int) -> Profile:
+    """A value for each slice, interpolated between the measured ones."""
+    slices = sorted(measured)
+    return np.interp(np.arange(n_slices), slices, [measured[z] for z in slices])
 
 
 # -------------------------------------------------------------------------------------------------- ends
@@ -161,12 +227,12 @@ def _extents(predicted: npt.NDArray[np.uint8] | None, n_slices: int) -> dict[int
     return extents
 
 
-def _inside(extents: Mapping[int, tuple[int, int]], n_slices: int, margin: float) -> npt.NDArray[np.bool_]:
-    """Slices in or near any predicted class; all where nothing is predicted."""
-    inside = np.zeros(n_slices, dtype=bool)
+def _inside(extents: Mapping[int, tuple[int, int]], n_slices: int, margin: float) -> Profile:
+    """(z,) 1 in or near any predicted class, little elsewhere; 1 everywhere where nothing is predicted."""
+    inside = np.full(n_slices, OUTSIDE_WEIGHT if extents else 1.0)
     for first, last in extents.values():
-        inside[max(0, int(first - margin)) : int(last + margin) + 1] = True
-    return inside if extents else np.ones(n_slices, dtype=bool)
+        inside[max(0, int(first - margin)) : int(last + margin) + 1] = 1.0
+    return inside
 
 
 def _ends(
@@ -175,12 +241,12 @@ def _ends(
     extents: Mapping[int, tuple[int, int]],
     class_names: Mapping[int, str],
 ) -> list[Suggestion]:
-    """Slices beyond the ends of structures that no complete slice bounds yet; one slice may serve several."""
+    """A slice a side beyond the ends of the structures that no complete slice bounds there."""
     complete = annotations.complete
     last_slice = annotations.labels.shape[0] - 1
     gap = float(np.median(np.diff(complete))) if len(complete) > 1 else 2 * BEYOND_MM / spacing_z_mm
     beyond = max(1, round(BEYOND_MM / spacing_z_mm))
-    asked: dict[tuple[int, str], list[str]] = {}
+    asked: dict[str, tuple[int, list[str]]] = {}
     for value in annotations.classes:
         holding = [z for z in complete if (annotations.labels[z] == value).any()]
         if not holding:
@@ -188,16 +254,16 @@ def _ends(
         name = class_names.get(value, f"class {value}")
         low, high = holding[0], holding[-1]
         first, last = extents.get(value, (round(low - gap), round(high + gap)))
-        if not any(z > high for z in complete) and high < last_slice:
-            z = int(np.clip(max(last, high) + beyond, high + 1, last_slice))
-            asked.setdefault((z, "head"), []).append(name)
-        if not any(z < low for z in complete) and low > 0:
-            z = int(np.clip(min(first, low) - beyond, 0, low - 1))
-            asked.setdefault((z, "feet"), []).append(name)
+        if high == complete[-1] < last_slice:
+            z, names = asked.get("head", (0, []))
+            asked["head"] = max(z, int(np.clip(max(last, high) + beyond, high + 1, last_slice))), [*names, name]
+        if low == complete[0] > 0:
+            z, names = asked.get("feet", (last_slice, []))
+            asked["feet"] = min(z, int(np.clip(min(first, low) - beyond, 0, low - 1))), [*names, name]
     found = [
         Suggestion(z, 1.0 + min(len(names), 10) / 10, f"Where does {_listed(names)} end towards the {side}? "
                    "A complete slice beyond the end, even an empty one, keeps it from running on.")
-        for (z, side), names in asked.items() if z not in annotations.records
+        for side, (z, names) in asked.items() if z not in annotations.records
     ]  # fmt: skip
     return sorted(found, key=lambda item: (-item.score, item.z))
 

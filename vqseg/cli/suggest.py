@@ -54,6 +54,8 @@ def run(args: argparse.Namespace) -> None:
         engine.send(LoadCheckpoint(str(trained[-1].path)))
         engine.send(RequestSuggestions(request_id=0, case_id=case.id, count=args.count))
         answer = engine.wait_for(SuggestionsReady)
+        while not answer.final:
+            answer = engine.wait_for(SuggestionsReady)
     volume = case.load_volume()
     suggestions = [{**item, "slice": volume.to_stored_index(int(item["z"]))} for item in answer.suggestions]
     rows = [[str(item["slice"]), f"{item['score']:.3f}", str(item["reason"])] for item in suggestions]
