@@ -27,8 +27,8 @@ BEYOND_MM = 5.0
 OUTSIDE_WEIGHT = 0.1
 """Weight of slices in which nothing is predicted, nor in their neighbourhood."""
 
-WEIGHTS = {"unsure": 0.7, "flips": 0.2, "unseen": 0.1}
-"""Shares of the three signs of expected errors."""
+WEIGHTS = {"unsure": 0.5, "flips": 0.3, "unseen": 0.2}
+"""Shares of the three signs of expected errors; docs/benchmarks.md says how well each foretells them."""
 
 Profile = npt.NDArray[np.float64]
 
@@ -177,16 +177,15 @@ class _Ranking:
         return _between(flips, len(self._inside)) if flips else None
 
     def _unseen(self) -> Profile | None:
-        """Share of the measured tokens whose codes a slice would show and the taken ones hardly do."""
+        """Share of a slice's tokens whose codes the taken slices hardly show."""
         codes = self._evidence.codes
         if not codes:
             return None
         measured = np.array(sorted(codes))
-        total = np.sum([codes[z] for z in measured.tolist()], axis=0)
         nearest = {int(measured[np.abs(measured - z).argmin()]) for z in self.taken}
-        shown = np.sum([codes[z] for z in nearest], axis=0)
-        worth = total / (1.0 + shown) / max(1, int(total.sum()))
-        return _between({z: float(worth[codes[z] > 0].sum()) for z in measured.tolist()}, len(self._inside))
+        unseen = 1.0 / (1.0 + np.sum([codes[z] for z in nearest], axis=0))  # (K,)
+        shares = {z: float(codes[z] @ unseen) / max(1, int(codes[z].sum())) for z in measured.tolist()}
+        return _between(shares, len(self._inside))
 
     def _reason(self, z: int, signs: Mapping[str, Profile]) -> str:
         """The sign that stands out most at z, and the distance."""

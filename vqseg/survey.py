@@ -90,7 +90,7 @@ class StabilitySurvey:
 
 
 class SuggestionSurvey:
-    """Slices worth labelling: told at once from the prediction's uncertainty, again when a spread of slices is measured.
+    """Slices worth labelling: told at once from the prediction's uncertainty, again once a spread of slices is seen.
 
     Parameters
     ----------
