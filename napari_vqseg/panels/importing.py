@@ -53,8 +53,10 @@ class ImportDialog(QDialog):
             item = QListWidgetItem(name)
             item.setData(VALUE, value)
             item.setCheckState(Qt.CheckState.Checked)
+            item.setFlags(item.flags() | Qt.ItemFlag.ItemIsEditable)
+            item.setToolTip(f"Label {value} in the file; double-click to give it another name.")
             self.structures.addItem(item)
-        self.structures.setFixedHeight(self.structures.sizeHintForRow(0) * min(len(found.names), MOST_ROWS) + 8)
+        self.structures.setFixedHeight(self.structures.sizeHintForRow(0) * min(len(found.names), MOST_ROWS) + 12)
         self.structures.itemChanged.connect(self._check)
         count, last = len(found.slices), session.volume.shape[0] - 1
         self.labelled = QRadioButton(f"The {count} slices with a label" if count != 1 else "The one slice with a label")
@@ -75,16 +77,25 @@ class ImportDialog(QDialog):
         buttons.rejected.connect(self.reject)
         self.accepted.connect(self._take_over)
         column = QVBoxLayout(self)
-        for part in (QLabel("Structures"), self.structures, QLabel("Slices"), self.labelled):
+        for part in (
+            QLabel("Structures, and the class that each becomes"),
+            self.structures,
+            QLabel("Slices"),
+            self.labelled,
+        ):
             column.addWidget(part)
         column.addLayout(row(self.range, self.first, QLabel("to"), self.last, QLabel("empty ones too"), stretch=4))
         column.addWidget(words)
         column.addWidget(buttons)
 
     @property
-    def _chosen(self) -> list[int]:
+    def _chosen(self) -> dict[int, str]:
         items = (self.structures.item(index) for index in range(self.structures.count()))
-        return [int(item.data(VALUE)) for item in items if item and item.checkState() == Qt.CheckState.Checked]
+        return {
+            int(item.data(VALUE)): item.text().strip() or self._found.names[int(item.data(VALUE))]
+            for item in items
+            if item is not None and item.checkState() == Qt.CheckState.Checked
+        }
 
     def _check(self) -> None:
         """Nothing can be imported of no structure."""

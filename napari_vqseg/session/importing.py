@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +30,7 @@ class Found:
     path : Path
         The file.
     names : dict
-        Structures by label value.
+        What each label value would become here: its name in the file, else the project's class of that value.
     slices : list of int
         Slices with a label, ascending.
     """
@@ -59,14 +59,14 @@ class Importing(Concern):
         """Read what a file of labels holds."""
         from vqseg.io import read_labels
 
-        source, volume = Path(path), self.context.volume
+        source, volume, classes = Path(path), self.context.volume, self._classes.names
 
         def work() -> tuple[Found, tuple[str, ...]]:
             labels = read_labels(source, volume)
             if not labels.array.any():
                 raise AnnotationError(f"{source.name} holds no label on this image; choose another file.")
             values = [value for value in np.unique(labels.array).tolist() if value]
-            names = {value: labels.names.get(value, f"label {value}") for value in values}
+            names = {value: labels.names.get(value) or classes.get(value, f"label {value}") for value in values}
             return Found(source, names, labelled_slices(labels)), labels.warnings
 
         def done(answer: tuple[Found, tuple[str, ...]]) -> None:
@@ -79,24 +79,25 @@ class Importing(Concern):
         self.context.busy_changed.emit(f"Reading {source.name}")
         self.context.background(work, done)
 
-    def take_over(self, found: Found, structures: Collection[int], slices: Iterable[int] | None = None) -> None:
+    def take_over(self, found: Found, names: Mapping[int, str], slices: Iterable[int] | None = None) -> None:
         """Make slices complete annotations.
 
         Parameters
         ----------
         found : Found
             As read before.
-        structures : collection of int
-            Label values to take over.
+        names : mapping of int to str
+            The label values to take over, and the class that each becomes.
         slices : iterable of int, optional
             Slices to take over, those without a label as empty ones; by default those with a label.
         """
         from vqseg.io import read_labels
 
-        opened, annotations, names = self.context.case, self._annotating.snapshot(), self._classes.names
+        opened, annotations, classes = self.context.case, self._annotating.snapshot(), self._classes.names
 
         def work() -> Intake:
-            return prepare(read_labels(found.path, opened.volume, only=structures), annotations, names, slices)
+            labels = read_labels(found.path, opened.volume, only=names)
+            return prepare(replace(labels, names=dict(names)), annotations, classes, slices)
 
         def done(intake: Intake) -> None:
             self.context.busy_changed.emit("")

@@ -83,7 +83,7 @@ class Session:
         self.accepting = Accepting(context, self.annotating, self.reviewing, self.profiles)
         self.codebook = Codebook(context, self.engine)
         self.suggesting = Suggesting(context, self.engine)
-        self.exporting = Exporting(context, self.engine, self.annotating, self.classes, self.reviewing)
+        self.exporting = Exporting(context, self.engine, self.annotating, self.classes, self.cleaning, self.reviewing)
         self.importing = Importing(context, self.annotating, self.classes)
         self._concerns: tuple[Concern, ...] = (
             self.engine, self.classes, self.settings, self.windowing, self.annotating, self.training, self.filling,

@@ -45,8 +45,10 @@ def test_measure_choose_write_and_be_asked(make_napari_viewer, make_ct, qtbot, t
     widget = open_window(viewer, qtbot, make_ct(tmp_path / "ct"))
     panel, session = widget.panel("Export"), widget.session
     session.annotating.mark_complete(3)
+    announced = []
+    session.reviewing.prediction_changed.connect(lambda: announced.append(session.reviewing.prediction))
     predict(session, tmp_path)
-    qtbot.waitUntil(lambda: session.reviewing.prediction is not None, timeout=20000)
+    qtbot.waitUntil(lambda: bool(announced), timeout=20000)
     widget.sections["Export"][0].expand()
 
     click(panel.measure)

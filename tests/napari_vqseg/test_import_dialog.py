@@ -54,7 +54,7 @@ def test_drop_choose_import_undo(make_napari_viewer, make_ct, qtbot, tmp_path, m
         dialog.structures.item(row).setCheckState(Qt.CheckState.Unchecked)
     assert not dialog.take.isEnabled()
     dialog.structures.item(1).setCheckState(Qt.CheckState.Checked)
-    dialog.first.setFocus()
+    dialog.structures.item(1).setText("nodule")
     dialog.last.setValue(6)
     assert dialog.range.isChecked()
     QTest.mouseClick(dialog.take, Qt.MouseButton.LeftButton)
@@ -62,7 +62,8 @@ def test_drop_choose_import_undo(make_napari_viewer, make_ct, qtbot, tmp_path, m
     assert session.annotations.complete == [2, 3, 4, 5, 6]
     assert session.annotations.empty_complete == [2, 5, 6]
     layer = viewer.layers["annotation"]
-    np.testing.assert_array_equal(layer.data == 1, labels == 2)
+    np.testing.assert_array_equal(layer.data == 2, labels == 2)
+    assert session.classes.names == {1: "tumour", 2: "nodule"}
     viewer.layers.selection.active = layer
     handler = viewer.window._qt_viewer._key_map_handler
     handler.press_key("Control-Z")

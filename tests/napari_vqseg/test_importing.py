@@ -41,7 +41,7 @@ def test_what_is_found_is_offered_and_taken_over(session, labels, tmp_path):
     session.importing.read(tmp_path / "seg.dcm")
     [found] = session.offers
     assert (found.names, found.slices) == ({1: "lung", 2: "Tumour"}, [2, 3, 4, 5])
-    session.importing.take_over(found, [1, 2])
+    session.importing.take_over(found, found.names)
     assert session.classes.names == {1: "tumour", 2: "lung"}
     annotations = session.annotations
     assert annotations.complete == [2, 4, 5]
@@ -60,11 +60,11 @@ def test_one_structure_of_a_range_with_empty_slices(session, labels, tmp_path):
     write_labels(tmp_path / "labels.nii.gz", labels, session.volume, {})
     session.importing.read(tmp_path / "labels.nii.gz")
     [found] = session.offers
-    assert found.names == {1: "label 1", 2: "label 2"}
-    session.importing.take_over(found, [2], range(1, 5))
+    assert found.names == {1: "tumour", 2: "label 2"}
+    session.importing.take_over(found, {2: "vessel"}, range(1, 5))
     assert session.annotations.complete == [1, 2, 3, 4]
     assert session.annotations.empty_complete == [1, 2]
-    assert session.classes.names == {1: "tumour", 2: "label 2"}
+    assert session.classes.names == {1: "tumour", 2: "vessel"}
 
 
 def test_another_image_and_nothing_to_import(session, labels, make_ct, tmp_path):
