@@ -122,9 +122,9 @@ def main(folder: Path) -> None:
         widget.sections[title][0].expand()
     camera.take("stability-and-codebook")
     widget.panel("Review").epsilon.setValue(0)
-    widget.planes.buttons()[1].click()
+    widget.bar.planes.buttons()[1].click()
     camera.take("coronal")
-    widget.planes.buttons()[0].click()
+    widget.bar.planes.buttons()[0].click()
     viewer.theme = "light"
     widget.sections["Annotate"][0].expand()
     camera.take("light-theme")

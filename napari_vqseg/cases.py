@@ -1,27 +1,46 @@
-"""Cases as the window opens them: which project a volume belongs to, its classes and colours, what was recovered."""
+"""Cases as the window opens them: which project a volume belongs to, what is added to it, what was recovered."""
 
 from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from napari_vqseg.classes import CLASS_SETS, ClassList
 from vqseg.annotations import Annotations
+from vqseg.case import stem
 from vqseg.config import WINDOWS
-from vqseg.errors import ProjectError
+from vqseg.errors import ProjectError, VQSegError
 from vqseg.project import Case, Project
-from vqseg.volume import Volume
+from vqseg.tasks import Task, next_open, tasks_of
+from vqseg.volume import Volume, Window
 
-__all__ = ["OpenedCase", "home", "open_sample", "open_source", "open_volume"]
+__all__ = [
+    "AUTO", "CUSTOM", "Added", "Into", "OpenedCase", "Source", "add_sources", "home", "open_case", "open_project",
+    "open_sample", "open_volume",
+]  # fmt: skip
 
 SAMPLE = "synthetic-thorax"
+AUTO, CUSTOM = "auto", "custom"
+"""Window names besides those of vqseg.config.WINDOWS: quantiles of the shown slice, and one set by hand."""
+
+Into = Project | Path | None
+"""The project that is open, a folder to keep annotations in, or neither: then a volume gets a project of its own."""
 
 
 def home() -> Path:
     """Where projects are kept: NAPARI_VQSEG_HOME, or ~/napari-vqseg."""
     return Path(os.environ.get("NAPARI_VQSEG_HOME") or Path.home() / "napari-vqseg")
+
+
+@dataclass(frozen=True)
+class Source:
+    """A volume to open: its file or folder, and which series of it."""
+
+    path: Path
+    series: str | None = None
 
 
 @dataclass
@@ -36,11 +55,14 @@ class OpenedCase:
     recovered: str = ""
     last_run: Path | None = None
     resumable: Path | None = None
+    other_run: Path | None = None
+    """The newest run that learnt from other cases of the project only."""
+    tasks: list[Task] = field(default_factory=list)
 
     @property
     def name(self) -> str:
         """What to call the volume."""
-        return self.project.name if self.is_kept else _stem(self.case.source)
+        return self.case.title
 
     @property
     def is_kept(self) -> bool:
@@ -48,16 +70,12 @@ class OpenedCase:
         return not Path(self.case.info["source"]).is_absolute()
 
     @property
-    def window_name(self) -> str:
-        """The display window chosen last."""
-        name = str(self.project.info.get("window", "mediastinum"))
-        return name if name in WINDOWS or name == "auto" else "mediastinum"
-
-    def remember(self, **entries: object) -> None:
-        """Keep what the window wants to find again in project.json."""
-        if any(self.project.info.get(key) != value for key, value in entries.items()):
-            self.project.info.update(entries)
-            self.project.save()
+    def window(self) -> tuple[str, Window | None]:
+        """Name of the display window chosen last, and the window itself where it was set by hand."""
+        name, by_hand = str(self.project.info.get("window", "mediastinum")), self.project.info.get("window_hu")
+        if name == CUSTOM and isinstance(by_hand, list) and len(by_hand) == 2:
+            return name, Window(float(by_hand[0]), float(by_hand[1]))
+        return (name if name in WINDOWS or name == AUTO else "mediastinum"), None
 
     @property
     def classes(self) -> ClassList:
@@ -70,121 +88,207 @@ class OpenedCase:
         return self.classes.colours
 
 
-def open_source(path: Path, project_path: Path | None = None, series: str | None = None) -> OpenedCase:
-    """Open a volume's file or folder, or a project folder; its annotations come along.
+@dataclass(frozen=True)
+class Added:
+    """What became of sources: the first of them opened, cases of the project in all, and what was refused and why."""
+
+    opened: OpenedCase | None
+    case_ids: list[str]
+    refused: list[str]
+
+
+# ---------------------------------------------------------------------------------------------------- opening
+
+
+def open_case(project: Project, case_id: str) -> OpenedCase:
+    """Open a case of a project that is open or free.
+
+    Raises
+    ------
+    ProjectError
+        If another window has the project, or the image is gone or another one.
+    """
+    return _opened(project, project.case(case_id))
+
+
+def open_project(path: Path, current: Into = None) -> OpenedCase:
+    """Open a project's folder: the case that was open last, else the first open task."""
+    project = _at(path, current)
+    tasks = tasks_of(project)
+    if not tasks:
+        raise ProjectError(f"The project {project.name!r} has no volume yet; open a CT instead.")
+    last, first = project.info.get("case"), next_open(tasks, None) or tasks[0]
+    return open_case(project, last if last in [task.case_id for task in tasks] else first.case_id)
+
+
+def add_sources(sources: Sequence[Source], into: Into = None, *, show: bool = True) -> Added:
+    """Add volumes to a project, or find them there, and open the first.
 
     Parameters
     ----------
-    path : Path
-        Volume or project.
-    project_path : Path, optional
-        The project to use; by default one a volume, under :func:`home`.
-    series : str, optional
-        Series UID in a DICOM folder.
+    sources : sequence of Source
+        Files and folders.
+    into : Project or Path, optional
+        The open project, or a folder; by default the project under :func:`home` that knows one of the sources, or a
+        new one.
+    show : bool
+        Open the first of them.
+
+    Raises
+    ------
+    VQSegError
+        If not one of them can be read.
     """
-    path = path.absolute()
-    if Project.is_project(path):
-        project = Project.open(path)
-        if not project.cases:
-            raise ProjectError(f"The project {project.name!r} has no volume yet; open a CT instead.")
-        return _opened(project, project.cases[0])
-    if project_path is not None:
-        project = _open_or_create(project_path, project_path.name)
-        return _opened(project, _case_of(project, path, series) or _add(project, path, series))
-    for candidate in _candidates(_stem(path)):
-        if not candidate.exists():
-            from vqseg.io import read_volume
+    sources = [Source(source.path.absolute(), source.series) for source in sources]
+    place = into if into is not None else _home_of(sources)
+    project = place if isinstance(place, Project) else _at(place) if Project.is_project(place) else None
+    found: list[tuple[Case, Volume | None]] = []
+    refused: list[VQSegError] = []
+    for source in sources:
+        try:
+            case, volume = (_known(project, source), None) if project is not None else (None, None)
+            if case is None:
+                volume = _read(source)
+                project = project or _create(place, place.name if isinstance(place, Path) else "")
+                case = _added(project, volume)
+            found.append((case, volume))
+        except VQSegError as error:
+            refused.append(error)
+    if not found or project is None:
+        raise refused[0]
+    opened = _opened(project, *found[0]) if show else None
+    if opened is not None and into is not None:
+        opened.warnings += [text for source in sources if (text := _elsewhere(source, project))]
+    return Added(opened, [case.id for case, _ in found], [str(error) for error in refused])
 
-            volume = read_volume(path, series=series)
-            project = _open_or_create(candidate, candidate.name)
-            return _opened(project, project.add_case(volume), volume)
-        if Project.is_project(candidate):
-            project = Project.open(candidate)
-            case = _case_of(project, path, series)
-            if case is not None:
-                return _opened(project, case)
-    raise AssertionError("there is always another name")
 
-
-def open_volume(name: str, volume: Volume, project_path: Path | None = None) -> OpenedCase:
+def open_volume(name: str, volume: Volume, into: Into = None) -> OpenedCase:
     """Open a volume that is in memory; without a file of its own it is kept in the project."""
     if volume.source and Path(volume.source).exists():
-        return open_source(Path(volume.source), project_path, volume.metadata.get("series"))
-    for candidate in _candidates(name) if project_path is None else [project_path]:
-        project = _open_or_create(candidate, candidate.name)
-        for case in project.cases:
-            if tuple(case.shape) == volume.shape:
-                try:
-                    return _opened(project, case)
-                except ProjectError:
-                    project.unlock()
-                    raise
-        if not project.cases or project_path is not None:
-            return _opened(project, project.add_case(volume))
+        opened = add_sources([Source(Path(volume.source), volume.metadata.get("series"))], into).opened
+        assert opened is not None
+        return opened
+    for place in _candidates(name) if into is None else [into]:
+        project = place if isinstance(place, Project) else _at(place) if Project.is_project(place) else None
+        case = next((case for case in project.cases if case.holds(volume)), None) if project is not None else None
+        if case is None and (project is None or into is not None):
+            project = project or _create(place, name)
+            case = _added(project, volume, name)
+        if project is not None and case is not None:
+            return _opened(project, case, volume)
     raise AssertionError("there is always another name")
 
 
-def open_sample(project_path: Path | None = None) -> OpenedCase:
+def open_sample(current: Into = None) -> OpenedCase:
     """Open the synthetic thorax; the first time it is made."""
-    folder = home() / SAMPLE if project_path is None else project_path
-    if Project.is_project(folder) and Project.open(folder).cases:
-        project = Project.open(folder)
-        return _opened(project, project.cases[0])
+    folder = current if isinstance(current, Path) else home() / SAMPLE
+    if Project.is_project(folder) and (cases := (project := _at(folder, current)).cases):
+        return _opened(project, cases[0])
     from vqseg.phantom import synthetic_thorax
 
     volume, reference = synthetic_thorax()
     names = reference.names or dict(enumerate(CLASS_SETS["Thorax"], start=1))
-    project = _open_or_create(folder, SAMPLE, names)
-    return _opened(project, project.add_case(replace(volume, source="")))
+    project = _at(folder, current) if Project.is_project(folder) else _create(folder, SAMPLE, names)
+    return _opened(project, _added(project, replace(volume, source=""), SAMPLE))
 
 
 def _opened(project: Project, case: Case, volume: Volume | None = None) -> OpenedCase:
+    was_locked = project.locked
     project.lock()
     try:
         volume = volume or case.load_volume()
         annotations = case.load_annotations()
     except BaseException:
-        project.unlock()
+        if not was_locked:
+            project.unlock()
         raise
-    runs = [run for run in project.runs if case.id in run.case_ids]
-    trained = [run.path for run in runs if run.has_checkpoint]
+    trained = [run.path for run in project.runs if run.has_checkpoint and case.id in run.case_ids]
+    elsewhere = [run.path for run in project.runs if run.has_checkpoint and case.id not in run.case_ids]
     resumable = [run.path for run in project.interrupted_runs if case.id in run.case_ids]
     recovered = ""
-    if annotations.records:
+    if annotations.records and not was_locked:
         count = len(annotations.records)
         recovered = f"Recovered {count} annotated slice{'s' * (count > 1)} of {case.id} from {project.path}."
         if resumable:
             recovered += " A training was interrupted; Resume goes on with it."
     return OpenedCase(
         project, case, volume, annotations, [*volume.warnings, *case.warnings], recovered,
-        trained[-1] if trained else None, resumable[-1] if resumable else None,
+        trained[-1] if trained else None, resumable[-1] if resumable else None, elsewhere[-1] if elsewhere else None,
+        tasks_of(project),
     )  # fmt: skip
 
 
-def _open_or_create(path: Path, name: str, class_names: dict[int, str] | None = None) -> Project:
-    if Project.is_project(path):
-        return Project.open(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return Project.create(path, name, class_names or dict(enumerate(CLASS_SETS["Lung tumour"], start=1)))
+# ---------------------------------------------------------------------------------------------------- projects
 
 
-def _case_of(project: Project, path: Path, series: str | None) -> Case | None:
+def _at(path: Path, current: Into = None) -> Project:
+    """The project in a folder; the very one that is open where it is that."""
+    folder = path.parent if path.name == "project.json" else path
+    if isinstance(current, Project) and current.path == folder.absolute():
+        return current
+    return Project.open(folder)
+
+
+def _create(place: Into, name: str, class_names: dict[int, str] | None = None) -> Project:
+    assert isinstance(place, Path)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    return Project.create(place, name, class_names or dict(enumerate(CLASS_SETS["Lung tumour"], start=1)))
+
+
+def _added(project: Project, volume: Volume, title: str = "") -> Case:
+    """Add a volume while nobody else has the project."""
+    was_locked = project.locked
+    project.lock()
+    try:
+        return project.add_case(volume, title=title)
+    finally:
+        if not was_locked:
+            project.unlock()
+
+
+def _read(source: Source) -> Volume:
+    from vqseg.io import read_volume
+
+    return read_volume(source.path, series=source.series)
+
+
+def _known(project: Project, source: Source) -> Case | None:
+    """The case of a project that a source is already."""
     for case in project.cases:
-        if case.source == path and (series is None or case.info.get("series") in (None, series)):
+        if case.source == source.path and (source.series is None or case.info.get("series") in (None, source.series)):
             return case
     return None
 
 
-def _add(project: Project, path: Path, series: str | None) -> Case:
-    from vqseg.io import read_volume
+def _home_of(sources: Sequence[Source]) -> Path:
+    """The folder of the project that knows one of the sources, or of a new one."""
+    path = sources[0].path
+    name = stem(path) if len(sources) == 1 else path.parent.name
+    for candidate in _candidates(name):
+        if not candidate.exists():
+            return candidate
+        if Project.is_project(candidate):
+            project = Project.open(candidate)
+            if any(_known(project, source) is not None for source in sources):
+                return candidate
+    raise AssertionError("there is always another name")
 
-    return project.add_case(read_volume(path, series=series))
+
+def _elsewhere(source: Source, project: Project) -> str:
+    """A sentence about annotations that a volume has in a project of its own, "" where it has none."""
+    for candidate in _candidates(stem(source.path)):
+        if not candidate.exists():
+            return ""
+        if Project.is_project(candidate) and candidate.absolute() != project.path:
+            case = _known(Project.open(candidate), source)
+            if case is not None and case.load_slice_states():
+                return (
+                    f"{case.title} has annotations of its own in {candidate}; "
+                    "open that project's folder to go on with them."
+                )
+    return ""
 
 
-def _stem(path: Path) -> str:
-    return re.sub(r"\.(nii(\.gz)?|nrrd|nhdr|dcm)$", "", path.name, flags=re.IGNORECASE) or "volume"
-
-
-def _candidates(name: str) -> list[Path]:
+def _candidates(name: str) -> Iterable[Path]:
     clean = re.sub(r"[^\w.-]+", "-", name).strip(".-") or "volume"
-    return [home() / (clean if number == 1 else f"{clean}-{number}") for number in range(1, 1000)]
+    return (home() / (clean if number == 1 else f"{clean}-{number}") for number in range(1, 1000))

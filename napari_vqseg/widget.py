@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari.utils.notifications import show_error, show_info, show_warning
@@ -17,12 +18,9 @@ from qtpy.QtGui import (
     QKeySequence,
 )
 from qtpy.QtWidgets import (
-    QButtonGroup,
-    QComboBox,
     QDialog,
     QFrame,
     QLabel,
-    QPushButton,
     QScrollArea,
     QVBoxLayout,
     QWidget,
@@ -34,13 +32,14 @@ from napari_vqseg.panels.classes import ClassesPanel
 from napari_vqseg.panels.codebook import CodebookPanel
 from napari_vqseg.panels.data import DataPanel
 from napari_vqseg.panels.export import ExportPanel
-from napari_vqseg.panels.parts import Panel, Section, dropped, note, row, silently
+from napari_vqseg.panels.parts import Panel, Section, note, row
 from napari_vqseg.panels.review import ReviewPanel
 from napari_vqseg.panels.train import TrainPanel
-from napari_vqseg.session import AUTO, Session, TrainingState, Worker
+from napari_vqseg.panels.view_bar import NAMES, ViewBar
+from napari_vqseg.session import Session, TrainingState, Worker
 from napari_vqseg.timers import QtScheduler
 from vqseg.annotations import PAINTED_BACKGROUND
-from vqseg.config import WINDOWS
+from vqseg.tasks import TaskState
 
 if TYPE_CHECKING:
     import napari
@@ -57,6 +56,10 @@ KEYS = {
     "0": "Background, for scribbled slices",
     "P E": "Brush, eraser (napari's)",
     "Ctrl+Z": "Undo, in any slice",
+    "T": "Next task that is neither done nor flagged",
+    "D": "This volume is done (again: it is not)",
+    "F1 … F6": f"Window: {', '.join(NAMES)}",
+    "Right-drag": "Window: across the width, downwards the level",
     "H": "This card",
 }
 """The card behind key H."""
@@ -105,7 +108,7 @@ class VQSegWidget(QWidget):
         # The overlay is drawn first; sections unfold in a later turn of the event loop, so that neither holds it long.
         for signal in (session.reviewing.prediction_changed, session.training.changed):
             signal.connect(self._useful_soon.start)
-        session.windowing.changed.connect(self._show_window)
+        session.cases.changed.connect(self._show_tasks)
         session.view.pointer.pointed.connect(self._show_pointed)
         session.annotating.saved_changed.connect(self._show_saved)
         session.busy_changed.connect(self._show_busy)
@@ -122,27 +125,7 @@ class VQSegWidget(QWidget):
 
     def _build(self) -> None:
         session = self.session
-        self.window_box = QComboBox()
-        self.window_box.addItems([*WINDOWS, AUTO])
-        for index, (name, window) in enumerate(WINDOWS.items()):
-            self.window_box.setItemText(index, f"{name}  {window.width_hu:g}/{window.level_hu:g}")
-            self.window_box.setItemData(index, name)
-        self.window_box.setItemData(len(WINDOWS), AUTO)
-        self.window_box.setToolTip("Width/level of the display window, HU; training sees the CT in the same window.")
-        self.window_box.setFocusPolicy(Qt.FocusPolicy.TabFocus)
-        self.window_box.activated.connect(lambda index: session.windowing.choose(self.window_box.itemData(index)))
-        self.planes = QButtonGroup(self)
-        buttons = []
-        for plane in ("axial", "coronal", "sagittal"):
-            plane_button = QPushButton(plane.capitalize())
-            plane_button.setCheckable(True)
-            plane_button.setChecked(plane == "axial")
-            plane_button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
-            plane_button.clicked.connect(partial(self._show_plane, plane))
-            self.planes.addButton(plane_button)
-            buttons.append(plane_button)
-        self.bar = QWidget()
-        self.bar.setLayout(row(self.window_box, *buttons, stretch=0))
+        self.bar = ViewBar(session)
         inside = QWidget()
         self._column = QVBoxLayout(inside)
         self._column.setContentsMargins(0, 0, 4, 0)
@@ -191,22 +174,19 @@ class VQSegWidget(QWidget):
     def _show_useful(self, *_: object) -> None:
         for section, panel in self.sections.values():
             section.setVisible(panel.useful)
-        self.bar.setVisible(self.session.is_open)
+        self.bar.setVisible(self.bar.useful)
         if self.session.is_open:
-            self._unfold("Classes", fold=("Data",))
+            self._unfold("Classes", fold=("Data",) if len(self.session.cases.tasks) < 2 else ())
             self._unfold("Annotate")
         if self.panel("Train").useful:
             self._unfold("Train")
         if self.panel("Review").useful:
             self._unfold("Review")
 
-    def _show_window(self) -> None:
-        blocked = silently(self.window_box)
-        self.window_box.setCurrentIndex(self.window_box.findData(self.session.windowing.name))
-        blocked.unblock()
-
-    def _show_plane(self, plane: Any) -> None:
-        self.session.view.navigation.show_plane(plane)
+    def _show_tasks(self) -> None:
+        section, panel = self.sections["Data"]
+        if isinstance(panel, DataPanel):
+            section.add_words(panel.tasks.summary())
 
     def _show_pointed(self, pointed: Pointed | None) -> None:
         if pointed is None:
@@ -254,14 +234,21 @@ class VQSegWidget(QWidget):
 
     def _keys(self) -> dict[str, Callable[[], None]]:
         session, view = self.session, self.session.view
+        windows = {
+            f"F{number}": self._when_open(partial(session.windowing.choose, name))
+            for number, name in enumerate(NAMES, start=1)
+        }
         return {
             "C": self._when_open(session.annotating.toggle_complete),
             "A": self._when_open(session.accepting.slice),
             "N": self._when_open(session.suggesting.next),
             "G": self._when_open(session.view.overlay.toggle),
+            "T": self._when_open(session.cases.next),
+            "D": self._when_open(partial(session.cases.decide, TaskState.DONE)),
             "H": self.show_card,
             "[": partial(view.annotation.resize_brush, 1 / 1.2),
             "]": partial(view.annotation.resize_brush, 1.2),
+            **windows,
         }
 
     def _when_open(self, action: Callable[[], None]) -> Callable[[], None]:
@@ -300,24 +287,20 @@ class VQSegWidget(QWidget):
 
     def dragEnterEvent(self, event: QDragEnterEvent | None) -> None:  # noqa: N802 - Qt's name
         """Files may be dropped."""
-        if event is not None and dropped(event):
+        if event is not None and _paths(event):
             event.acceptProposedAction()
 
     def dropEvent(self, event: QDropEvent | None) -> None:  # noqa: N802 - Qt's name
-        """Open what was dropped; labels that only make sense on an image are imported."""
-        from vqseg.io import is_label_object
-
-        data, annotate = self.panel("Data"), self.panel("Annotate")
-        for path in dropped(event)[:1]:
-            if self.session.is_open and is_label_object(path) and isinstance(annotate, AnnotatePanel):
-                annotate.read_labels(path)
-            elif isinstance(data, DataPanel):
-                data.open(path)
+        """Open what was dropped."""
+        paths = _paths(event) if event is not None else []
+        panel = self.panel("Data")
+        if isinstance(panel, DataPanel):
+            panel.open(*paths)
 
     def release(self) -> None:
         """Bank the work and let go of engine, viewer and timers; safe to call twice."""
         self._end_task(Status.CANCELLED)
-        for _, panel in self.sections.values():
+        for panel in (self.bar, *(panel for _, panel in self.sections.values())):
             panel.release()
         self.session.close()
 
@@ -325,6 +308,12 @@ class VQSegWidget(QWidget):
         """Closing the dock ends the session."""
         self.release()
         super().closeEvent(event)
+
+
+def _paths(event: QDropEvent) -> list[Path]:
+    """Files and folders that are being dropped."""
+    data = event.mimeData()
+    return [] if data is None else [Path(url.toLocalFile()) for url in data.urls() if url.isLocalFile()]
 
 
 def _close_session(session: Session, *_: object) -> None:

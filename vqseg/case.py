@@ -115,7 +115,8 @@ class Case:
     @property
     def title(self) -> str:
         """What to call the case in a list."""
-        return str(self.info.get("title") or stem(self.source))
+        named = stem(self.source) if Path(self.info["source"]).is_absolute() else self.id
+        return str(self.info.get("title") or named)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -188,8 +189,8 @@ class Case:
         return volume
 
     def update(self, **values: Any) -> None:
-        """Change entries of case.json, such as a task's state."""
-        self.info.update(values)
+        """Change entries of case.json, such as a task's state; others stay as they are on disk now."""
+        self.info = {**read_record(self.path / "case.json", "case", SCHEMA), **values}
         write_record(self.path / "case.json", "case", SCHEMA, self.info)
 
     # ------------------------------------------------------------------------------------------ annotations

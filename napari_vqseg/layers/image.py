@@ -1,9 +1,13 @@
-"""The CT: shown in a window of Hounsfield units."""
+"""The CT: shown in a window of Hounsfield units, which a drag with the right button changes."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import numpy as np
-from napari.layers import Image
+from napari.layers import Image, Labels
+from psygnal import Signal
 
 from napari_vqseg.layers.geometry import layer_geometry, volume_of
 from napari_vqseg.layers.stage import Stage
@@ -12,13 +16,27 @@ from vqseg.volume import Volume, Window
 __all__ = ["ImageLayer"]
 
 RANGE_HU = (-1100.0, 3100.0)
+RIGHT_BUTTON = 2
+WIDTHS_PER_PX = 1 / 250
+"""A drag across 250 pixels changes width or level by the width it began with."""
+NARROWEST_HU = 1.0
 
 
 class ImageLayer:
-    """The image of the open case."""
+    """The image of the open case.
+
+    Attributes
+    ----------
+    window_changed : Signal(Window)
+        A person has changed the window: by a drag, or in napari's own controls.
+    """
+
+    window_changed = Signal(object)
 
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
+        self._setting = False
+        stage.on_drag(self._drag_window)
 
     def show(self, volume: Volume, window: Window, name: str) -> None:
         """Show a volume."""
@@ -29,14 +47,64 @@ class ImageLayer:
         low, high = window.limits_hu
         layer.contrast_limits_range = (min(RANGE_HU[0], low), max(RANGE_HU[1], high))
         self._stage.put("image", layer)
+        self._stage.listen(layer.events.contrast_limits, self._on_limits)
+
+    # ------------------------------------------------------------ window
 
     def set_window(self, window: Window) -> None:
         """Show the image in a window."""
+        self._setting = True
+        try:
+            self._limit(window)
+        finally:
+            self._setting = False
+
+    def _limit(self, window: Window) -> None:
         image = self._stage.layer("image")
         if isinstance(image, Image):
             low, high = image.contrast_limits_range
-            image.contrast_limits_range = (min(low, window.limits_hu[0]), max(high, window.limits_hu[1]))
-            image.contrast_limits = window.limits_hu
+            limits = window.limits_hu
+            if limits[0] < low or limits[1] > high:
+                image.contrast_limits_range = (min(low, limits[0]), max(high, limits[1]))
+            image.contrast_limits = limits
+
+    def _on_limits(self) -> None:
+        image = self._stage.layer("image")
+        if not self._setting and isinstance(image, Image):
+            low, high = image.contrast_limits
+            self.window_changed.emit(Window((low + high) / 2, high - low))
+
+    def _drag_window(self, viewer: Any, event: Any) -> Iterator[None]:
+        """Right button: across changes the width, downwards raises the level, as on a radiologist's workstation.
+
+        Only over our own layers, in a slice; there napari's zoom (the wheel does it too) and its right-button lasso
+        give way. A polygon being drawn keeps the right button, and so do other layers.
+        """
+        image, active = self._stage.layer("image"), viewer.layers.selection.active
+        if (
+            event.button != RIGHT_BUTTON or event.modifiers or viewer.dims.ndisplay != 2
+            or not isinstance(image, Image) or active is None or not self._stage.owns(active)
+            or active.mode in ("polygon", "transform")
+        ):  # fmt: skip
+            return
+        tool = active.mode if isinstance(active, Labels) else None
+        if tool is not None:
+            active.mode = "pan_zoom"  # so that the tool in hand does not see this drag
+        low, high = image.contrast_limits
+        start, (x0, y0) = Window((low + high) / 2, high - low), event.pos
+        event.handled = True
+        try:
+            yield
+            while event.type == "mouse_move":
+                x, y = event.pos
+                hu_per_px = start.width_hu * WIDTHS_PER_PX
+                width_hu = max(start.width_hu + (x - x0) * hu_per_px, NARROWEST_HU)
+                self._limit(Window(start.level_hu + (y - y0) * hu_per_px, width_hu))
+                event.handled = True
+                yield
+        finally:
+            if tool is not None:
+                active.mode = tool
 
     def visible_quantiles(self) -> Window | None:
         """The window between the 0.5 % and 99.5 % quantiles of the shown slice."""
@@ -46,6 +114,8 @@ class ImageLayer:
         z = self._stage.index_of(self._stage.viewer.dims.point)[0]
         low, high = np.quantile(volume.slice(z)[::2, ::2], (0.005, 0.995))
         return Window(float(low + high) / 2, float(max(high - low, 1.0)))
+
+    # ------------------------------------------------------------ other layers
 
     def selected_volume(self) -> tuple[str, Volume] | None:
         """Name and volume of a three-dimensional image layer that is not ours: the selected one, or the only one.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -44,6 +44,7 @@ class Stage:
         self.volume: Volume | None = None
         self._layers: dict[Kind, Layer] = {}
         self._connections: list[tuple[Any, Callable[..., Any]]] = []
+        self._drags: list[Callable[[Any, Any], Iterator[None]]] = []
         self._removing = False
         self.listen(viewer.layers.events.removed, self._on_removed)
 
@@ -51,6 +52,11 @@ class Stage:
         """Connect a signal of the viewer or of a layer until that goes, or until :meth:`close`."""
         signal.connect(callback)
         self._connections.append((signal, callback))
+
+    def on_drag(self, callback: Callable[[Any, Any], Iterator[None]]) -> None:
+        """Call `callback` with the viewer and each press of a mouse button until :meth:`close`."""
+        self.viewer.mouse_drag_callbacks.append(callback)
+        self._drags.append(callback)
 
     # ------------------------------------------------------------ layers
 
@@ -115,6 +121,9 @@ class Stage:
         for signal, callback in self._connections:
             _disconnect(signal, callback)
         self._connections.clear()
+        for drag in self._drags:
+            self.viewer.mouse_drag_callbacks.remove(drag)
+        self._drags.clear()
         self.volume = None
         self._layers.clear()
 

@@ -1,17 +1,22 @@
-"""Data: open a CT, see what was opened."""
+"""Data: the volumes of the project, opening and adding them, and what is on show."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qtpy.QtWidgets import QFileDialog, QInputDialog
+from qtpy.QtWidgets import QFileDialog, QMenu, QToolButton
 
+from napari_vqseg.cases import Source
 from napari_vqseg.panels.parts import Panel, button, note, row
-from vqseg.errors import VQSegError
+from napari_vqseg.panels.series import SeriesDialog
+from napari_vqseg.panels.tasks import TaskList
 
 if TYPE_CHECKING:
-    from napari_vqseg.session import Session
+    from napari_vqseg.session import Found, Session
+    from vqseg.io.dicom import SeriesInfo
 
 __all__ = ["DataPanel"]
 
@@ -19,82 +24,109 @@ FILES = "Volumes (*.nii *.nii.gz *.nrrd *.nhdr *.dcm);;All files (*)"
 
 
 class DataPanel(Panel):
-    """Open volumes; drop them on the window as well."""
+    """Open volumes, add more, go from one to the next; drop files and folders on the window as well."""
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
-        self.file = button("CT file…", "Open a NIfTI, NRRD or DICOM file.", self.ask_file)
-        self.folder = button("DICOM folder…", "Open a folder with DICOM series, or a project folder.", self.ask_folder)
-        self.layer = button("Layer", "Work on the image layer selected in the layer list.", session.open_layer)
+        self.tasks = TaskList(session)
+        self.file = button("CT files…", "Open NIfTI, NRRD or DICOM files; several at once join one project.",
+                           self.ask_files)  # fmt: skip
+        self.folder = button(
+            "DICOM folder…", "Open a folder with DICOM series, or a project's folder.", self.ask_folder
+        )
         self.sample = button("Sample CT", "Open the synthetic thorax.", session.open_sample)
-        self.where = button("Project folder…", "Choose where annotations are kept.", self.ask_project)
-        self.layers = button("Show layers", "Show the layers of this case again.", session.show_layers)
-        self.about = note("Open a CT, or drop one here.")
-        self.column.addLayout(row(self.file, self.folder))
-        self.column.addLayout(row(self.layer, self.sample, self.where, self.layers))
+        self.more = QToolButton()
+        self.more.setText("More ")
+        self.more.setToolTip("Other ways to open a volume.")
+        self.more.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
+        self.menu = QMenu(self.more)
+        self.layer = self.menu.addAction("Take over the selected image layer", session.cases.open_layer)
+        self.where = self.menu.addAction("Keep annotations in a folder of mine…", self.ask_project)
+        self.layers = self.menu.addAction("Show the layers of this case again", session.show_layers)
+        self.more.setMenu(self.menu)
+        self.about = note("Open a CT, or drop some here.")
+        self.apply = button("Predict with the project's network", "Predict this volume with the network that was "
+                            "trained on other volumes of the project.", self._apply)  # fmt: skip
+        self.column.addWidget(self.tasks)
+        self.column.addLayout(row(self.file, self.folder, self.sample, self.more))
         self.column.addWidget(self.about)
+        self.column.addWidget(self.apply)
+        self._dialog: SeriesDialog | None = None
         self.listen(session.case_changed, self.refresh)
+        self.listen(session.cases.changed, self.tasks.refresh)
+        self.listen(session.reviewing.prediction_changed, self._show_apply)
         self.refresh()
 
     def refresh(self) -> None:
         """Say what is open."""
         is_open = self.session.is_open
-        self.layers.setVisible(is_open)
-        self.where.setVisible(not is_open)
+        self.tasks.setVisible(is_open)
+        self.file.setText("Add CT files…" if is_open else "CT files…")
+        self.folder.setText("Add DICOM…" if is_open else "DICOM folder…")
+        self.sample.setVisible(not is_open)
+        if self.layers is not None and self.where is not None:
+            self.layers.setVisible(is_open)
+            self.where.setVisible(not is_open)
+        self.apply.hide()
         if not is_open:
             return
         case = self.session.case
         (depth, height, width), (dz, dy, dx) = case.volume.shape, case.volume.spacing_mm
         self.about.setText(
-            f"<b>{case.name}</b> {case.volume.modality}<br>{width} × {height} × {depth} voxels of "
-            f"{dx:.2f} × {dy:.2f} × {dz:.2f} mm"
+            f"{case.volume.modality} {width} × {height} × {depth} voxels, {dx:.2f} × {dy:.2f} × {dz:.2f} mm".strip()
         )
         self.about.setToolTip(f"Project: {case.project.path}")
+        self._show_apply()
 
-    def ask_file(self) -> None:
-        """Choose a file."""
-        path, _ = QFileDialog.getOpenFileName(self, "Open a CT", "", FILES)
-        if path:
-            self.open(path)
+    def _show_apply(self) -> None:
+        session = self.session
+        offered = session.is_open and session.reviewing.prediction is None and session.case.last_run is None
+        self.apply.setVisible(offered and session.case.other_run is not None)
+
+    def _apply(self) -> None:
+        run_path = self.session.case.other_run
+        if run_path is not None:
+            self.session.reviewing.predict_with(run_path)
+
+    # ------------------------------------------------------------ choosing
+
+    def ask_files(self) -> None:
+        """Choose files."""
+        paths, _ = QFileDialog.getOpenFileNames(self, "Open CTs", "", FILES)
+        self.open(*paths)
 
     def ask_folder(self) -> None:
         """Choose a folder."""
         path = QFileDialog.getExistingDirectory(self, "Open a DICOM folder or a project")
-        if path:
-            self.open(path)
+        self.open(*([path] if path else []))
 
     def ask_project(self) -> None:
         """Choose where annotations are kept."""
         path = QFileDialog.getExistingDirectory(self, "Keep annotations in this folder")
         if path:
-            self.session.project_path = Path(path)
+            self.session.cases.project_path = Path(path)
             self.about.setText(f"Annotations will be kept in {path}.")
 
-    def open(self, path: str | Path) -> None:
-        """Open a path; of several DICOM series, ask which."""
-        path, series = Path(path), None
-        if path.is_dir() and not (path / "project.json").exists():
-            chosen = self._choose_series(path)
-            if chosen is None:
+    # ------------------------------------------------------------ opening
+
+    def open(self, *paths: str | Path) -> None:
+        """Open files and folders; of several DICOM series in one, ask which."""
+        if paths:
+            self.session.cases.find(paths, self._choose)
+
+    def _choose(self, found: list[Found], chosen: Sequence[Source] = ()) -> None:
+        """Ask for each folder with several series in turn, then open all; a cancel opens nothing."""
+        for index, item in enumerate(found):
+            if len(item.series) > 1:
+                then = partial(self._chosen, item, found[index + 1 :], [*chosen])
+                self._dialog = SeriesDialog(item.path.name, item.series, then, self)
+                self._dialog.open()
                 return
-            series = chosen
-        self.session.open_volume(path, series or None)
+            chosen = [*chosen, Source(item.path)]
+        if len(chosen) == 1:
+            self.session.cases.open(chosen[0].path, chosen[0].series)
+        else:
+            self.session.cases.add(chosen)
 
-    def _choose_series(self, path: Path) -> str | None:
-        """UID of the chosen series, "" where there is no choice, None for a cancel."""
-        from vqseg.io import list_series
-
-        try:
-            found = list_series(path)
-        except VQSegError as error:
-            self.session.notified.emit(str(error), "error")
-            return None
-        if len(found) < 2:
-            return ""
-        lines = [
-            f"{number}. {item.description or 'no description'}: {item.modality}, {item.n_slices} slices, "
-            + " × ".join(f"{size:.2f}" for size in reversed(tuple(item.spacing_mm))) + " mm"
-            for number, item in enumerate(found, start=1)
-        ]  # fmt: skip
-        line, accepted = QInputDialog.getItem(self, "Several series", "Which series?", lines, 0, False)
-        return str(found[lines.index(line)].uid) if accepted else None
+    def _chosen(self, item: Found, rest: list[Found], chosen: list[Source], series: list[SeriesInfo]) -> None:
+        self._choose(rest, [*chosen, *(Source(item.path, one.uid) for one in series)])

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from qtpy.QtCore import QPointF, QRectF, Qt
-from qtpy.QtGui import QColor, QIcon, QPainter, QPainterPath, QPen, QPixmap
+from qtpy.QtGui import QColor, QIcon, QPainter, QPainterPath, QPen, QPixmap, QPolygonF
 
-__all__ = ["eye", "padlock", "swatch"]
+from vqseg.tasks import TaskState
+
+__all__ = ["TASKS", "eye", "padlock", "swatch", "task_icon"]
 
 SIDE = 16
 SCALE = 3
@@ -80,5 +82,39 @@ def eye(text: QColor, visible: bool) -> QIcon:
         painter.drawEllipse(QPointF(8, 8), 2.2, 2.2)
         if not visible:
             painter.drawLine(QPointF(3, 13.5), QPointF(13, 2.5))
+
+    return _icon(draw)
+
+
+TASKS = {
+    TaskState.NOT_STARTED: "#9AA3B2",
+    TaskState.IN_PROGRESS: "#F6A600",
+    TaskState.DONE: "#1FBF8F",
+    TaskState.FLAGGED: "#CC79A7",
+}
+"""The colour of each state of a task."""
+
+
+def task_icon(state: TaskState) -> QIcon:
+    """A ring, a half-filled ring, a tick in a square, or a flag."""
+
+    def draw(painter: QPainter) -> None:
+        colour = QColor(TASKS[state])
+        painter.setPen(QPen(colour, 1.8))
+        circle = QRectF(3, 3, 10, 10)
+        if state is TaskState.DONE:
+            painter.setBrush(colour)
+            painter.drawRoundedRect(QRectF(2, 2, 12, 12), 2, 2)
+            painter.setPen(QPen(QColor("white"), 2))
+            painter.drawPolyline(QPolygonF([QPointF(4.5, 8), QPointF(7, 10.8), QPointF(11.5, 5)]))
+        elif state is TaskState.FLAGGED:
+            painter.drawLine(QPointF(4, 2), QPointF(4, 14))
+            painter.setBrush(colour)
+            painter.drawPolygon(QPolygonF([QPointF(4, 2.5), QPointF(13, 5.5), QPointF(4, 9)]))
+        else:
+            painter.drawEllipse(circle)
+            if state is TaskState.IN_PROGRESS:
+                painter.setBrush(colour)
+                painter.drawPie(circle, 90 * 16, 180 * 16)
 
     return _icon(draw)

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QSignalBlocker, Qt, Signal
-from qtpy.QtGui import QDropEvent
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
 if TYPE_CHECKING:
     from napari_vqseg.session import Session
 
-__all__ = ["Panel", "Section", "button", "dropped", "note", "row", "silently"]
+__all__ = ["Panel", "Section", "button", "note", "row", "silently"]
 
 silently = QSignalBlocker
 
@@ -46,12 +44,6 @@ class Panel(QWidget):
     def useful(self) -> bool:
         """Whether a person can do anything here now."""
         return True
-
-
-def dropped(event: QDropEvent | None) -> list[Path]:
-    """Files and folders that are being dropped."""
-    data = None if event is None else event.mimeData()
-    return [] if data is None else [Path(url.toLocalFile()) for url in data.urls() if url.isLocalFile()]
 
 
 def button(text: str, tip: str, action: Callable[[], Any], *, strong: bool = False) -> QPushButton:
@@ -97,9 +89,10 @@ class Section(QWidget):
     def __init__(self, title: str, content: QWidget) -> None:
         super().__init__()
         self._content = content
-        self._title = title
+        self._title, self._words = title, ""
         self._button = QPushButton()
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Maximum)
+        self._button.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)  # words never widen the dock
         self._button.setCheckable(True)
         self._button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
         self._button.setStyleSheet("text-align: left; padding: 3px 6px;")
@@ -112,9 +105,18 @@ class Section(QWidget):
         self._fold(False)
 
     def _fold(self, expanded: bool) -> None:
-        self._button.setText(f"{'▾' if expanded else '▸'}  {self._title}")
+        self._write_title()
         self._content.setVisible(expanded)
         self.toggled.emit(expanded)
+
+    def _write_title(self) -> None:
+        words = f"   {self._words}" if self._words else ""
+        self._button.setText(f"{'▾' if self.expanded else '▸'}  {self._title}{words}")
+
+    def add_words(self, words: str) -> None:
+        """Say something beside the title, which shows while the section is folded too."""
+        self._words = words
+        self._write_title()
 
     @property
     def expanded(self) -> bool:

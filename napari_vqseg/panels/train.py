@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QCheckBox, QComboBox, QLabel, QProgressBar, QSpinBox
+from qtpy.QtWidgets import QCheckBox, QComboBox, QLabel, QProgressBar, QSpinBox, QWidget
 
 from napari_vqseg.form import Form
 from napari_vqseg.panels.parts import Panel, Section, button, note, row, silently
@@ -47,6 +47,13 @@ class TrainPanel(Panel):
         self.budget.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
         self.budget.setToolTip("Wall time of training; 0 trains by iterations.")
         self.budget.valueChanged.connect(lambda value: session.settings.update("time_budget_s", float(value)))
+        self.scope = QComboBox()
+        self.scope.addItems(["this volume", ""])
+        self.scope.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+        self.scope.setToolTip("Learn from the volume on show alone, or from every volume of the project with labels.")
+        self.scope.activated.connect(lambda index: session.training.use_all(index == 1))
+        self.scope_row = QWidget()
+        self.scope_row.setLayout(row(QLabel("Train on"), self.scope, stretch=1))
         self.unlabelled = QCheckBox("Learn from unlabelled slices too")
         self.unlabelled.setFocusPolicy(Qt.FocusPolicy.TabFocus)
         self.unlabelled.setToolTip("The teacher labels them, where it is confident; switch it off to compare.")
@@ -63,6 +70,7 @@ class TrainPanel(Panel):
         self.form = Form(groups, session.settings.update, without=SHOWN_ABOVE)
         self.advanced = Section("Advanced settings", self.form.native)
         self.column.addLayout(row(QLabel("Preset"), self.preset, QLabel("Time"), self.budget))
+        self.column.addWidget(self.scope_row)
         self.column.addWidget(self.unlabelled)
         self.column.addLayout(row(self.start, self.pause, self.stop))
         for widget in (self.bar, self.plot, self.facts, self.advanced):
@@ -72,6 +80,7 @@ class TrainPanel(Panel):
         self.listen(session.training.changed, self.show_state)
         self.listen(session.training.progressed, self.note_progress)
         self.listen(session.case_changed, self._forget)
+        self.listen(session.cases.changed, self.show_scope)
         self.show_settings()
         self._forget()
         self.show_state(session.training.state)
@@ -108,6 +117,8 @@ class TrainPanel(Panel):
         self.stop.setVisible(not idle)
         self.stop.setEnabled(state is not TrainingState.STOPPING)
         self.preset.setEnabled(idle)
+        self.scope.setEnabled(idle)
+        self.show_scope()
         self.form.enable(self.form.widgets if idle else self.form.live)
         if state is TrainingState.STARTING:
             self._forget()
@@ -125,6 +136,15 @@ class TrainPanel(Panel):
         labelled = losses.get("labelled", losses.get("segmentation", losses.get("total")))
         self.plot.add(progress.step, labelled, losses.get("unlabelled"))
         self._drawing.ask()
+
+    def show_scope(self) -> None:
+        """Offer all labelled volumes where the project has more than the one on show."""
+        training = self.session.training
+        others = training.other_labelled if self.session.is_open else 0
+        self.scope_row.setVisible(others > 0)
+        own = bool(self.session.is_open and self.session.annotations.used)
+        self.scope.setItemText(1, f"all labelled volumes ({others + own})")
+        self.scope.setCurrentIndex(int(training.on_all))
 
     def show_progress(self) -> None:
         """Draw how far it is."""

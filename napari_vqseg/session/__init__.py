@@ -4,10 +4,11 @@ Knows no widget and no viewer: the view, the clock and the engine's worker are h
 runs in a test without a window. One file a concern, each an attribute of :class:`Session` with signals of its own.
 """
 
+from napari_vqseg.session.cases import Found
 from napari_vqseg.session.engine import Worker
 from napari_vqseg.session.reviewing import Preview
 from napari_vqseg.session.session import Session
 from napari_vqseg.session.training import TrainingState
-from napari_vqseg.session.windowing import AUTO
+from napari_vqseg.session.windowing import AUTO, CUSTOM
 
-__all__ = ["AUTO", "Preview", "Session", "TrainingState", "Worker"]
+__all__ = ["AUTO", "CUSTOM", "Found", "Preview", "Session", "TrainingState", "Worker"]

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
+from typing import Any
+
 from psygnal import Signal
 
 from napari_vqseg.session.context import Concern, Context
-from vqseg.components import CLEAN_UP, CleanUp, rules_from, rules_record
+from vqseg.components import CleanUp
+from vqseg.errors import ConfigError
 
 __all__ = ["Cleaning"]
+
+ENTRY = "clean_up"
+"""Where project.json keeps the rules."""
 
 
 class Cleaning(Concern):
@@ -33,7 +40,7 @@ class Cleaning(Concern):
 
     def announce(self) -> None:
         """Take up the rules of the project."""
-        self.rules = rules_from(self.context.case.project.info.get(CLEAN_UP, {}))
+        self.rules = _from_record(self.context.case.project.info.get(ENTRY, {}))
         self.changed.emit()
 
     def rule(self, value: int) -> CleanUp:
@@ -47,5 +54,17 @@ class Cleaning(Concern):
             rules[value] = rule
         if rules != self.rules:
             self.rules = rules
-            self.context.case.remember(**{CLEAN_UP: rules_record(rules)})
+            record = {str(key): dataclasses.asdict(kept) for key, kept in rules.items()}
+            self.context.remember(**{ENTRY: record})
             self.changed.emit()
+
+
+def _from_record(record: Any) -> dict[int, CleanUp]:
+    """Rules as project.json keeps them; one that cannot be read is none."""
+    rules: dict[int, CleanUp] = {}
+    for value, entries in record.items() if isinstance(record, dict) else ():
+        try:
+            rules[int(value)] = CleanUp(**entries)
+        except (TypeError, ValueError, ConfigError):
+            continue
+    return {value: rule for value, rule in rules.items() if rule}

@@ -11,6 +11,7 @@ from napari_vqseg.cases import OpenedCase
 from napari_vqseg.session.scheduler import Scheduler
 from vqseg.annotations import Annotations
 from vqseg.errors import AnnotationError, VQSegError
+from vqseg.tasks import Task
 from vqseg.volume import Volume
 
 __all__ = ["Concern", "Context"]
@@ -32,6 +33,8 @@ class Context:
         A sentence for the person, and its level: "info", "hint", "warning" or "error".
     busy_changed : Signal(str)
         What is going on in the background, "" for nothing.
+    tasks : list of Task
+        The task list of the open project, as the concern `cases` keeps it.
     """
 
     notified = Signal(str, str)
@@ -41,6 +44,7 @@ class Context:
         self.view = view
         self.scheduler = scheduler
         self.opened: OpenedCase | None = None
+        self.tasks: list[Task] = []
 
     @property
     def is_open(self) -> bool:
@@ -82,6 +86,13 @@ class Context:
     def save_project(self) -> None:
         """Write the project's own file, off the event loop and in order with everything else."""
         self.background(self.case.project.save, lambda _: None)
+
+    def remember(self, **entries: object) -> None:
+        """Keep what the window wants to find again in project.json."""
+        info = self.case.project.info
+        if any(info.get(name) != value for name, value in entries.items()):
+            info.update(entries)
+            self.save_project()
 
     def refused(self, error: BaseException) -> None:
         """Say what went wrong in the background."""

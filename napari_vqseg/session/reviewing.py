@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -103,6 +104,11 @@ class Reviewing(Concern):
         self.prediction_changed.emit()
 
     # ------------------------------------------------------------ the volume
+
+    def predict_with(self, run_path: Path) -> None:
+        """Predict the case with the network of a run."""
+        self._engine.send(protocol.LoadCheckpoint(str(run_path)))
+        self.request_prediction()
 
     def request_prediction(self) -> None:
         """Ask for a prediction of the whole case."""

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from psygnal import Signal
 
-from napari_vqseg.cases import OpenedCase, open_sample, open_source, open_volume
+from napari_vqseg.cases import OpenedCase
 from napari_vqseg.session.accepting import Accepting
 from napari_vqseg.session.annotating import Annotating
+from napari_vqseg.session.cases import Cases
 from napari_vqseg.session.classes import Classes
 from napari_vqseg.session.cleaning import Cleaning
 from napari_vqseg.session.codebook import Codebook
@@ -20,7 +20,6 @@ from napari_vqseg.session.context import Concern, Context
 from napari_vqseg.session.engine import Engine, Worker
 from napari_vqseg.session.exporting import Exporting
 from napari_vqseg.session.filling import FillingBetween
-from napari_vqseg.session.importing import Importing
 from napari_vqseg.session.profiles import Profiles
 from napari_vqseg.session.reviewing import Reviewing
 from napari_vqseg.session.scheduler import Scheduler
@@ -28,7 +27,6 @@ from napari_vqseg.session.settings import Settings
 from napari_vqseg.session.suggesting import Suggesting
 from napari_vqseg.session.training import Training
 from napari_vqseg.session.windowing import Windowing
-from vqseg import protocol
 from vqseg.annotations import Annotations
 from vqseg.volume import Volume
 
@@ -55,8 +53,8 @@ class Session:
         Another case is open and on show.
     notified, busy_changed : SignalInstance
         As of :class:`napari_vqseg.session.context.Context`.
-    annotating, classes, settings, windowing, training, filling, cleaning, reviewing, profiles, accepting : Concern
-    codebook, suggesting, exporting, importing : Concern
+    annotating, classes, settings, windowing, training, cases, filling, cleaning, reviewing, profiles : Concern
+    accepting, codebook, suggesting, exporting : Concern
         One object a concern, with its own signals.
     engine : Engine
         The engine process.
@@ -66,7 +64,6 @@ class Session:
 
     def __init__(self, view: Any, scheduler: Scheduler, make_worker: Callable[[], Worker]) -> None:
         self.view = view
-        self.project_path: Path | None = None
         self._context = context = Context(view, scheduler)
         self.notified = context.notified
         self.busy_changed = context.busy_changed
@@ -76,6 +73,8 @@ class Session:
         self.windowing = Windowing(context, self.settings)
         self.annotating = Annotating(context)
         self.training = Training(context, self.engine, self.annotating, self.settings)
+        self.cases = Cases(context, self.annotating, self.training)
+        self.cases.opened.connect(self._on_opened)
         self.filling = FillingBetween(context, self.annotating)
         self.cleaning = Cleaning(context)
         self.reviewing = Reviewing(context, self.engine, self.cleaning)
@@ -83,12 +82,12 @@ class Session:
         self.accepting = Accepting(context, self.annotating, self.reviewing, self.profiles)
         self.codebook = Codebook(context, self.engine)
         self.suggesting = Suggesting(context, self.engine)
-        self.exporting = Exporting(context, self.engine, self.annotating, self.classes, self.cleaning, self.reviewing)
-        self.importing = Importing(context, self.annotating, self.classes)
+        self.exporting = Exporting(context, self.engine, self.annotating, self.classes, self.reviewing)
+        self.training.learnt_elsewhere.connect(self.reviewing.request_prediction)
         self._concerns: tuple[Concern, ...] = (
-            self.engine, self.classes, self.settings, self.windowing, self.annotating, self.training, self.filling,
-            self.cleaning, self.reviewing, self.profiles, self.accepting, self.codebook, self.suggesting,
-            self.exporting, self.importing,
+            self.engine, self.classes, self.settings, self.windowing, self.annotating, self.training, self.cases,
+            self.filling, self.cleaning, self.reviewing, self.profiles, self.accepting, self.codebook, self.suggesting,
+            self.exporting,
         )  # fmt: skip
         self._scheduler = scheduler
         self._closed = False
@@ -99,41 +98,28 @@ class Session:
     # ------------------------------------------------------------ opening
 
     def open_volume(self, path: str | os.PathLike[str], series: str | None = None) -> None:
-        """Open a volume's file or folder, with the annotations made on it before; reads in the background."""
-        source, project = Path(path), self.project_path
-        self._open(f"Reading {source.name}", lambda: open_source(source, project, series))
+        """Open a volume's file or folder, or a project's, with the annotations made on it before."""
+        self.cases.open(path, series)
 
     def open_sample(self) -> None:
         """Open the synthetic thorax."""
-        self._open("Making the sample CT", lambda: open_sample(self.project_path))
+        self.cases.open_sample()
 
-    def open_layer(self) -> None:
-        """Open the image layer that is selected in the viewer."""
-        found = self.view.image.selected_volume()
-        if found is None:
-            self.notified.emit("Select a three-dimensional image layer in the layer list first.", "warning")
-            return
-        name, volume = found
-        project = self.project_path
-        self._open(f"Taking over {name}", lambda: open_volume(name, volume, project))
-
-    def _open(self, what: str, work: Callable[[], OpenedCase]) -> None:
-        if not self.training.is_idle:
-            self.notified.emit("Training is under way; stop it before opening another volume.", "warning")
-            return
-        self.annotating.save()
-        self.busy_changed.emit(what)
-        self._context.background(work, self._show)
+    def _on_opened(self, opened: OpenedCase) -> None:
+        """Show a case once all that was painted on the one before, up to now, is on disk."""
+        self.annotating.save(then=lambda: self._on_opened(opened) if self.annotating.unsaved else self._show(opened))
 
     def _show(self, opened: OpenedCase) -> None:
-        if self._context.opened is not None:
-            self._context.opened.project.unlock()
+        before = self._context.opened
+        if before is not None and before.project is not opened.project:
+            before.project.unlock()
+        elif before is not None and before.case.id == opened.case.id:
+            opened.annotations = before.annotations  # read while a person went on painting
         for concern in self._concerns:
             concern.forget()
-        self._context.opened = opened
-        self.windowing.name = opened.window_name
+        self._context.opened, self._context.tasks = opened, opened.tasks
+        self.windowing.restore(*opened.window)
         self._show_layers()
-        self.windowing.choose(opened.window_name)
         self.busy_changed.emit("")
         self.case_changed.emit()
         for concern in self._concerns:
@@ -143,8 +129,7 @@ class Session:
         if opened.recovered:
             self.notified.emit(opened.recovered, "info")
         if opened.last_run is not None:
-            self.engine.send(protocol.LoadCheckpoint(str(opened.last_run)))
-            self.reviewing.request_prediction()
+            self.reviewing.predict_with(opened.last_run)
 
     def _show_layers(self) -> None:
         case, prediction = self.case, self.reviewing.prediction

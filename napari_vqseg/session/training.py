@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 from enum import StrEnum
-from pathlib import Path
 from typing import Any
 
 from psygnal import Signal
@@ -14,6 +13,8 @@ from napari_vqseg.session.context import Concern, Context
 from napari_vqseg.session.engine import Engine
 from napari_vqseg.session.settings import Settings
 from vqseg import protocol
+from vqseg.annotations import SliceState
+from vqseg.project import Case, Run
 
 __all__ = ["Training", "TrainingState"]
 
@@ -39,14 +40,20 @@ class Training(Concern):
         Another state.
     progressed : Signal(protocol.Progress)
         How far it is, several times a second.
+    learnt_elsewhere : Signal()
+        A training has ended that the open case took no part in.
+    on_all : bool
+        Whether the next run learns from every labelled volume of the project, or from the open one alone.
     """
 
     changed = Signal(object)
     progressed = Signal(object)
+    learnt_elsewhere = Signal()
 
     def __init__(self, context: Context, engine: Engine, annotating: Annotating, settings: Settings) -> None:
         super().__init__(context)
         self._engine, self._annotating, self._settings = engine, annotating, settings
+        self.on_all = False
         self.forget()
         self._timer = context.scheduler.debounce(SETTINGS_AFTER_S, self._send_settings)
         engine.on(protocol.Progress, self._on_progress)
@@ -62,6 +69,7 @@ class Training(Concern):
         self.progress: protocol.Progress | None = None
         self._waiting: dict[str, Any] = {}
         self._slices_changed = False
+        self._elsewhere = False
 
     def announce(self) -> None:
         """Tell the state."""
@@ -91,7 +99,20 @@ class Training(Concern):
     @property
     def can_start(self) -> bool:
         """Whether there is a slice to learn from."""
-        return self.context.is_open and bool(self.context.annotations.used)
+        return self.context.is_open and (
+            bool(self.context.annotations.used) or (self.on_all and bool(self.other_labelled))
+        )
+
+    @property
+    def other_labelled(self) -> int:
+        """How many other volumes of the project are labelled."""
+        shown = self.context.case.case.id
+        return sum(task.labelled > 0 and not task.problem and task.case_id != shown for task in self.context.tasks)
+
+    def use_all(self, on: bool) -> None:
+        """Let the next run learn from every labelled volume of the project, or from the open one alone."""
+        self.on_all = on
+        self.changed.emit(self.state)
 
     @property
     def resumable(self) -> bool:
@@ -105,16 +126,19 @@ class Training(Concern):
         if not self.can_start:
             self.context.notified.emit("Mark a slice as complete (key C) before training.", "warning")
             return
-        opened, config = self.context.case, self._settings.config
+        opened, config, on_all = self.context.case, self._settings.config, self.on_all
         self._become(TrainingState.STARTING)
         self.progress = None
 
-        def make_run() -> Path:
-            return opened.project.new_run(config, [opened.case.id]).path
+        def make_run() -> Run:
+            cases = [opened.case, *opened.project.cases] if on_all else [opened.case]
+            labelled = dict.fromkeys(case.id for case in cases if _is_labelled(case))
+            return opened.project.new_run(config, list(labelled))
 
-        def send(path: Path) -> None:
+        def send(run: Run) -> None:
             self._slices_changed = False
-            self._engine.send(protocol.StartTraining(str(path)))
+            self._elsewhere = opened.case.id not in run.case_ids
+            self._engine.send(protocol.StartTraining(str(run.path)))
 
         def failed(error: BaseException) -> None:
             self._become(TrainingState.IDLE)
@@ -183,6 +207,8 @@ class Training(Concern):
         if message.reason != "failed":
             done = "Training finished" if message.reason == "finished" else "Training stopped"
             self.context.notified.emit(f"{done} after {message.step} steps.", "info")
+            if self._elsewhere:
+                self.learnt_elsewhere.emit()
 
     def _on_failed(self, message: protocol.Failed) -> None:
         if message.request == "StartTraining":
@@ -193,3 +219,7 @@ class Training(Concern):
             text = f"{text} Your annotations are saved; Resume goes on from the last checkpoint."
         self._become(TrainingState.IDLE)
         self.context.notified.emit(text, "error")
+
+
+def _is_labelled(case: Case) -> bool:
+    return any(state is not SliceState.DRAFT for state in case.load_slice_states().values())

@@ -1,6 +1,7 @@
 """The canvas as a person's mouse and keys meet it: real events at the place where a voxel is drawn."""
 
-from qtpy.QtCore import QPoint, Qt
+from qtpy.QtCore import QEvent, QPoint, QPointF, Qt
+from qtpy.QtGui import QMouseEvent
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
 
@@ -29,9 +30,20 @@ def drag_px(viewer, start, end, button=Qt.MouseButton.LeftButton):
     QTest.mouseMove(native(viewer), start)
     QTest.mousePress(native(viewer), button, pos=start)
     for step in range(1, 9):
-        QTest.mouseMove(native(viewer), start + (end - start) * (step / 8))
-        QApplication.processEvents()
+        _move(native(viewer), start + (end - start) * (step / 8), button)
     QTest.mouseRelease(native(viewer), button, pos=end)
+    QApplication.processEvents()
+
+
+def _move(widget, place, button):
+    """A move with a button held down, which QTest's own moves do not say."""
+    QApplication.sendEvent(
+        widget,
+        QMouseEvent(
+            QEvent.Type.MouseMove, QPointF(place), QPointF(widget.mapToGlobal(place)), Qt.MouseButton.NoButton, button,
+            Qt.KeyboardModifier.NoModifier,
+        ),
+    )  # fmt: skip
     QApplication.processEvents()
 
 

@@ -176,6 +176,8 @@ class FakeNavigation:
 
 
 class FakeImage:
+    window_changed = Signal(object)
+
     def __init__(self):
         self.window = None
 

@@ -70,7 +70,7 @@ def test_another_image_of_the_same_name_gets_its_own_project(desk, make_desk, tm
 
 def test_a_chosen_project_folder_is_used(make_desk, image, tmp_path):
     made = make_desk()
-    made.session.project_path = tmp_path / "mine"
+    made.session.cases.project_path = tmp_path / "mine"
     made.session.open_volume(image)
     assert made.session.case.project.path == tmp_path / "mine"
 
