@@ -5,7 +5,7 @@ The colours hold on grey images and for colour-blind eyes.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from vqseg.annotations import PAINTED_BACKGROUND
@@ -119,6 +119,11 @@ class ClassList:
         value = self._free_value()
         self.names[value] = name
         return value
+
+    def adopt(self, names: Mapping[int, str]) -> None:
+        """Add the classes whose values are free here."""
+        for value, name in names.items():
+            self.names.setdefault(value, name)
 
     def rename(self, value: int, name: str) -> None:
         """Give a class another name."""

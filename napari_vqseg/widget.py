@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari.utils.notifications import show_error, show_info, show_warning
@@ -32,7 +31,7 @@ from napari_vqseg.panels.classes import ClassesPanel
 from napari_vqseg.panels.codebook import CodebookPanel
 from napari_vqseg.panels.data import DataPanel
 from napari_vqseg.panels.export import ExportPanel
-from napari_vqseg.panels.parts import Panel, Section, note, row
+from napari_vqseg.panels.parts import Panel, Section, dropped, note, row
 from napari_vqseg.panels.review import ReviewPanel
 from napari_vqseg.panels.train import TrainPanel
 from napari_vqseg.panels.view_bar import NAMES, ViewBar
@@ -287,15 +286,20 @@ class VQSegWidget(QWidget):
 
     def dragEnterEvent(self, event: QDragEnterEvent | None) -> None:  # noqa: N802 - Qt's name
         """Files may be dropped."""
-        if event is not None and _paths(event):
+        if event is not None and dropped(event):
             event.acceptProposedAction()
 
     def dropEvent(self, event: QDropEvent | None) -> None:  # noqa: N802 - Qt's name
-        """Open what was dropped."""
-        paths = _paths(event) if event is not None else []
-        panel = self.panel("Data")
-        if isinstance(panel, DataPanel):
-            panel.open(*paths)
+        """Open what was dropped; labels that only make sense on an image are imported."""
+        from vqseg.io import is_label_object
+
+        paths, data, annotate = dropped(event), self.panel("Data"), self.panel("Annotate")
+        if not isinstance(data, DataPanel) or not isinstance(annotate, AnnotatePanel):
+            return
+        if self.session.is_open and len(paths) == 1 and is_label_object(paths[0]):
+            annotate.read_labels(paths[0])
+        else:
+            data.open(*paths)
 
     def release(self) -> None:
         """Bank the work and let go of engine, viewer and timers; safe to call twice."""
@@ -308,12 +312,6 @@ class VQSegWidget(QWidget):
         """Closing the dock ends the session."""
         self.release()
         super().closeEvent(event)
-
-
-def _paths(event: QDropEvent) -> list[Path]:
-    """Files and folders that are being dropped."""
-    data = event.mimeData()
-    return [] if data is None else [Path(url.toLocalFile()) for url in data.urls() if url.isLocalFile()]
 
 
 def _close_session(session: Session, *_: object) -> None:

@@ -166,6 +166,21 @@ def test_what_is_exported(project, tmp_path):
     assert origin["run"] is None and origin["slices"]["predicted"] == []
 
 
+def test_the_prediction_is_cleaned_up_as_in_the_window(project, tmp_path):
+    project.info["clean_up"] = {"2": {"min_volume_ml": 1.0}}
+    project.save()
+    try:
+        assert export(project, tmp_path) == 0
+    finally:
+        project.info.pop("clean_up")
+        project.save()
+    volume = project.cases[0].load_volume()
+    found = read_labels(tmp_path / "case-001_segmentation.nii.gz", volume).array
+    np.testing.assert_array_equal(found, merged(annotated(), np.zeros(SHAPE, np.uint8)))
+    origin = json.loads((tmp_path / "case-001_segmentation.provenance.json").read_text())
+    assert origin["clean_up"]["2"]["min_volume_ml"] == 1.0
+
+
 def test_another_shape_is_refused(project):
     case = project.cases[0]
     with pytest.raises(GeometryError, match=r"prediction of case-001 have|have shape \(9, 12, 16\)"):

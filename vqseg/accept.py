@@ -28,8 +28,9 @@ class SliceChange:
 
 
 def is_drawn(annotations: Annotations, z: int) -> bool:
-    """Whether a person has drawn slice z and finished it, so that nothing proposed may replace it."""
-    return annotations.records.get(z) == SliceRecord(SliceState.COMPLETE, Origin.DRAWN)
+    """Whether slice z was drawn, here or elsewhere, and finished, so that nothing proposed may replace it."""
+    record = annotations.records.get(z)
+    return record is not None and record.state is SliceState.COMPLETE and record.origin is not Origin.ACCEPTED
 
 
 def _over(annotations: Annotations, z: int, proposed: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:

@@ -7,7 +7,8 @@ through a corner.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +16,10 @@ from scipy import ndimage
 
 from vqseg.errors import ConfigError
 
-__all__ = ["CleanUp", "Component", "clean_up", "component_at"]
+__all__ = ["CLEAN_UP", "CleanUp", "Component", "clean_up", "component_at", "rules_from", "rules_record"]
+
+CLEAN_UP = "clean_up"
+"""Where project.json keeps the rules by which predictions are cleaned."""
 
 NEIGHBOURS = np.ones((3, 3, 3), dtype=bool)
 
@@ -55,6 +59,22 @@ class CleanUp:
 
     def __bool__(self) -> bool:
         return self.drops or self.fill_holes
+
+
+def rules_record(rules: Mapping[int, CleanUp]) -> dict[str, Any]:
+    """Rules by class value, as project.json keeps them."""
+    return {str(value): asdict(rule) for value, rule in sorted(rules.items())}
+
+
+def rules_from(record: Any) -> dict[int, CleanUp]:
+    """Rules as :func:`rules_record` made them; one that cannot be read is none."""
+    rules: dict[int, CleanUp] = {}
+    for value, entries in record.items() if isinstance(record, dict) else ():
+        try:
+            rules[int(value)] = CleanUp(**entries)
+        except (TypeError, ValueError, ConfigError):
+            continue
+    return {value: rule for value, rule in rules.items() if rule}
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from vqseg.annotations import PAINTED_BACKGROUND, Annotations, Origin, SliceState
 from vqseg.case import Case
+from vqseg.components import CleanUp, rules_record
 from vqseg.errors import GeometryError, VolumeError
 from vqseg.measure import MAKERS, PREDICTED, Measurement, as_csv, measure
 from vqseg.provenance import provenance_path, write_provenance
@@ -70,6 +71,8 @@ class Segmentation:
         The training that the prediction comes from.
     content : Content
         Which of the two is exported; without a prediction only the labels are.
+    clean_up : mapping of int to CleanUp
+        The rules, by class value, that the prediction has been cleaned by.
 
     Raises
     ------
@@ -84,6 +87,7 @@ class Segmentation:
     prediction: npt.NDArray[np.uint8] | None = None
     run: Run | None = None
     content: Content = Content.SEGMENTATION
+    clean_up: Mapping[int, CleanUp] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for what, array in (("labels", self.annotations.labels), ("prediction", self.prediction)):
@@ -223,7 +227,7 @@ def write(segmentation: Segmentation, path: Path, wanted: Format) -> Written:
     beside = provenance_path(path)
     write_provenance(
         beside, files, segmentation.case, volume, what=IN_WORDS[segmentation.content], classes=names,
-        slices=segmentation.slices, run=segmentation.run,
+        slices=segmentation.slices, clean_up=rules_record(segmentation.clean_up), run=segmentation.run,
     )  # fmt: skip
     return Written([*files, beside], warnings)
 

@@ -33,6 +33,7 @@ def write_provenance(
     what: str,
     classes: Mapping[int, str],
     slices: Mapping[str, Sequence[int]],
+    clean_up: Mapping[str, Any],
     run: Run | None,
 ) -> None:
     """Write what the exported files are, what they were made from and by what.
@@ -53,6 +54,8 @@ def write_provenance(
         Name of each label value.
     slices : mapping of str to sequence of int
         Canonical slices by who made them.
+    clean_up : mapping
+        The rules that the prediction was cleaned by, by class.
     run : Run, optional
         The training behind the prediction.
     """
@@ -68,6 +71,7 @@ def write_provenance(
         "source": _source(case, volume),
         "classes": {str(value): name for value, name in sorted(classes.items())},
         "slices": {"axis": volume.stored.slice_axis, "counted": "from 0, as the source stores them", **stored},
+        "clean_up": dict(clean_up),
         "run": None if run is None else _run(run),
     })  # fmt: skip
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QDoubleSpinBox, QLabel
+from qtpy.QtGui import QDragEnterEvent, QDropEvent
+from qtpy.QtWidgets import QDoubleSpinBox, QFileDialog, QLabel
 
-from napari_vqseg.panels.parts import Panel, button, note, row, silently
+from napari_vqseg.panels.importing import FILES, ImportDialog
+from napari_vqseg.panels.parts import Panel, button, dropped, note, row, silently
 from napari_vqseg.panels.strip import MARKS, SliceStrip, mark_of
 from vqseg.annotations import SliceState
 
 if TYPE_CHECKING:
     from napari_vqseg.session import Session
+    from napari_vqseg.session.importing import Found
 
 __all__ = ["AnnotatePanel"]
 
@@ -43,14 +47,18 @@ class AnnotatePanel(Panel):
         self.next = button("Next slice (N)", "Go to the slice most worth labelling next.", session.suggesting.next)
         self.copy = button("Copy nearest", "Copy the nearest complete slice into this one.",
                            session.annotating.copy_nearest)  # fmt: skip
+        self.load = button("Import…", "Labels made elsewhere: NIfTI, NRRD, DICOM segmentation, RT structure set. "
+                           "A file dropped on this section is imported too.", self.ask_labels)  # fmt: skip
         self.reason = note()
         self.column.addLayout(row(self.paint, self.erase, QLabel("Brush"), self.brush, stretch=3))
         self.column.addWidget(self.strip)
         self.column.addWidget(self.counts)
         self.column.addLayout(row(self.complete, self.scribbled, self.clear))
-        self.column.addLayout(row(self.next, self.copy))
+        self.column.addLayout(row(self.next, self.copy, self.load))
         self.column.addWidget(self.reason)
         self.reason.hide()
+        self.setAcceptDrops(True)
+        self.listen(session.importing.found, self.offer)
         self.listen(session.annotating.slices_changed, self.show_slices)
         self.listen(session.suggesting.changed, self.show_slices)
         self.listen(session.reviewing.prediction_changed, self.show_slices)
@@ -104,3 +112,31 @@ class AnnotatePanel(Panel):
 
     def _resized(self, diameter_mm: float) -> None:
         self.session.view.annotation.brush_mm = diameter_mm
+
+    # ------------------------------------------------------------ labels from elsewhere
+
+    def ask_labels(self) -> None:
+        """Choose a file of labels."""
+        source = self.session.case.case.source
+        path, _ = QFileDialog.getOpenFileName(self, "Import labels", str(source.parent), FILES)
+        if path:
+            self.read_labels(path)
+
+    def read_labels(self, path: str | Path) -> None:
+        """Read a file of labels, to choose from it."""
+        self.session.importing.read(path)
+
+    def offer(self, found: Found) -> None:
+        """Ask which structures and slices to take."""
+        self.dialog = ImportDialog(self.session, found, self)
+        self.dialog.open()
+
+    def dragEnterEvent(self, event: QDragEnterEvent | None) -> None:  # noqa: N802 - Qt's name
+        """Files of labels may be dropped."""
+        if event is not None and dropped(event):
+            event.acceptProposedAction()
+
+    def dropEvent(self, event: QDropEvent | None) -> None:  # noqa: N802 - Qt's name
+        """Read the labels that were dropped."""
+        for path in dropped(event)[:1]:
+            self.read_labels(path)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QSignalBlocker, Qt, Signal
+from qtpy.QtGui import QDropEvent
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
 if TYPE_CHECKING:
     from napari_vqseg.session import Session
 
-__all__ = ["Panel", "Section", "button", "note", "row", "silently"]
+__all__ = ["Panel", "Section", "button", "dropped", "note", "row", "silently"]
 
 silently = QSignalBlocker
 
@@ -44,6 +46,12 @@ class Panel(QWidget):
     def useful(self) -> bool:
         """Whether a person can do anything here now."""
         return True
+
+
+def dropped(event: QDropEvent | None) -> list[Path]:
+    """Files and folders that are being dropped."""
+    data = None if event is None else event.mimeData()
+    return [] if data is None else [Path(url.toLocalFile()) for url in data.urls() if url.isLocalFile()]
 
 
 def button(text: str, tip: str, action: Callable[[], Any], *, strong: bool = False) -> QPushButton:

@@ -54,7 +54,7 @@ class Annotating(Concern):
     # ------------------------------------------------------------ marking
 
     def note_painted(self, slices: set[int]) -> None:
-        """Voxels of slices have changed: unlabelled ones become drafts, accepted ones a person's own."""
+        """Voxels of slices have changed: unlabelled ones become drafts, accepted and imported ones a person's own."""
         annotations = self.context.annotations
         changed = False
         for z in slices:
@@ -65,7 +65,7 @@ class Annotating(Concern):
             elif record.state is SliceState.DRAFT and not annotations.labels[z].any():
                 del annotations.records[z]
                 changed = True
-            elif record.origin is Origin.ACCEPTED:
+            elif record.origin is not Origin.DRAWN:
                 annotations.mark(z, record.state, Origin.DRAWN)
                 changed = True
         self._note_change(for_training=any(z in annotations.used for z in slices))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -72,6 +72,10 @@ class Classes(Concern):
         self._change(lambda: added.append(self.context.case.classes.add(name)))
         for value in added:
             self.select(value)
+
+    def adopt(self, names: Mapping[int, str]) -> None:
+        """Add the classes, by value, that labels from elsewhere bring along."""
+        self._change(lambda: self.context.case.classes.adopt(names))
 
     def rename(self, value: int, name: str) -> None:
         """Give a class another name."""

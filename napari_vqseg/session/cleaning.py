@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
-from typing import Any
-
 from psygnal import Signal
 
 from napari_vqseg.session.context import Concern, Context
-from vqseg.components import CleanUp
-from vqseg.errors import ConfigError
+from vqseg.components import CLEAN_UP, CleanUp, rules_from, rules_record
 
 __all__ = ["Cleaning"]
-
-ENTRY = "clean_up"
-"""Where project.json keeps the rules."""
 
 
 class Cleaning(Concern):
@@ -40,7 +33,7 @@ class Cleaning(Concern):
 
     def announce(self) -> None:
         """Take up the rules of the project."""
-        self.rules = _from_record(self.context.case.project.info.get(ENTRY, {}))
+        self.rules = rules_from(self.context.case.project.info.get(CLEAN_UP, {}))
         self.changed.emit()
 
     def rule(self, value: int) -> CleanUp:
@@ -54,17 +47,5 @@ class Cleaning(Concern):
             rules[value] = rule
         if rules != self.rules:
             self.rules = rules
-            record = {str(key): dataclasses.asdict(kept) for key, kept in rules.items()}
-            self.context.remember(**{ENTRY: record})
+            self.context.remember(**{CLEAN_UP: rules_record(rules)})
             self.changed.emit()
-
-
-def _from_record(record: Any) -> dict[int, CleanUp]:
-    """Rules as project.json keeps them; one that cannot be read is none."""
-    rules: dict[int, CleanUp] = {}
-    for value, entries in record.items() if isinstance(record, dict) else ():
-        try:
-            rules[int(value)] = CleanUp(**entries)
-        except (TypeError, ValueError, ConfigError):
-            continue
-    return {value: rule for value, rule in rules.items() if rule}

@@ -12,6 +12,7 @@ from psygnal import Signal
 
 from napari_vqseg.session.annotating import Annotating
 from napari_vqseg.session.classes import Classes
+from napari_vqseg.session.cleaning import Cleaning
 from napari_vqseg.session.context import Concern, Context
 from napari_vqseg.session.engine import Engine
 from napari_vqseg.session.reviewing import Reviewing
@@ -37,10 +38,16 @@ class Exporting(Concern):
     measured = Signal(object)
 
     def __init__(
-        self, context: Context, engine: Engine, annotating: Annotating, classes: Classes, reviewing: Reviewing
+        self,
+        context: Context,
+        engine: Engine,
+        annotating: Annotating,
+        classes: Classes,
+        cleaning: Cleaning,
+        reviewing: Reviewing,
     ) -> None:
         super().__init__(context)
-        self._annotating, self._classes, self._reviewing = annotating, classes, reviewing
+        self._annotating, self._classes, self._cleaning, self._reviewing = annotating, classes, cleaning, reviewing
         self.forget()
         engine.on(protocol.PredictionReady, self._on_prediction)
 
@@ -67,12 +74,12 @@ class Exporting(Concern):
     def _prepare(self) -> Callable[[], Segmentation]:
         """What makes the segmentation as it stands now, off the event loop."""
         opened, names, run_path = self.context.case, self._classes.names, self._run_path
-        snapshot, prediction = self._annotating.snapshot(), self._reviewing.prediction
+        snapshot, prediction, rules = self._annotating.snapshot(), self._reviewing.prediction, self._cleaning.rules
 
         def make() -> Segmentation:
             known = prediction is not None and run_path is not None and (run_path / "run.json").exists()
             run = Run(run_path) if known and run_path is not None else None
-            return Segmentation(opened.case, opened.volume, snapshot, names, prediction, run)
+            return Segmentation(opened.case, opened.volume, snapshot, names, prediction, run, clean_up=rules)
 
         return make
 

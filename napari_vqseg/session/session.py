@@ -20,6 +20,7 @@ from napari_vqseg.session.context import Concern, Context
 from napari_vqseg.session.engine import Engine, Worker
 from napari_vqseg.session.exporting import Exporting
 from napari_vqseg.session.filling import FillingBetween
+from napari_vqseg.session.importing import Importing
 from napari_vqseg.session.profiles import Profiles
 from napari_vqseg.session.reviewing import Reviewing
 from napari_vqseg.session.scheduler import Scheduler
@@ -54,7 +55,7 @@ class Session:
     notified, busy_changed : SignalInstance
         As of :class:`napari_vqseg.session.context.Context`.
     annotating, classes, settings, windowing, training, cases, filling, cleaning, reviewing, profiles : Concern
-    accepting, codebook, suggesting, exporting : Concern
+    accepting, codebook, suggesting, exporting, importing : Concern
         One object a concern, with its own signals.
     engine : Engine
         The engine process.
@@ -82,12 +83,13 @@ class Session:
         self.accepting = Accepting(context, self.annotating, self.reviewing, self.profiles)
         self.codebook = Codebook(context, self.engine)
         self.suggesting = Suggesting(context, self.engine)
-        self.exporting = Exporting(context, self.engine, self.annotating, self.classes, self.reviewing)
+        self.exporting = Exporting(context, self.engine, self.annotating, self.classes, self.cleaning, self.reviewing)
+        self.importing = Importing(context, self.annotating, self.classes)
         self.training.learnt_elsewhere.connect(self.reviewing.request_prediction)
         self._concerns: tuple[Concern, ...] = (
             self.engine, self.classes, self.settings, self.windowing, self.annotating, self.training, self.cases,
             self.filling, self.cleaning, self.reviewing, self.profiles, self.accepting, self.codebook, self.suggesting,
-            self.exporting,
+            self.exporting, self.importing,
         )  # fmt: skip
         self._scheduler = scheduler
         self._closed = False

@@ -69,6 +69,9 @@ def test_circles_are_filled_where_they_lie(volume, tmp_path):
     assert hidden == pytest.approx(np.pi * 1.44, rel=0.15)
     rows, columns = np.nonzero(found.array[4])
     np.testing.assert_allclose([columns.mean() * 0.5 - 30, rows.mean() * 0.8 - 40], [-14, -20], atol=0.1)
+    ring = read_labels(path, volume, only=[1])  # the one over it is not wanted and hides nothing
+    assert np.count_nonzero(ring.array[2]) * mm2 == pytest.approx(np.pi * 40, rel=0.03)
+    assert ring.names == {1: "Ring"}
     overlap, points = found.warnings
     assert "the smaller one was kept: GTV" in overlap
     assert points == "Points and open lines are no areas and were left out: isocentre."

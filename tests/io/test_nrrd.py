@@ -95,3 +95,4 @@ def test_segments_of_slicer_keep_their_names(tmp_path):
     found = read_labels(tmp_path / "labels.seg.nrrd", volume)
     assert found.names == {3: "Left lung"}
     np.testing.assert_array_equal(found.array, labels)
+    assert not read_labels(tmp_path / "labels.seg.nrrd", volume, only=[1]).array.any()

@@ -75,7 +75,7 @@ def test_several_blocks_and_chunks_draw_from_the_same_distribution(monkeypatch: 
     codebook = _codebook(300)
     indices = torch.randint(300, (40, 50), generator=_generator(2))
     whole = substitute(indices, codebook, 0.8, _generator(3))
-    monkeypatch.setattr(perturbation, "CHUNK_BYTES", 4 * 300 * 7)
+    monkeypatch.setattr(perturbation, "rows_at_once", lambda codebook: 7)
     assert torch.equal(substitute(indices, codebook, 0.8, _generator(3)), whole)
 
 

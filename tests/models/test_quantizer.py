@@ -23,8 +23,23 @@ def test_nearest_codewords_are_the_nearest_in_any_chunking(monkeypatch: pytest.M
     tokens, codebook = torch.randn(100, 5), torch.randn(33, 5)
     expected = torch.cdist(tokens, codebook).argmin(1)
     assert torch.equal(nearest_codewords(tokens, codebook), expected)
-    monkeypatch.setattr(quantizer, "CHUNK_BYTES", 4 * 33 * 7)
+    monkeypatch.setattr(quantizer, "rows_at_once", lambda codebook: 7)
     assert torch.equal(nearest_codewords(tokens, codebook), expected)
+
+
+def test_among_equally_near_codewords_the_first_is_taken_whatever_their_number() -> None:
+    for size in (1, 31, 96, 256, 1000):
+        rows = torch.randint(5, (40, size), generator=torch.Generator().manual_seed(size)).float()
+        first = torch.stack([(row == row.min()).nonzero()[0, 0] for row in rows])
+        assert torch.equal(quantizer._first_minimum(rows), first)
+
+
+def test_blocks_of_distances_stay_small() -> None:
+    for size, code_dim in ((1024, 16), (16384, 32), (16384, 384), (65536, 768), (16, 2)):
+        rows = quantizer.rows_at_once(torch.empty(size, code_dim))
+        assert rows >= 1
+        assert rows * size * 4 <= max(1 << 25, size * 4)
+    assert quantizer.rows_at_once(torch.empty(16384, 384)) == 384
 
 
 def test_shapes_and_ranges() -> None:

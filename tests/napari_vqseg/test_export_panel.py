@@ -41,11 +41,14 @@ def predict(session, tmp_path):
 
 
 def test_measure_choose_write_and_be_asked(make_napari_viewer, make_ct, qtbot, tmp_path, monkeypatch):
-    widget = open_window(make_napari_viewer(), qtbot, make_ct(tmp_path / "ct"))
+    viewer = make_napari_viewer()
+    widget = open_window(viewer, qtbot, make_ct(tmp_path / "ct"))
     panel, session = widget.panel("Export"), widget.session
     session.annotating.mark_complete(3)
+    announced = []
+    session.reviewing.prediction_changed.connect(lambda: announced.append(session.reviewing.prediction))
     predict(session, tmp_path)
-    qtbot.waitUntil(lambda: session.reviewing.prediction is not None, timeout=20000)
+    qtbot.waitUntil(lambda: bool(announced), timeout=20000)
     widget.sections["Export"][0].expand()
 
     click(panel.measure)
@@ -56,7 +59,7 @@ def test_measure_choose_write_and_be_asked(make_napari_viewer, make_ct, qtbot, t
     click(panel.copy)
     table = [line.split("\t") for line in QApplication.clipboard().text().splitlines()]
     assert [row[0] for row in table] == ["class", "tumour"]
-    session.view.annotation.set_slice(5, np.ones(session.volume.shape[1:], np.uint8))
+    viewer.layers["annotation"].paint((5, 5, 5), 1)
     session.annotating.mark_complete(5)
     assert not panel.figures.isEnabled()  # greyed: of labels that have changed since
 

@@ -21,7 +21,8 @@ __all__ = ["add_arguments", "run"]
 
 EPILOG = """\
 What is exported (--what):
-  segmentation   the prediction, with the labelled slices as a person left them (the default where there is one)
+  segmentation   the prediction, cleaned up as in the window, with the labelled slices as a person left them (the
+                 default where there is a prediction)
   labels         the labelled slices only (the default where nothing is predicted yet)
   prediction     the prediction as the network made it
 
@@ -100,9 +101,14 @@ def _predicted(case: Case, runs: list[Run], what: str | None) -> tuple[Content, 
 
 
 def _segmentation(project: Project, case: Case, what: Content, trained: Run | None) -> Segmentation:
-    from vqseg.export import Segmentation
+    """A case's labels and prediction, cleaned up by the project's rules as the window shows it."""
+    from vqseg.components import CLEAN_UP, clean_up, rules_from
+    from vqseg.export import Content, Segmentation
 
     prediction = None if trained is None else np.load(trained.prediction_path(case.id), allow_pickle=False)
+    rules = rules_from(project.info.get(CLEAN_UP)) if what is Content.SEGMENTATION else {}
+    if prediction is not None and rules:
+        prediction = clean_up(prediction, rules, case.spacing_mm)
     return Segmentation(
-        case, case.load_volume(), case.load_annotations(), project.class_names, prediction, trained, what
+        case, case.load_volume(), case.load_annotations(), project.class_names, prediction, trained, what, rules
     )

@@ -6,7 +6,7 @@ Everything read is canonical (see :mod:`vqseg.volume`); everything written is in
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -88,7 +88,7 @@ def list_series(path: PathLike) -> list[SeriesInfo]:
     return dicom.list_series(_existing(Path(path)))
 
 
-def read_labels(path: PathLike, volume: Volume, what: str = "labels") -> LabelMap:
+def read_labels(path: PathLike, volume: Volume, what: str = "labels", only: Collection[int] | None = None) -> LabelMap:
     """Read labels drawn on `volume`, whichever orientation they are stored in.
 
     Parameters
@@ -101,6 +101,8 @@ def read_labels(path: PathLike, volume: Volume, what: str = "labels") -> LabelMa
         The image.
     what : str
         What to call the labels in an error ("reference").
+    only : collection of int, optional
+        Label values to read, so that overlapping structures that are not wanted hide nothing; by default all.
 
     Raises
     ------
@@ -111,8 +113,12 @@ def read_labels(path: PathLike, volume: Volume, what: str = "labels") -> LabelMa
     """
     file = _object_file(_existing(Path(path)))
     if file is not None:
-        return _read_object(file, volume, what)
-    return _labels.align(_read(Path(path), None, None), volume, what)
+        return _read_object(file, volume, what, only)
+    found = _labels.align(_read(Path(path), None, None), volume, what)
+    if only is None:
+        return found
+    kept = np.where(np.isin(found.array, list(only)), found.array, 0).astype(np.uint8)
+    return LabelMap(kept, {value: name for value, name in found.names.items() if value in only}, found.warnings)
 
 
 def is_label_object(path: PathLike) -> bool:
@@ -201,16 +207,16 @@ def _object_file(path: Path) -> Path | None:
         raise _unreadable(path, error) from None
 
 
-def _read_object(file: Path, volume: Volume, what: str) -> LabelMap:
+def _read_object(file: Path, volume: Volume, what: str, only: Collection[int] | None) -> LabelMap:
     from vqseg.io import dicom_frames
 
     if dicom_frames.label_object(file) == "SEG":
         from vqseg.io import dicom_seg
 
-        return dicom_seg.read(file, volume, what)
+        return dicom_seg.read(file, volume, what, only)
     from vqseg.io import dicom_rtstruct
 
-    return dicom_rtstruct.read(file, volume, what)
+    return dicom_rtstruct.read(file, volume, what, only)
 
 
 def _existing(path: Path) -> Path:

@@ -7,7 +7,7 @@ OpenCV, whose own copy of Qt breaks that of the viewer.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -35,11 +35,12 @@ MARGIN_PX = 1.0
 Contour = npt.NDArray[np.float64]
 
 
-def read(path: Path, volume: Volume, what: str = "labels") -> LabelMap:
+def read(path: Path, volume: Volume, what: str = "labels", only: Collection[int] | None = None) -> LabelMap:
     """Read the structures drawn on `volume`: label values 1, 2, ... in the order of their numbers, names along.
 
     A voxel belongs to a structure if its centre lies inside an odd number of the structure's contours in its slice,
-    so that an inner contour is a hole. Nothing is filled in between slices without a contour.
+    so that an inner contour is a hole. Nothing is filled in between slices without a contour. `only` names the
+    structures to read, by label value; by default all.
 
     Raises
     ------
@@ -70,7 +71,7 @@ def read(path: Path, volume: Volume, what: str = "labels") -> LabelMap:
         by_slice = _by_slice(contours[number], volume, named[number], what)
         size = sum(_area(contour) for group in by_slice.values() for contour in group)
         structures.append(Structure(value, named[number], size, partial(_voxels, by_slice, volume)))
-    found = paint(structures, volume, what)
+    found = paint(structures, volume, what, only)
     left_out = [named[number] for number in named if number in skipped and number not in contours]
     warnings = [*found.warnings]
     if left_out:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -42,11 +42,11 @@ HALF = 0.5
 # ------------------------------------------------------------------------------------------------- reading
 
 
-def read(path: Path, volume: Volume, what: str = "labels") -> LabelMap:
+def read(path: Path, volume: Volume, what: str = "labels", only: Collection[int] | None = None) -> LabelMap:
     """Read a segmentation drawn on `volume`; its segments keep their numbers and names.
 
     Frames are placed by their own position, so that it does not matter which slices the object leaves out.
-    Fractional segments count from one half on.
+    Fractional segments count from one half on. `only` names the segments to read, by number; by default all.
 
     Raises
     ------
@@ -73,7 +73,7 @@ def read(path: Path, volume: Volume, what: str = "labels") -> LabelMap:
         Structure(number, descriptions.get(number, str(number)), size, partial(frames.voxels_of, number))
         for number, size in frames.sizes().items()
     ]
-    return paint(structures, volume, what)
+    return paint(structures, volume, what, only)
 
 
 class _Frames:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,7 +39,7 @@ class Structure:
     voxels: Callable[[], Iterator[Indices]]
 
 
-def paint(structures: Sequence[Structure], volume: Volume, what: str) -> LabelMap:
+def paint(structures: Sequence[Structure], volume: Volume, what: str, only: Collection[int] | None = None) -> LabelMap:
     """Paint structures into one label volume; where two overlap the smaller one wins, and a warning says so.
 
     So a tumour stays visible in the lung that was drawn around it, and nothing hides in the outline of the body.
@@ -52,6 +52,8 @@ def paint(structures: Sequence[Structure], volume: Volume, what: str) -> LabelMa
         The image they were drawn on.
     what : str
         What to call the labels in an error ("reference").
+    only : collection of int, optional
+        Values of the structures to paint; by default all.
 
     Raises
     ------
@@ -60,6 +62,7 @@ def paint(structures: Sequence[Structure], volume: Volume, what: str) -> LabelMa
     VolumeError
         If there are none, or more than 254.
     """
+    structures = [item for item in structures if only is None or item.value in only]
     if not structures:
         raise VolumeError(f"The {what} hold no structure with an outline; choose a file with segmented structures.")
     if len(structures) > MAX_LABEL or max(item.value for item in structures) > MAX_LABEL:

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from vqseg.distributed import uniform
+from vqseg.models.quantizer import rows_at_once
 
 __all__ = [
     "dropout",
@@ -23,17 +24,16 @@ __all__ = [
     "substitution_probabilities",
 ]
 
-CHUNK_BYTES = 1 << 24
-"""Largest block of a codes x K matrix held at once."""
-
 BLOCK = 128
 """Codewords summed together before one of them is drawn."""
 
 
-def _similarities(rows: Tensor, codebook: Tensor) -> Tensor:
-    """(R, K) ``exp(-d(c_i, c_j))`` for the codes in `rows` (R,), scaled by row, exactly 0 at j = i."""
+def _similarities(rows: Tensor, codebook: Tensor, norms: Tensor) -> Tensor:
+    """(R, K) ``exp(-d(c_i, c_j))`` for the codes in `rows` (R,), scaled by row, exactly 0 at j = i.
+
+    `norms` are the squared lengths of the codewords (K,).
+    """
     chosen = codebook[rows]
-    norms = codebook.square().sum(1)
     distances = torch.addmm(norms, chosen, codebook.t(), alpha=-2.0).add_(norms[rows, None])
     distances.clamp_(min=0.0).sqrt_()
     own = rows[:, None]
@@ -42,12 +42,12 @@ def _similarities(rows: Tensor, codebook: Tensor) -> Tensor:
     return distances.neg_().add_(nearest).exp_()
 
 
-def _draw(weights: Tensor, uniform: Tensor) -> Tensor:
-    """First index where the running sum of `weights` (N, M) exceeds `uniform` (N,) times its total: (N,) int64."""
+def _draw(weights: Tensor, share: Tensor) -> Tensor:
+    """First index where the running sum of `weights` (N, M) exceeds `share` (N,) of its total: (N,) int64."""
     running = weights.cumsum(1)
     total = running[:, -1]
     below_total = torch.nextafter(total, torch.zeros_like(total))
-    target = torch.minimum(uniform * total, below_total)
+    target = torch.minimum(share * total, below_total)
     return torch.searchsorted(running, target[:, None], right=True).squeeze(1)
 
 
@@ -85,13 +85,13 @@ def substitute(indices: Tensor, codebook: Tensor, epsilon: float, generator: tor
     replaced = replaced[order]  # tokens in the order of their codes, so that a block of codes is a block of tokens
     distinct, counts = torch.unique_consecutive(codes, return_counts=True)
     ends = counts.cumsum(0).tolist()
-    rows = max(1, CHUNK_BYTES // (4 * size))
+    rows, norms = rows_at_once(codebook), codebook.square().sum(1)
     result = flat.clone()
     for first in range(0, len(distinct), rows):
         last = min(first + rows, len(distinct))
         tokens = replaced[(ends[first - 1] if first else 0) : ends[last - 1]]
         owner = torch.repeat_interleave(counts[first:last])  # (N,) row of each token
-        weights = _similarities(distinct[first:last], codebook)
+        weights = _similarities(distinct[first:last], codebook, norms)
         if size % BLOCK:
             weights = F.pad(weights, (0, -size % BLOCK))
         weights = weights.view(last - first, -1, BLOCK)  # (R, K / BLOCK, BLOCK)
@@ -200,9 +200,9 @@ def qpm_divergence(codebook: Tensor, epsilons: list[float], usage: Tensor | None
     before = before.double() / before.double().sum()
     used = before.nonzero().squeeze(1)
     after = torch.zeros(size, dtype=torch.float64)
-    rows = max(1, CHUNK_BYTES // (4 * size))
+    rows, norms = rows_at_once(codebook), codebook.square().sum(1)
     for part in torch.split(used, rows):
-        weights = _similarities(part.to(codebook.device), codebook)
+        weights = _similarities(part.to(codebook.device), codebook, norms)
         shares = before[part].to(codebook.device).float() / weights.sum(1)
         after += (shares @ weights).double().cpu()
 
