@@ -346,10 +346,10 @@ def test_a_dicom_segmentation_as_labels(make_ct, tmp_path, capsys):
     common = ["segment", str(ct), str(seg), "--output", str(output), *QUICK]
     assert main([*common, "--slices", "all", "--json"]) == 0
     result = last_json(capsys.readouterr().out)
-    assert (result["labelled_slices"], result["classes"]) == ([3, 7], {"1": "liver"})
-    assert np.array_equal(read_labels(output, volume).array[[3, 7]], (labels[[3, 7]] > 0))
+    assert (result["labelled_slices"], result["classes"]) == ([3, 7], {"2": "liver"})
+    assert np.array_equal(read_labels(output, volume).array[[3, 7]], labels[[3, 7]])
     assert main(["evaluate", str(output), str(seg), "--json"]) == 0
-    assert last_json(capsys.readouterr().out)["classes"]["1"]["name"] == "liver"
+    assert last_json(capsys.readouterr().out)["classes"]["2"]["name"] == "liver"
     other = make_ct(tmp_path / "other")
     common[1] = str(other)
     assert "another frame of reference" in error_of([*common, "--slices", "all"], capsys)

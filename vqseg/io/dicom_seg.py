@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
 from functools import partial
@@ -36,6 +37,9 @@ STUDY_TAGS = ("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "Stu
 REFERENCE_TAGS = ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")
 DEIDENTIFIED_TAGS = ("PatientIdentityRemoved", "DeidentificationMethod", "DeidentificationMethodCodeSequence")
 LABEL_LENGTH = 64
+LABEL_VALUE = "Label value {}"
+"""A segment's description: segments are numbered from 1 without gaps, label values need not be."""
+
 HALF = 0.5
 
 
@@ -43,10 +47,11 @@ HALF = 0.5
 
 
 def read(path: Path, volume: Volume, what: str = "labels", only: Collection[int] | None = None) -> LabelMap:
-    """Read a segmentation drawn on `volume`; its segments keep their numbers and names.
+    """Read a segmentation drawn on `volume`; its segments keep their names, and their numbers as label values.
 
     Frames are placed by their own position, so that it does not matter which slices the object leaves out.
-    Fractional segments count from one half on. `only` names the segments to read, by number; by default all.
+    Fractional segments count from one half on. `only` names the segments to read, by label value;
+    by default all. A segmentation written by this program comes back with the label values it was written from.
 
     Raises
     ------
@@ -57,7 +62,9 @@ def read(path: Path, volume: Volume, what: str = "labels", only: Collection[int]
     """
     try:
         segmentation = hd.seg.segread(path)
-        descriptions = {int(item.segment_number): str(item.segment_label) for item in segmentation.SegmentSequence}
+        segments = {int(item.segment_number): item for item in segmentation.SegmentSequence}
+        labels = {number: str(item.segment_label) for number, item in segments.items()}
+        values = _label_values(segments)
     except Exception as error:  # highdicom and pydicom raise many kinds on damaged or unusual files
         raise VolumeError(
             f"{path.name} cannot be read as a DICOM segmentation; export it again, or convert it to NIfTI."
@@ -70,10 +77,20 @@ def read(path: Path, volume: Volume, what: str = "labels", only: Collection[int]
         )
     frames = _Frames(segmentation, volume, what)
     structures = [
-        Structure(number, descriptions.get(number, str(number)), size, partial(frames.voxels_of, number))
+        Structure(values.get(number, number), labels.get(number, str(number)), size, partial(frames.voxels_of, number))
         for number, size in frames.sizes().items()
     ]
     return paint(structures, volume, what, only)
+
+
+def _label_values(segments: Mapping[int, pydicom.Dataset]) -> dict[int, int]:
+    """Label value of each segment: the one that this program has written down, else its number."""
+    found = {
+        number: re.fullmatch(LABEL_VALUE.format(r"(\d+)"), str(item.get("SegmentDescription") or ""))
+        for number, item in segments.items()
+    }
+    values = {number: int(match[1]) for number, match in found.items() if match}
+    return values if len(set(values.values())) == len(segments) else {}
 
 
 class _Frames:
@@ -148,9 +165,9 @@ def write(
 ) -> tuple[str, ...]:
     """Write a binary segmentation that refers to the DICOM series of `volume`, read it back and compare.
 
-    Segments are numbered from 1 in the order of the label values; classes without a voxel are left out, since a
-    segment without a frame is none. The object carries what the standard asks for to file it with its study
-    (patient's name, id, birth date and sex, study's ids and time) and nothing else of the source.
+    Segments are numbered from 1 in the order of the label values, and say which these were; classes without a voxel
+    are left out, since a segment without a frame is none. The object carries what the standard asks for to file it
+    with its study (patient's name, id, birth date and sex, study's ids and time) and nothing else of the source.
 
     Parameters
     ----------
@@ -184,7 +201,8 @@ def write(
     numbers = np.zeros(max(values) + 1, dtype=np.uint8)
     numbers[values] = np.arange(1, len(values) + 1)
     numbered = numbers[labels]
-    segment_names = {number: names.get(value, str(value)) for number, value in enumerate(values, start=1)}
+    segments = [_describe(number, value, names.get(value, str(value)), drawn)
+                for number, value in enumerate(values, start=1)]  # fmt: skip
     affine = (LPS_TO_RAS @ volume.stored.affine)[:, [2, 1, 0, 3]]  # (slice, row, column) -> LPS
     segmentation = hd.seg.Segmentation(
         source_images=sources,
@@ -193,7 +211,7 @@ def write(
             frame_of_reference_uid=sources[0].FrameOfReferenceUID,
         ),
         segmentation_type=SegmentationTypeValues.BINARY,
-        segment_descriptions=[_describe(number, name, drawn) for number, name in segment_names.items()],
+        segment_descriptions=segments,
         series_instance_uid=hd.UID(),
         series_number=100 * max(int(sources[0].get("SeriesNumber") or 0), 0) + 1,
         sop_instance_uid=hd.UID(),
@@ -208,12 +226,12 @@ def write(
     )  # fmt: skip
     segmentation.save_as(path)
     again = read(path, volume)
-    if not np.array_equal(again.array, numbered) or list(again.names) != list(segment_names):
+    if not np.array_equal(again.array, labels) or list(again.names) != values:
         raise VolumeError("What was written does not read back the same; check the disk and write it again.")
     return warnings
 
 
-def _describe(number: int, name: str, drawn: bool) -> SegmentDescription:
+def _describe(number: int, value: int, name: str, drawn: bool) -> SegmentDescription:
     term = term_for(name)
     algorithm = hd.AlgorithmIdentificationSequence(
         "VQ-Seg", family=codes.DCM.ArtificialIntelligence, version=vqseg.__version__
@@ -226,6 +244,7 @@ def _describe(number: int, name: str, drawn: bool) -> SegmentDescription:
         algorithm_type=SegmentAlgorithmTypeValues.MANUAL if drawn else SegmentAlgorithmTypeValues.SEMIAUTOMATIC,
         algorithm_identification=None if drawn else algorithm,
     )
+    description.SegmentDescription = LABEL_VALUE.format(value)
     if term.side is not None:
         side = hd.sr.CodedConcept(term.side.value, term.side.scheme_designator, term.side.meaning)
         description.SegmentedPropertyTypeCodeSequence[0].SegmentedPropertyTypeModifierCodeSequence = [side]
