@@ -47,13 +47,16 @@ __all__ = ["VQSegWidget"]
 
 KEYS = {
     "C": "Complete: this slice is finished (again: reopen it)",
-    "A": "Accept the prediction of this slice",
+    "A": "Accept what is predicted, or proposed, in this slice",
+    "Shift+A": "Accept the component under the mouse, or all that is proposed",
+    "F": "Fill between: propose the shape between complete slices; Esc takes it away",
     "N": "Next slice worth labelling",
     "G": "Overlay on and off",
     "[ ]": "Brush smaller, larger",
+    "R": "Paint in the HU range only, on and off",
     "1 … 9": "Class to paint with",
     "0": "Background, for scribbled slices",
-    "P E": "Brush, eraser (napari's)",
+    "P E B": "Brush, eraser, bucket",
     "Ctrl+Z": "Undo, in any slice",
     "T": "Next task that is neither done nor flagged",
     "D": "This volume is done (again: it is not)",
@@ -113,6 +116,7 @@ class VQSegWidget(QWidget):
         session.busy_changed.connect(self._show_busy)
         session.notified.connect(self._notify)
         session.training.changed.connect(self._follow_task)
+        session.filling.changed.connect(self._hold_escape)
         self.destroyed.connect(partial(_close_session, session))
         self._show_useful()
 
@@ -239,7 +243,9 @@ class VQSegWidget(QWidget):
         }
         return {
             "C": self._when_open(session.annotating.toggle_complete),
-            "A": self._when_open(session.accepting.slice),
+            "A": self._when_open(session.accepting.shown),
+            "Shift-A": self._when_open(session.accepting.whole),
+            "F": self._when_open(session.filling.propose),
             "N": self._when_open(session.suggesting.next),
             "G": self._when_open(session.view.overlay.toggle),
             "T": self._when_open(session.cases.next),
@@ -247,8 +253,23 @@ class VQSegWidget(QWidget):
             "H": self.show_card,
             "[": partial(view.annotation.resize_brush, 1 / 1.2),
             "]": partial(view.annotation.resize_brush, 1.2),
+            "B": partial(view.annotation.take, "fill"),
+            "R": self._toggle_range,
             **windows,
         }
+
+    def _toggle_range(self) -> None:
+        panel = self.panel("Annotate")
+        if isinstance(panel, AnnotatePanel):
+            panel.tools.ranged.toggle()
+
+    def _hold_escape(self) -> None:
+        """Esc is ours while something is proposed."""
+        keys = self.session.view.keys
+        if self.session.filling.left:
+            keys.hold("Escape", self.session.filling.dismiss)
+        else:
+            keys.let_go("Escape")
 
     def _when_open(self, action: Callable[[], None]) -> Callable[[], None]:
         def act() -> None:
@@ -266,8 +287,11 @@ class VQSegWidget(QWidget):
         """The letters work here as they do on the canvas."""
         if event is None:
             return
-        action = self._keys().get(QKeySequence(event.key()).toString())
-        if action is not None and event.modifiers() == Qt.KeyboardModifier.NoModifier:
+        shift = "Shift-" if event.modifiers() == Qt.KeyboardModifier.ShiftModifier else ""
+        action = self._keys().get(shift + QKeySequence(event.key()).toString())
+        if event.key() == Qt.Key.Key_Escape:
+            action = self.session.filling.dismiss
+        if action is not None and (shift or event.modifiers() == Qt.KeyboardModifier.NoModifier):
             action()
             event.accept()
         else:

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 from napari.layers import Labels
 from psygnal import Signal
 
+from napari_vqseg.layers.arrays import LastSlice
 from napari_vqseg.layers.gated_labels import GatedLabels
 from napari_vqseg.layers.keys import Keys
 from napari_vqseg.layers.navigation import Navigation
 from napari_vqseg.layers.stage import Stage
 from vqseg.painting import protect
 
-__all__ = ["AnnotationLayer"]
+__all__ = ["AnnotationLayer", "Tool"]
 
 OPACITY = 0.6
+Tool = Literal["paint", "erase", "fill"]
 
 
 class AnnotationLayer:
@@ -34,19 +36,26 @@ class AnnotationLayer:
         The label value in hand.
     brush_changed : Signal(float)
         Diameter of the brush, mm.
+    tool_changed : Signal(str)
+        What napari calls the layer's mode: "paint", "erase", "fill" and others.
     refused : Signal(set of int)
         Locked label values that a tool has met.
+    outside : Signal()
+        A tool has met voxels out of the range of HU only.
     """
 
     painted = Signal(object)
     replayed = Signal(object, bool)
     class_selected = Signal(int)
     brush_changed = Signal(float)
+    tool_changed = Signal(str)
     refused = Signal(object)
+    outside = Signal()
 
     def __init__(self, stage: Stage, navigation: Navigation, keys: Keys) -> None:
         self._stage, self._navigation, self._keys = stage, navigation, keys
         self._locked: Collection[int] = ()
+        self._limits_hu: tuple[float, float] | None = None
 
     @property
     def _layer(self) -> GatedLabels | None:
@@ -58,10 +67,14 @@ class AnnotationLayer:
         layer.brush_size = max(layer.brush_size, 10)
         layer.selected_label = 1
         layer.protected_values = self._locked
+        assert self._stage.volume is not None
+        layer.limits_hu, layer.image = self._limits_hu, LastSlice(self._stage.volume.array)
+        self._stage.listen(layer.outside, self._on_outside)
         self._stage.listen(layer.refused, self._on_refused)
         self._stage.listen(layer.events.paint, self._on_paint)
         self._stage.listen(layer.events.selected_label, self._on_selected_label)
         self._stage.listen(layer.events.brush_size, self._on_brush)
+        self._stage.listen(layer.events.mode, self._on_mode)
         layer.bind_key("Control-Z", lambda _: self._replay(layer, undoing=True), overwrite=True)
         layer.bind_key("Control-Shift-Z", lambda _: self._replay(layer, undoing=False), overwrite=True)
         self._keys.bind_on(layer)
@@ -106,12 +119,28 @@ class AnnotationLayer:
         if layer is not None and layer.selected_label != value:
             layer.selected_label = value
 
-    def paint(self, erase: bool = False) -> None:
-        """Take the brush, or the eraser, in hand."""
+    def take_painting_tool(self) -> None:
+        """Take the brush in hand, unless the bucket is."""
+        layer = self._layer
+        self.take("fill" if layer is not None and str(layer.mode) == "fill" else "paint")
+
+    def take(self, tool: Tool) -> None:
+        """Take a tool in hand: brush, eraser, or the bucket that fills what is joined in the slice."""
         layer = self._layer
         if layer is not None:
             self._stage.viewer.layers.selection.active = layer
-            layer.mode = "erase" if erase else "paint"
+            layer.mode = tool
+
+    @property
+    def limits_hu(self) -> tuple[float, float] | None:
+        """Smallest and largest HU of a voxel that brush and bucket paint; None without limits."""
+        return self._limits_hu
+
+    @limits_hu.setter
+    def limits_hu(self, limits_hu: tuple[float, float] | None) -> None:
+        self._limits_hu = limits_hu
+        if self._layer is not None:
+            self._layer.limits_hu = limits_hu
 
     @property
     def brush_mm(self) -> float:
@@ -166,6 +195,13 @@ class AnnotationLayer:
 
     def _on_refused(self, values: set[int]) -> None:
         self.refused.emit(values)
+
+    def _on_outside(self) -> None:
+        self.outside.emit()
+
+    def _on_mode(self) -> None:
+        if self._layer is not None:
+            self.tool_changed.emit(str(self._layer.mode))
 
     def _on_brush(self) -> None:
         self.brush_changed.emit(self.brush_mm)

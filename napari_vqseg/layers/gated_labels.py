@@ -1,4 +1,4 @@
-"""A labels layer whose locked values no tool of napari can change."""
+"""A labels layer whose locked values no tool of napari can change, and that can be kept to a range of HU."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy.typing as npt
 from napari.layers import Labels
 from psygnal import Signal
 
-from vqseg.painting import protect
+from vqseg.painting import flood, in_range, protect
 
 __all__ = ["GatedLabels"]
 
@@ -22,15 +22,24 @@ class GatedLabels(Labels):
     ----------
     protected_values : collection of int
         The locked label values.
+    limits_hu : tuple of float or None
+        Smallest and largest HU of a voxel that is painted; erasing is free everywhere.
+    image : array_like or None
+        The CT behind the labels (z, y, x), HU.
     refused : Signal(set of int)
         Locked values that a tool has met.
+    outside : Signal()
+        A tool has met voxels out of the range only.
     """
 
     refused = Signal(object)
+    outside = Signal()
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.protected_values: Collection[int] = ()
+        self.limits_hu: tuple[float, float] | None = None
+        self.image: Any = None
 
     @property
     def _type_string(self) -> str:
@@ -50,5 +59,27 @@ class GatedLabels(Labels):
             if protected.any():
                 self.refused.emit({int(value) for value in np.unique(data[protected])})
                 mask = mask & ~protected
+        if self.limits_hu is not None and new_label != self.colormap.background_value:
+            paintable = mask & in_range(self.image[volume_slice], self.limits_hu)
+            if mask.any() and not paintable.any():
+                self.outside.emit()
+            mask = paintable
         painted: npt.NDArray[np.bool_] | None = super()._apply_mask_to_data(data, mask, new_label, volume_slice)
         return painted
+
+    def _get_flood_mask_and_bbox(self, coord: Any, new_label: int, dims_to_paint: list[int]) -> Any:
+        """What the bucket fills: with a range, the voxels in it that are joined to the clicked one in the slice."""
+        if self.limits_hu is None or new_label == self.colormap.background_value:
+            return super()._get_flood_mask_and_bbox(coord, new_label, dims_to_paint)
+        index = [round(float(i)) for i in coord]
+        if any(not 0 <= i < size for i, size in zip(index, self.data.shape, strict=True)):
+            return None
+        plane: tuple[Any, ...] = tuple(slice(None) if dim in dims_to_paint else i for dim, i in enumerate(index))
+        labels, seed = np.asarray(self.data[plane]), [index[dim] for dim in dims_to_paint]
+        mask = flood(self.image[plane], labels, seed, self.limits_hu, self.protected_values)
+        if not mask.any():
+            self.outside.emit()
+            return None
+        low, high = self._compute_mask_bbox(mask)
+        box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+        return mask[box], low, high, labels[box]

@@ -31,8 +31,22 @@ class Keys:
         for key, action in {**self._keys, **self._layer_keys}.items():
             layer.bind_key(key, lambda _layer, action=action: action(), overwrite=True)
 
+    def hold(self, key: str, action: Callable[[], None]) -> None:
+        """Bind one more key for a while, before what napari does with it."""
+        self._stage.viewer.bind_key(key, lambda _: action(), overwrite=True)
+        layer = self._stage.layer("annotation")
+        if layer is not None:
+            layer.bind_key(key, lambda _: action(), overwrite=True)
+
+    def let_go(self, key: str) -> None:
+        """Give a key that was held back to napari."""
+        for keymap in (self._stage.viewer, self._stage.layer("annotation")):
+            if keymap is not None and any(str(bound) == key for bound in keymap.keymap):
+                keymap.bind_key(key, None)
+
     def close(self) -> None:
         """Unbind all."""
+        self.let_go("Escape")
         for key in self._keys:
             self._stage.viewer.bind_key(key, None)
         layer = self._stage.layer("annotation")

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import Qt
 from qtpy.QtGui import QDragEnterEvent, QDropEvent
-from qtpy.QtWidgets import QDoubleSpinBox, QFileDialog, QLabel
+from qtpy.QtWidgets import QFileDialog, QWidget
 
 from napari_vqseg.panels.importing import FILES, ImportDialog
-from napari_vqseg.panels.parts import Panel, button, dropped, note, row, silently
-from napari_vqseg.panels.strip import MARKS, SliceStrip, mark_of
+from napari_vqseg.panels.parts import Panel, button, dropped, note, row
+from napari_vqseg.panels.strip import MARKS, SliceStrip, marks_of
+from napari_vqseg.panels.tools import Tools
 from vqseg.annotations import SliceState
 
 if TYPE_CHECKING:
@@ -26,16 +26,21 @@ class AnnotatePanel(Panel):
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
-        self.paint = button("Paint", "Take the brush (P on the layer).", session.view.annotation.paint)
-        self.erase = button("Erase", "Take the eraser (E on the layer).",
-                            lambda: session.view.annotation.paint(erase=True))  # fmt: skip
-        self.brush = QDoubleSpinBox()
-        self.brush.setRange(0.1, 200)
-        self.brush.setDecimals(1)
-        self.brush.setSuffix(" mm")
-        self.brush.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
-        self.brush.setToolTip("Diameter of the brush; [ and ] change it.")
-        self.brush.valueChanged.connect(self._resized)
+        self.tools = Tools(session)
+        self.column.addWidget(self.tools)
+        self._build_slices()
+        self._build_proposal()
+        self.setAcceptDrops(True)
+        self.listen(session.importing.found, self.offer)
+        self.listen(session.annotating.slices_changed, self.show_slices)
+        self.listen(session.suggesting.changed, self.show_slices)
+        self.listen(session.reviewing.prediction_changed, self.show_slices)
+        self.listen(session.filling.changed, self.show_proposal)
+        self.listen(session.view.navigation.z_changed, self.show_z)
+        self.listen(session.notified, self.show_reason)
+
+    def _build_slices(self) -> None:
+        session = self.session
         self.strip = SliceStrip(session.go_to)
         self.counts = note()
         self.complete = button("Complete (C)", "This slice is finished: what is unpainted is background. "
@@ -47,24 +52,32 @@ class AnnotatePanel(Panel):
         self.next = button("Next slice (N)", "Go to the slice most worth labelling next.", session.suggesting.next)
         self.copy = button("Copy nearest", "Copy the nearest complete slice into this one.",
                            session.annotating.copy_nearest)  # fmt: skip
+        self.between = button("Fill between (F)", "Show the shape between the complete slices on either side; "
+                              "nothing is changed until you accept it.", session.filling.propose)  # fmt: skip
         self.load = button("Import…", "Labels made elsewhere: NIfTI, NRRD, DICOM segmentation, RT structure set. "
                            "A file dropped on this section is imported too.", self.ask_labels)  # fmt: skip
         self.reason = note()
-        self.column.addLayout(row(self.paint, self.erase, QLabel("Brush"), self.brush, stretch=3))
+        self.reason.hide()
         self.column.addWidget(self.strip)
         self.column.addWidget(self.counts)
-        self.column.addLayout(row(self.complete, self.scribbled, self.clear))
-        self.column.addLayout(row(self.next, self.copy, self.load))
+        self.column.addLayout(row(self.complete, self.scribbled))
+        self.column.addLayout(row(self.next, self.between))
+        self.column.addLayout(row(self.copy, self.load, self.clear))
         self.column.addWidget(self.reason)
-        self.reason.hide()
-        self.setAcceptDrops(True)
-        self.listen(session.importing.found, self.offer)
-        self.listen(session.annotating.slices_changed, self.show_slices)
-        self.listen(session.suggesting.changed, self.show_slices)
-        self.listen(session.reviewing.prediction_changed, self.show_slices)
-        self.listen(session.view.navigation.z_changed, self.show_z)
-        self.listen(session.view.annotation.brush_changed, self.show_brush)
-        self.listen(session.notified, self.show_reason)
+
+    def _build_proposal(self) -> None:
+        filling = self.session.filling
+        self.proposed = note()
+        self.accept = button(
+            "This slice (A)", "Take the proposal of this slice over.", filling.accept_slice, strong=True
+        )
+        self.accept_all = button("", "Take the proposal of all slices in between over.", filling.accept_all)
+        self.dismiss = button("Dismiss (Esc)", "Take the proposal away.", filling.dismiss)
+        self.proposal = QWidget()
+        self.proposal.setLayout(row(self.accept, self.accept_all, self.dismiss))
+        self.column.addWidget(self.proposed)
+        self.column.addWidget(self.proposal)
+        self.show_proposal()
 
     @property
     def useful(self) -> bool:
@@ -78,15 +91,17 @@ class AnnotatePanel(Panel):
         session = self.session
         if not session.is_open:
             return
-        marks = {item.z: "suggested" for item in session.suggesting.suggestions}
-        marks |= {z: mark_of(session.annotations, z) for z in session.annotations.records}
-        self.strip.show_slices(session.volume.shape[0], marks, session.reviewing.prediction is not None)
-        kinds = list(marks.values())
+        suggested = [item.z for item in session.suggesting.suggestions]
+        predicted = session.reviewing.predicted
+        marks = marks_of(session.annotations, suggested)
+        self.strip.show_slices(session.volume.shape[0], marks, predicted)
+        kinds = [*marks.values(), *("predicted" for z in predicted if z not in session.annotations.records)]
         parts = [
             f'<span style="color:{mark.colour}">{mark.sign}</span>&nbsp;{kinds.count(kind)}&nbsp;{mark.words}'
             for kind, mark in MARKS.items() if kind in kinds
         ]  # fmt: skip
         self.counts.setText(" &nbsp; ".join(parts) or "Paint what you look for, then press C: this slice is complete.")
+        self.between.setEnabled(len(session.annotations.complete) > 1)
         self.show_z(session.z)
 
     def show_z(self, z: int) -> None:
@@ -95,23 +110,30 @@ class AnnotatePanel(Panel):
         if self.session.is_open:
             complete = self.session.annotations.state(z) is SliceState.COMPLETE
             self.complete.setText("Reopen slice (C)" if complete else "Complete (C)")
+            self.accept.setEnabled(z in self.session.filling.left)
 
-    def show_brush(self, diameter_mm: float) -> None:
-        """Show the brush's diameter."""
-        blocked = silently(self.brush)
-        self.brush.setValue(diameter_mm)
-        blocked.unblock()
+    def show_proposal(self) -> None:
+        """Say what is proposed, and what can be done about it."""
+        filling, left = self.session.filling, self.session.filling.left
+        for widget in (self.proposed, self.proposal):
+            widget.setVisible(bool(left))
+        if filling.proposal is not None and left:
+            self.proposed.setText(
+                f"Proposed between slices {filling.proposal.low} and {filling.proposal.high}, in pale contours."
+            )
+            self.accept_all.setText(f"All {len(left)} between (⇧A)" if len(left) > 1 else "All (⇧A)")
+            self.accept.setEnabled(self.session.z in left)
 
     def show_reason(self, text: str, level: str) -> None:
-        """Say why a slice was suggested."""
+        """Say why a slice was suggested, and other hints."""
         if level == "hint":
             self.reason.setText(text)
             self.reason.show()
 
-    # ------------------------------------------------------------ person -> session
-
-    def _resized(self, diameter_mm: float) -> None:
-        self.session.view.annotation.brush_mm = diameter_mm
+    def release(self) -> None:
+        """Disconnect from the session."""
+        self.tools.release()
+        super().release()
 
     # ------------------------------------------------------------ labels from elsewhere
 

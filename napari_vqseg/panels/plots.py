@@ -19,11 +19,12 @@ LEFT, RIGHT, TOP, BOTTOM = 42, 8, 8, 34
 
 @dataclass
 class Curve:
-    """A line of a chart: points (n, 2), drawn in a colour; filled down to the axis on request."""
+    """A line of a chart: points (n, 2), a gap where one is NaN; filled down to the axis, or dashed, on request."""
 
     colour: str
     points: npt.NDArray[np.float64]
     filled: bool = False
+    dashed: bool = False
 
 
 class Chart(QWidget):
@@ -42,6 +43,7 @@ class Chart(QWidget):
     def __init__(self, height: int, label: str, *, log: bool = False) -> None:
         super().__init__()
         self.curves: dict[str, Curve] = {}
+        self.limits: tuple[tuple[float, float], tuple[float, float]] | None = None  # (x, y) low, (x, y) high
         self._height, self._label, self._log = height, label, log
         self.setFixedHeight(height)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
@@ -53,22 +55,33 @@ class Chart(QWidget):
     def paintEvent(self, event: QPaintEvent | None) -> None:  # noqa: N802 - Qt's name
         """Draw the axes, then the curves."""
         painter = QPainter(self)
-        frame = QRectF(LEFT, TOP, self.width() - LEFT - RIGHT, self.height() - TOP - BOTTOM)
+        frame = self._frame
         shown = {name: self._scaled(curve.points) for name, curve in self.curves.items()}
         points = np.concatenate([np.empty((0, 2)), *shown.values()])
         painter.setPen(QPen(GREY, 1))
         painter.drawText(QRectF(LEFT, self.height() - 17, frame.width(), 16), Qt.AlignmentFlag.AlignCenter, self._label)
         painter.drawPolyline(QPolygonF([frame.topLeft(), frame.bottomLeft(), frame.bottomRight()]))
         if points.size:
-            low, high = points.min(axis=0), points.max(axis=0)
-            if not self._log:
-                low[1] = min(low[1], 0.0)
-            high = np.where(high > low, high, low + 1.0)
+            low, high = self._ends(points)
             self._draw_ticks(painter, frame, low, high)
             painter.setRenderHint(QPainter.RenderHint.Antialiasing)
             for name, curve in self.curves.items():
                 _draw_curve(painter, frame, curve, (shown[name] - low) / (high - low))
         painter.end()
+
+    @property
+    def _frame(self) -> QRectF:
+        """Where the curves are drawn."""
+        return QRectF(LEFT, TOP, self.width() - LEFT - RIGHT, self.height() - TOP - BOTTOM)
+
+    def _ends(self, points: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """The axes' low and high ends: the limits, or what holds all points."""
+        if self.limits is not None:
+            return np.array(self.limits[0], dtype=float), np.array(self.limits[1], dtype=float)
+        low, high = points.min(axis=0), points.max(axis=0)
+        if not self._log:
+            low[1] = min(low[1], 0.0)
+        return low, np.where(high > low, high, low + 1.0)
 
     def _scaled(self, points: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         if not self._log:
@@ -94,20 +107,27 @@ class Chart(QWidget):
 
 def _draw_curve(painter: QPainter, frame: QRectF, curve: Curve, places: npt.NDArray[np.float64]) -> None:
     """Draw points given in 0..1 of the frame."""
-    if not len(places):
-        return
-    line = [
-        QPointF(frame.left() + float(x) * frame.width(), frame.bottom() - float(y) * frame.height()) for x, y in places
-    ]
-    if curve.filled:
-        fill = QColor(curve.colour)
-        fill.setAlpha(80)
-        painter.setBrush(fill)
-        painter.setPen(Qt.PenStyle.NoPen)
-        ends = [QPointF(line[-1].x(), frame.bottom()), QPointF(line[0].x(), frame.bottom())]
-        painter.drawPolygon(QPolygonF([*line, *ends]))
-    painter.setPen(QPen(QColor(curve.colour), 2))
-    painter.drawPolyline(QPolygonF(line))
+    for run in _runs([bool(np.isfinite(place).all()) for place in places]):
+        line = [
+            QPointF(frame.left() + float(x) * frame.width(), frame.bottom() - float(y) * frame.height())
+            for x, y in places[run]
+        ]
+        if curve.filled:
+            fill = QColor(curve.colour)
+            fill.setAlpha(80)
+            painter.setBrush(fill)
+            painter.setPen(Qt.PenStyle.NoPen)
+            ends = [QPointF(line[-1].x(), frame.bottom()), QPointF(line[0].x(), frame.bottom())]
+            painter.drawPolygon(QPolygonF([*line, *ends]))
+        style = Qt.PenStyle.DashLine if curve.dashed else Qt.PenStyle.SolidLine
+        painter.setPen(QPen(QColor(curve.colour), 2, style))
+        painter.drawPolyline(QPolygonF(line if len(line) > 1 else [line[0] - QPointF(1, 0), line[0] + QPointF(1, 0)]))
+
+
+def _runs(known: list[bool]) -> list[slice]:
+    """Where neighbouring points are known."""
+    ends = [i for i, (here, before) in enumerate(zip([*known, False], [False, *known], strict=True)) if here != before]
+    return [slice(first, last) for first, last in zip(ends[::2], ends[1::2], strict=True)]
 
 
 def _ticks(low: float, high: float, about: int) -> list[float]:

@@ -1,13 +1,15 @@
-"""Review: look at the prediction, shake it, accept it."""
+"""Review: look at the prediction, see how sure and how stable it is, clean it up, accept it."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QCheckBox, QLabel, QSlider
+from qtpy.QtWidgets import QCheckBox, QLabel, QSlider, QSpinBox
 
-from napari_vqseg.panels.parts import Panel, button, note, row, silently
+from napari_vqseg.panels.cleanup import CleanUpPanel
+from napari_vqseg.panels.parts import Panel, Section, button, note, row, silently
+from napari_vqseg.panels.profile import ProfilePlot
 from napari_vqseg.session import Preview
 
 if TYPE_CHECKING:
@@ -24,20 +26,46 @@ def _slider(tip: str, steps: int) -> QSlider:
     return slider
 
 
+def _spin(tip: str, suffix: str = "") -> QSpinBox:
+    spin = QSpinBox()
+    spin.setToolTip(tip)
+    spin.setSuffix(suffix)
+    spin.setButtonSymbols(QSpinBox.ButtonSymbols.NoButtons)
+    spin.setAlignment(Qt.AlignmentFlag.AlignRight)
+    spin.setStyleSheet("QSpinBox { min-width: 40px; max-width: 48px; }")  # napari's own are 90 wide
+    spin.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
+    return spin
+
+
 class ReviewPanel(Panel):
-    """The overlay, its stability under perturbation, and accepting slices."""
+    """The overlay, its confidence and stability, and accepting what is right."""
 
     EPSILON_STEPS = 20
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
+        self._build_overlay()
+        self._build_profile()
+        self._build_accepting()
+        self.cleanup = CleanUpPanel(session)
+        self.column.addWidget(Section("Clean up", self.cleanup))
+        self.listen(session.view.overlay.changed, self.show_overlay)
+        self.listen(session.reviewing.prediction_changed, self.show_prediction)
+        self.listen(session.reviewing.preview_changed, self.show_preview)
+        self.listen(session.profiles.changed, self.show_profiles)
+        self.listen(session.annotating.slices_changed, self.show_stable)
+        self.listen(session.view.navigation.z_changed, self.show_z)
+        self.listen(session.case_changed, self._reset)
+        self._reset()
+
+    def _build_overlay(self) -> None:
         self.visible = QCheckBox("Overlay (G)")
         self.contour = QCheckBox("Contour")
         for box in (self.visible, self.contour):
             box.setFocusPolicy(Qt.FocusPolicy.TabFocus)
         self.visible.toggled.connect(self._show_overlay)
         self.contour.toggled.connect(self._draw_contour)
-        self.opacity = _slider("Opacity of the overlay.", 100)
+        self.opacity = _slider("Opacity of the overlay; the eyes in Classes show and hide single classes.", 100)
         self.opacity.valueChanged.connect(self._set_opacity)
         self.epsilon = _slider("Perturb the codes of this slice: at 0 the plain prediction; above, magenta shows "
                                "where the label flips.", self.EPSILON_STEPS)  # fmt: skip
@@ -45,25 +73,46 @@ class ReviewPanel(Panel):
         self.epsilon_value = QLabel("0.00")
         self.epsilon_value.setMinimumWidth(32)
         self.words = note()
-        self.accept = button("Accept slice (A)", "Make this slice's prediction a complete annotation.",
-                             session.accepting.slice, strong=True)  # fmt: skip
-        self.again = button("Predict again", "Predict the volume with the newest weights.",
-                            session.reviewing.request_prediction)  # fmt: skip
-        self.column.addLayout(row(self.visible, self.contour, QLabel("Opacity"), self.opacity, stretch=3))
+        self.column.addLayout(row(self.visible, self.contour, self.opacity, stretch=2))
         self.column.addLayout(row(QLabel("Perturb  ε"), self.epsilon, self.epsilon_value, stretch=1))
         self.column.addWidget(self.words)
-        self.column.addLayout(row(self.accept, self.again))
-        self.listen(session.view.overlay.changed, self.show_overlay)
-        self.listen(session.reviewing.prediction_changed, self.show_prediction)
-        self.listen(session.reviewing.preview_changed, self.show_preview)
-        self.listen(session.view.navigation.z_changed, self.show_prediction)
-        self.listen(session.case_changed, self._reset)
-        self._reset()
+
+    def _build_profile(self) -> None:
+        self.plot = ProfilePlot(self.session.go_to)
+        self.legend = note()
+        self.column.addWidget(self.plot)
+        self.column.addWidget(self.legend)
+
+    def _build_accepting(self) -> None:
+        accepting = self.session.accepting
+        self.accept = button("Accept (A)", "Make this slice's prediction a complete annotation.",
+                             accepting.slice, strong=True)  # fmt: skip
+        self.component = button("Component (⇧A)", "Point at a structure in the image and press Shift+A: it is accepted "
+                                "in all slices it lies in.", accepting.component)  # fmt: skip
+        self.again = button("Predict again", "Predict the volume with the newest weights.",
+                            self.session.reviewing.request_prediction)  # fmt: skip
+        self.first, self.last = _spin("First slice of the range."), _spin("Last slice of the range.")
+        self.accept_range = button("Accept these", "Accept these slices; drawn and finished ones stay as they are.",
+                                   lambda: accepting.range(self.first.value(), self.last.value()))  # fmt: skip
+        self.threshold = _spin("Slices at least so stable behind the perturbation; the dotted line above.", " %")
+        self.threshold.setRange(50, 100)
+        self.threshold.setValue(95)
+        self.threshold.valueChanged.connect(self.show_stable)
+        self.accept_stable = button("", "Accept the unlabelled slices that are at least so stable.",
+                                    lambda: accepting.stable(self.threshold.value() / 100))  # fmt: skip
+        self.column.addLayout(row(self.accept, self.component, self.again))
+        self.column.addLayout(row(QLabel("Slices"), self.first, QLabel("to"), self.last, self.accept_range, stretch=4))
+        self.column.addLayout(row(QLabel("Stable from"), self.threshold, self.accept_stable, stretch=2))
 
     @property
     def useful(self) -> bool:
         """Once there is a prediction."""
         return self.session.is_open and self.session.reviewing.prediction is not None
+
+    def release(self) -> None:
+        """Disconnect from the session."""
+        self.cleanup.release()
+        super().release()
 
     # ------------------------------------------------------------ session -> widget
 
@@ -72,8 +121,11 @@ class ReviewPanel(Panel):
         self.epsilon.setValue(0)
         blocked.unblock()
         self.epsilon_value.setText("0.00")
-        self.show_overlay()
+        if self.session.is_open:
+            for spin in (self.first, self.last):
+                spin.setRange(0, self.session.volume.shape[0] - 1)
         self.show_prediction()
+        self.show_profiles()
 
     def show_overlay(self) -> None:
         """Show how the overlay is drawn."""
@@ -85,33 +137,73 @@ class ReviewPanel(Panel):
         for blocker in blocked:
             blocker.unblock()
 
-    def show_prediction(self, *_: object) -> None:
-        """Say how sure the prediction of the shown slice is, within each structure."""
+    def show_prediction(self) -> None:
+        """Show what there is to review."""
+        predicted = self.session.reviewing.predicted
+        if predicted and self.first.value() == self.last.value():
+            self.first.setValue(predicted[0])
+            self.last.setValue(predicted[-1])
         self.show_overlay()
+        self.show_stable()
+        self.show_z(self.session.z)
+
+    def show_z(self, z: int) -> None:
+        """Say how sure the prediction of the shown slice is, within each structure."""
+        self.plot.show_z(z)
         reviewing = self.session.reviewing
         if reviewing.prediction is None:
             self.words.setText("")
             return
-        z = self.session.z
         means = self._by_class(reviewing.confidence(z))
-        self.words.setText(f"Slice {z}: confidence in {means}." if means else f"Slice {z}: nothing is predicted here.")
+        text = f"Slice {z}: confidence in {means}." if means else f"Slice {z}: nothing is predicted here."
+        self.words.setText(f"{text} {self._origin()}")
+
+    def _origin(self) -> str:
+        """Which prediction this is, so that an old one is never taken for a new one."""
+        reviewing = self.session.reviewing
+        if reviewing.outdated:
+            return f"<b>Old: of step {reviewing.prediction_step}; the newest could not be shown.</b>"
+        return f"Prediction of step {reviewing.prediction_step}."
 
     def show_preview(self, preview: Preview | None) -> None:
         """Say how stable the prediction of a slice is, within each structure, and how much of it wavers."""
-        if preview is None or preview.z != self.session.z:
+        if preview is None or preview.z != self.session.z or preview.epsilon != self.session.reviewing.epsilon:
             return
         if preview.epsilon == 0:
-            self.show_prediction()
+            self.show_z(preview.z)
             return
-        means = self._by_class(preview.stability) or "nothing predicted"
+        means = self._by_class(preview.stability)
+        stable = f"stable in {means}" if means else "nothing is predicted here"
         self.words.setText(
-            f"Slice {preview.z} at ε {preview.epsilon:.2f}: stable in {means}; "
-            f"{preview.wavering_mm2:.0f} mm² waver (magenta)."
+            f"Slice {preview.z} at ε {preview.epsilon:.2f}: {stable}; {preview.wavering_mm2:.0f} mm² waver (magenta)."
         )
 
     def _by_class(self, means: dict[int, float]) -> str:
         names = self.session.classes.names
-        return ", ".join(f"{names.get(value, value)} {100 * mean:.0f} %" for value, mean in means.items())
+        return ", ".join(f"{names.get(value, value)} {100 * mean:.0f}\u00a0%" for value, mean in means.items())
+
+    def show_profiles(self) -> None:
+        """Draw the profiles, as far as they are known."""
+        profiles = self.session.profiles
+        n_slices = self.session.volume.shape[0] if self.session.is_open else 0
+        self.plot.show_profiles(n_slices, profiles.confidence, profiles.stability)
+        names = []
+        for name, colour, dashed in ProfilePlot.CURVES:
+            if self.plot.values[name] is not None:
+                at = f" at ε {profiles.epsilon:.2f}" if name == "stability" else ""
+                going = " …" if name == "stability" and profiles.surveying else ""
+                names.append(f'<span style="color:{colour}">{"╍" if dashed else "━"}</span>&nbsp;{name}{at}{going}')
+        self.legend.setText(" &nbsp;".join(names))
+        self.legend.setVisible(bool(names))
+        self.show_stable()
+
+    def show_stable(self) -> None:
+        """Say how many slices are stable enough."""
+        threshold = self.threshold.value() / 100
+        count = len(self.session.profiles.stable_slices(threshold))
+        self.plot.show_threshold(threshold if self.session.profiles.stability is not None else None)
+        self.accept_stable.setText(f"Accept {count} slice{'s' * (count != 1)}")
+        self.accept_stable.setEnabled(count > 0)
 
     # ------------------------------------------------------------ person -> session
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 from qtpy.QtCore import QPointF, QRectF, QSize, Qt
 from qtpy.QtGui import QBrush, QColor, QMouseEvent, QPainter, QPaintEvent, QPen, QPolygonF
 from qtpy.QtWidgets import QSizePolicy, QToolTip, QWidget
 
-from vqseg.annotations import Annotations, Origin, SliceState
+from vqseg.annotations import PAINTED_BACKGROUND, Annotations, Origin, SliceRecord, SliceState
 
-__all__ = ["MARKS", "Mark", "SliceStrip", "mark_of"]
+__all__ = ["MARKS", "Mark", "SliceStrip", "marks_of"]
 
 
 @dataclass(frozen=True)
@@ -30,18 +32,23 @@ MARKS = {
     "scribbled": Mark("scribbled", "#F0E442", "▲"),
     "draft": Mark("draft, not used yet", "#F6A600", "○"),
     "suggested": Mark("suggested", "#CC79A7", "◆"),
+    "predicted": Mark("predicted", "#8C96FF", "▬"),
 }
+EDGE_PX = 9
 
 
-def mark_of(annotations: Annotations, z: int) -> str:
-    """The mark of a labelled slice."""
-    record = annotations.records[z]
-    if record.state is SliceState.COMPLETE:
-        if record.origin is Origin.ACCEPTED:
-            return "accepted"
-        labels = annotations.labels[z]
-        return "complete" if ((labels > 0) & (labels < 255)).any() else "empty"
-    return str(record.state.value)
+def marks_of(annotations: Annotations, suggested: Iterable[int]) -> dict[int, str]:
+    """The mark of each slice that is labelled or suggested."""
+    labelled = {z: _mark(record, annotations.labels[z]) for z, record in annotations.records.items()}
+    return dict.fromkeys(suggested, "suggested") | labelled
+
+
+def _mark(record: SliceRecord, labels_yx: npt.NDArray[np.uint8]) -> str:
+    if record.state is not SliceState.COMPLETE:
+        return str(record.state.value)
+    if record.origin is Origin.ACCEPTED:
+        return "accepted"
+    return "complete" if ((labels_yx > 0) & (labels_yx < PAINTED_BACKGROUND)).any() else "empty"
 
 
 class SliceStrip(QWidget):
@@ -52,7 +59,7 @@ class SliceStrip(QWidget):
         self._go_to = go_to
         self.n_slices = 0
         self.z = 0
-        self.predicted = False
+        self.predicted: Sequence[int] = ()
         self.marks: dict[int, str] = {}
         self.setMouseTracking(True)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
@@ -62,8 +69,8 @@ class SliceStrip(QWidget):
         """Wide and thin."""
         return QSize(240, 34)
 
-    def show_slices(self, n_slices: int, marks: dict[int, str], predicted: bool) -> None:
-        """Show the states of the slices."""
+    def show_slices(self, n_slices: int, marks: dict[int, str], predicted: Sequence[int]) -> None:
+        """Show the marks of the slices, and in which a structure is predicted."""
         self.n_slices, self.marks, self.predicted = n_slices, marks, predicted
         self.update()
 
@@ -74,11 +81,11 @@ class SliceStrip(QWidget):
 
     def x_of(self, z: int) -> float:
         """Horizontal place of slice z, px."""
-        return 9 + (self.width() - 18) * z / max(self.n_slices - 1, 1)
+        return EDGE_PX + (self.width() - 2 * EDGE_PX) * z / max(self.n_slices - 1, 1)
 
     def z_at(self, x: float) -> int:
         """The slice at a horizontal place; a mark close by attracts."""
-        z = round((x - 9) / max(self.width() - 18, 1) * max(self.n_slices - 1, 1))
+        z = round((x - EDGE_PX) / max(self.width() - 2 * EDGE_PX, 1) * max(self.n_slices - 1, 1))
         near = [other for other in self.marks if abs(self.x_of(other) - x) <= 5]
         z = min(near, key=lambda other: abs(self.x_of(other) - x)) if near else z
         return int(min(max(z, 0), max(self.n_slices - 1, 0)))
@@ -90,9 +97,10 @@ class SliceStrip(QWidget):
         text = self.palette().color(self.foregroundRole())
         middle = self.height() / 2
         axis = QColor(text)
-        axis.setAlpha(200 if self.predicted else 90)
-        painter.setPen(QPen(axis, 3 if self.predicted else 1))
-        painter.drawLine(QPointF(9, middle), QPointF(self.width() - 9, middle))
+        axis.setAlpha(90)
+        painter.setPen(QPen(axis, 1))
+        painter.drawLine(QPointF(EDGE_PX, middle), QPointF(self.width() - EDGE_PX, middle))
+        self._draw_predicted(painter, middle)
         if self.n_slices:
             painter.setPen(QPen(text, 2))
             x = self.x_of(self.z)
@@ -100,6 +108,15 @@ class SliceStrip(QWidget):
             for z, kind in sorted(self.marks.items(), key=lambda item: item[1] != "suggested"):
                 _draw_mark(painter, kind, self.x_of(z), middle)
         painter.end()
+
+    def _draw_predicted(self, painter: QPainter, middle: float) -> None:
+        """A bar along the axis wherever a structure is predicted."""
+        painter.setPen(Qt.PenStyle.NoPen)
+        painter.setBrush(QColor(MARKS["predicted"].colour))
+        half = max((self.width() - 2 * EDGE_PX) / max(self.n_slices - 1, 1), 1) / 2
+        for first, last in _runs(self.predicted):
+            left, right = self.x_of(first) - half, self.x_of(last) + half
+            painter.drawRect(QRectF(left, middle - 2.5, right - left, 5))
 
     def mousePressEvent(self, event: QMouseEvent | None) -> None:  # noqa: N802 - Qt's name
         """Jump to the slice."""
@@ -114,7 +131,20 @@ class SliceStrip(QWidget):
         if event.buttons() & Qt.MouseButton.LeftButton:
             self._go_to(z)
         words = MARKS[self.marks[z]].words if z in self.marks else "not labelled"
+        if z in self.predicted:
+            words += ", predicted"
         QToolTip.showText(self.mapToGlobal(event.pos()), f"Slice {z}: {words}", self)
+
+
+def _runs(slices: Sequence[int]) -> list[tuple[int, int]]:
+    """First and last of each run of neighbouring slices."""
+    runs: list[tuple[int, int]] = []
+    for z in slices:
+        if runs and z == runs[-1][1] + 1:
+            runs[-1] = runs[-1][0], z
+        else:
+            runs.append((z, z))
+    return runs
 
 
 def _draw_mark(painter: QPainter, kind: str, x: float, y: float) -> None:

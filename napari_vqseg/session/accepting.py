@@ -6,6 +6,7 @@ from typing import Any
 
 from napari_vqseg.session.annotating import Annotating
 from napari_vqseg.session.context import Concern, Context
+from napari_vqseg.session.filling import FillingBetween
 from napari_vqseg.session.profiles import Profiles
 from napari_vqseg.session.reviewing import Reviewing
 from vqseg.accept import SliceChange, accept_component, accept_slices, is_drawn
@@ -18,14 +19,35 @@ __all__ = ["Accepting"]
 class Accepting(Concern):
     """What a person takes over from the prediction, as it is shown."""
 
-    def __init__(self, context: Context, annotating: Annotating, reviewing: Reviewing, profiles: Profiles) -> None:
+    def __init__(
+        self,
+        context: Context,
+        annotating: Annotating,
+        filling: FillingBetween,
+        reviewing: Reviewing,
+        profiles: Profiles,
+    ) -> None:
         super().__init__(context)
-        self._annotating, self._reviewing, self._profiles = annotating, reviewing, profiles
+        self._annotating, self._filling, self._reviewing, self._profiles = annotating, filling, reviewing, profiles
         self._pointed: Any = None
         context.view.pointer.pointed.connect(self._on_pointed)
 
     def _on_pointed(self, pointed: Any) -> None:
         self._pointed = pointed
+
+    def shown(self) -> None:
+        """Key A: take over what is proposed or predicted in the shown slice."""
+        if self.context.z in self._filling.left:
+            self._filling.accept_slice()
+        else:
+            self.slice()
+
+    def whole(self) -> None:
+        """Key Shift+A: take over all of it, the slices in between or the component under the mouse."""
+        if self._filling.left:
+            self._filling.accept_all()
+        else:
+            self.component()
 
     def slice(self, z: int | None = None) -> None:
         """Take over the shown slice, or slice z."""

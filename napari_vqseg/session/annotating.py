@@ -42,6 +42,7 @@ class Annotating(Concern):
         self._timer = context.scheduler.debounce(SAVE_AFTER_S, self.save)
         context.view.annotation.painted.connect(self.note_painted)
         context.view.annotation.replayed.connect(self._on_replayed)
+        context.view.annotation.outside.connect(self._on_outside)
 
     def forget(self) -> None:
         """Forget the case before."""
@@ -71,6 +72,13 @@ class Annotating(Concern):
         self._note_change(for_training=any(z in annotations.used for z in slices))
         if changed:
             self.slices_changed.emit()
+
+    def _on_outside(self) -> None:
+        low, high = self.context.view.annotation.limits_hu
+        self.context.notified.emit(
+            f"Nothing here lies between {low:.0f} and {high:.0f} HU; widen the range, or paint without it (key R).",
+            "hint",
+        )  # fmt: skip
 
     def mark(self, state: SliceState, z: int | None = None) -> None:
         """Give the shown slice, or slice z, a state; complete means that unpainted is background."""

@@ -118,7 +118,7 @@ class Classes(Concern):
             self.show(value, True)
         if value in self.colours or value == 0:
             self.context.view.annotation.select_class(value)
-            self.context.view.annotation.paint()
+            self.context.view.annotation.take_painting_tool()
 
     # ------------------------------------------------------------ label sets
 

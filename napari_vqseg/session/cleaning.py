@@ -41,10 +41,15 @@ class Cleaning(Concern):
         return self.rules.get(value, CleanUp())
 
     def set(self, value: int, rule: CleanUp) -> None:
-        """Give a class a rule; the empty one takes the raw prediction back."""
-        rules = {other: kept for other, kept in self.rules.items() if other != value}
-        if rule:
-            rules[value] = rule
+        """Give a class a rule; the empty one takes its raw prediction back."""
+        others = {other: kept for other, kept in self.rules.items() if other != value}
+        self._take(others | {value: rule} if rule else others)
+
+    def clear(self) -> None:
+        """Take the raw prediction back."""
+        self._take({})
+
+    def _take(self, rules: dict[int, CleanUp]) -> None:
         if rules != self.rules:
             self.rules = rules
             self.context.remember(**{CLEAN_UP: rules_record(rules)})

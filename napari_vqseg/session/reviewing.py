@@ -72,6 +72,8 @@ class Reviewing(Concern):
         (z, y, x) uint8, cleaned up where there are rules: what is shown, accepted and exported.
     predicted : list of int
         The slices in which it holds a structure.
+    outdated : bool
+        Whether a newer prediction could not be shown.
     """
 
     prediction_changed = Signal()
@@ -96,7 +98,8 @@ class Reviewing(Concern):
         self._uncertainty: npt.NDArray[np.float16] | None = None
         self.prediction: npt.NDArray[np.uint8] | None = None
         self.predicted: list[int] = []
-        self.prediction_step = 0
+        self.prediction_step = self._raw_step = 0
+        self.outdated = False
         self.epsilon = 0.0
 
     def announce(self) -> None:
@@ -125,12 +128,11 @@ class Reviewing(Concern):
         def take(maps: tuple[npt.NDArray[np.uint8], npt.NDArray[np.float16]]) -> None:
             if self.context.opened is opened:
                 self._raw, self._uncertainty = maps
-                self.prediction_step = message.step
+                self._raw_step = message.step
                 self._prepare()
 
         def failed(error: BaseException) -> None:
-            self.context.busy_changed.emit("")
-            self.context.notified.emit(f"The prediction could not be read ({error}); the one before stays.", "warning")
+            self._keep_old(f"The prediction could not be read ({error})")
 
         self.context.scheduler.background(lambda: _map_files(message), take, failed)
 
@@ -157,13 +159,21 @@ class Reviewing(Concern):
 
         def failed(error: BaseException) -> None:
             self._at_work = False
-            self.context.refused(error)
+            self._keep_old(f"The prediction could not be prepared ({error})")
 
         self.context.scheduler.background(work, done, failed)
+
+    def _keep_old(self, why: str) -> None:
+        """Say that what is shown is not the newest."""
+        self.outdated = self.prediction is not None
+        self.context.busy_changed.emit("")
+        self.context.notified.emit(f"{why}; {'the one before stays' if self.outdated else 'predict again'}.", "warning")
+        self.prediction_changed.emit()
 
     def _show(self, labels: npt.NDArray[np.uint8], predicted: list[int]) -> None:
         self.context.busy_changed.emit("")
         self.prediction, self.predicted = labels, predicted
+        self.prediction_step, self.outdated = self._raw_step, False
         self.context.view.overlay.show(labels, self.context.case.colours)
         if self.epsilon > 0:
             self._timer.start()

@@ -80,7 +80,7 @@ class Session:
         self.cleaning = Cleaning(context)
         self.reviewing = Reviewing(context, self.engine, self.cleaning)
         self.profiles = Profiles(context, self.engine, self.training, self.reviewing)
-        self.accepting = Accepting(context, self.annotating, self.reviewing, self.profiles)
+        self.accepting = Accepting(context, self.annotating, self.filling, self.reviewing, self.profiles)
         self.codebook = Codebook(context, self.engine)
         self.suggesting = Suggesting(context, self.engine)
         self.exporting = Exporting(context, self.engine, self.annotating, self.classes, self.cleaning, self.reviewing)

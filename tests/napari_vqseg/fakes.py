@@ -103,8 +103,11 @@ class FakeAnnotationLayer:
     class_selected = Signal(int)
     brush_changed = Signal(float)
     refused = Signal(object)
+    tool_changed = Signal(str)
+    outside = Signal()
 
     def __init__(self):
+        self.limits_hu = None
         self.labels = self.colours = self.selected = None
         self.done = []
         self.brush_mm, self.locked = 8.0, ()
@@ -129,8 +132,14 @@ class FakeAnnotationLayer:
     def select_class(self, value):
         self.selected = value
 
-    def paint(self, erase=False):
-        pass
+    def take(self, tool):
+        self.tool = tool
+
+    def take_painting_tool(self):
+        self.take("paint")
+
+    def resize_brush(self, factor):
+        self.brush_mm *= factor
 
 
 class FakeOverlay:

@@ -2,6 +2,7 @@
 
 import importlib.util
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -165,6 +166,43 @@ def test_no_tool_changes_a_locked_class(view, viewer):
     view.annotation.lock(())
     layer.paint(place, 1)
     assert labels[place] == 1
+
+
+def test_brush_and_bucket_stay_within_a_range_of_hu(view, viewer):
+    volume = fakes.make_volume()
+    hu = np.full(volume.shape, -800, np.int16)
+    hu[4, 5:15, 5:15] = 40
+    hu[4, 20:25, 20:23] = 40
+    volume = replace(volume, array=hu)
+    labels = show(view, volume)
+    heard = []
+    view.annotation.outside.connect(lambda: heard.append("outside"))
+    view.annotation.limits_hu = (0.0, 100.0)
+    view.annotation.lock({2})
+    view.navigation.go_to(4)
+    layer = viewer.layers["annotation"]
+    layer.brush_size = 9
+    layer.paint((4, 5, 10), 1)
+    assert labels[4, 5:9, 8:13].all()
+    assert not labels[4, :5].any(), "the brush reaches out of the range"
+    layer.paint((4, 28, 2), 1)
+    assert heard == ["outside"]
+    labels[4, 14, 5:15] = 2
+    layer.fill((4, 7, 7), 3)
+    assert (labels[4] == 3).sum() == 9 * 10, "joined in the slice, in range, not over a locked class"
+    assert (labels[4] == 2).sum() == 10
+    layer.fill((4, 0, 0), 3)
+    assert heard == ["outside"] * 2
+    undo = next(layer.keymap[key] for key in layer.keymap if str(key) == "Ctrl+Z")
+    view.navigation.go_to(7)
+    undo(layer)
+    assert not (labels == 3).any()
+    assert view.navigation.z == 4
+    layer.paint((4, 5, 10), 0)
+    assert not (labels[4] == 1).any(), "erasing is free"
+    view.annotation.limits_hu = None
+    layer.fill((4, 0, 0), 3)
+    assert labels[4, 29, 23] == 3
 
 
 def test_whole_slices_are_one_step_of_undo_that_knows_its_reason(view, viewer):

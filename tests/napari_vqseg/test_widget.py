@@ -123,10 +123,10 @@ def test_keys_in_the_dock(window, qtbot):
 
 def test_both_arrows_of_the_brush(window, viewer):
     panel = window.panel("Annotate")
-    panel.brush.setValue(16.0)
+    panel.tools.brush.setValue(16.0)
     assert viewer.layers["annotation"].brush_size == 20
     viewer.layers["annotation"].brush_size = 10
-    assert panel.brush.value() == pytest.approx(8.0)
+    assert panel.tools.brush.value() == pytest.approx(8.0)
 
 
 def test_the_strip_jumps_and_marks(window, qtbot):
