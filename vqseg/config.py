@@ -168,6 +168,7 @@ class TrainConfig(_Checked):
     seed: int = setting(0, "Seed of every random choice.", limits=(0, 2**31 - 1))
     device: DeviceName = setting("auto", "Where to compute.")
     mixed_precision: bool = setting(True, "Compute in bfloat16 where the device gains from it.")
+    compile: bool = setting(False, "Compile the network first; takes a minute, pays in long runs on a GPU.")
 
 
 @dataclass(frozen=True)

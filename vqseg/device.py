@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import torch
+from torch import nn
 
 from vqseg.errors import DeviceError
 
-__all__ = ["choose_device", "gains_from_bfloat16"]
+__all__ = ["choose_device", "compile_networks", "gains_from_bfloat16", "has_room"]
 
 
 def choose_device(name: str) -> torch.device:
@@ -32,3 +33,20 @@ def gains_from_bfloat16(device: torch.device) -> bool:
         return torch.cuda.is_bf16_supported()
     capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()  # absent before torch 2.10
     return device.type == "cpu" and bool(capabilities.get("amx_bf16", False))
+
+
+def has_room(device: torch.device, n_bytes: int) -> bool:
+    """Whether a GPU holds so much data in a quarter of its free memory; the rest is for the training."""
+    return device.type == "cuda" and 4 * n_bytes <= torch.cuda.mem_get_info(device)[0]
+
+
+def compile_networks(*networks: nn.Module | None) -> None:
+    """Compile the convolutional parts of networks in place; names and weights stay as they are.
+
+    Quantizers choose by what their data say, step by step, and stay as they are.
+    """
+    for network in networks:
+        if network is not None:
+            for name, part in getattr(network, "net", network).named_children():
+                if name != "quantizer":
+                    part.compile()

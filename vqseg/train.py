@@ -20,7 +20,7 @@ from vqseg.checkpoint import read_checkpoint, restore_settings, restore_weights,
 from vqseg.config import Config
 from vqseg.data.case import Framing, PreparedCase, TrainingCase, frame_cases
 from vqseg.data.sampling import BatchSampler
-from vqseg.device import choose_device, gains_from_bfloat16
+from vqseg.device import choose_device, compile_networks, gains_from_bfloat16, has_room
 from vqseg.distributed import average_gradients, averaged, from_first, own_part, synchronise_batch_norm
 from vqseg.errors import AnnotationError, ConfigError
 from vqseg.methods import create_method
@@ -112,6 +112,9 @@ class Trainer:
         self.cases = [
             PreparedCase(case.volume, case.annotations, self.framing, len(self.class_names)) for case in cases
         ]
+        if has_room(self.device, sum(case.bytes for case in self.cases)):
+            for case in self.cases:
+                case.to(self.device)
         self.method = self._make_method(_pretrained)
         self._prior = self._load_prior()
         self._features = FeatureCache()
@@ -122,6 +125,8 @@ class Trainer:
         )  # fmt: skip
         self.method.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         synchronise_batch_norm(self.method)
+        if config.train.compile:
+            compile_networks(self.method.student, self.method.teacher)
         self._optimizer = self._make_optimizer()
         self._bfloat16 = config.train.mixed_precision and gains_from_bfloat16(self.device)
         self.step_index = 0
@@ -152,7 +157,8 @@ class Trainer:
     def _prior_features(self, case_index: int, z: int) -> Tensor:
         assert self._prior is not None
         image = self.cases[case_index].images[z][None, None].to(self.device)
-        return self._features.features([(case_index, z)], image, self._prior.features)[0].cpu()
+        features = self._features.features([(case_index, z)], image, self._prior.features)[0]
+        return features.to(self.cases[case_index].device)
 
     def _make_optimizer(self) -> torch.optim.AdamW:
         train = self.config.train

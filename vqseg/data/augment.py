@@ -1,4 +1,8 @@
-"""Random warps and intensity changes of a batch, from one generator, without loops over slices."""
+"""Random warps and intensity changes of a batch, from one generator, without loops over slices.
+
+What is drawn for a slice or a control point is drawn on the CPU, so that a seed means the same everywhere; what is
+computed for each pixel is computed where the images are.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +17,7 @@ from torch.nn import functional as F
 
 __all__ = ["Warp", "change_intensity", "displace", "random_warp", "smooth_field", "warp_features"]
 
+CPU = torch.device("cpu")
 ELASTIC_CELL = 32
 """Pixels between the control points of the elastic warp."""
 
@@ -61,23 +66,31 @@ def _normal(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
 
 
 @functools.cache
-def _bicubic(cells: int, size: int) -> Tensor:
+def _bicubic(cells: int, size: int, device: torch.device) -> Tensor:
     """Weights (size, cells) of the control points at each pixel."""
     points = torch.eye(cells)[:, None, :, None]
-    return F.interpolate(points, size=(size, 1), mode="bicubic", align_corners=False)[:, 0, :, 0].T.contiguous()
+    weights = F.interpolate(points, size=(size, 1), mode="bicubic", align_corners=False)[:, 0, :, 0]
+    return weights.T.contiguous().to(device)
 
 
 def smooth_field(batch: int, channels: int, size: Sequence[int], cells: Sequence[int],
-                 generator: torch.Generator) -> Tensor:  # fmt: skip
+                 generator: torch.Generator, device: torch.device = CPU) -> Tensor:  # fmt: skip
     """A smooth random field (batch, channels, *size) of about unit deviation.
 
     Bicubic between `cells` control points; as two matrix products, which cost a tenth of ``interpolate``.
     """
-    coarse = _normal((batch, channels, *cells), generator)
-    return _bicubic(cells[0], size[0]) @ coarse @ _bicubic(cells[1], size[1]).T
+    coarse = _normal((batch, channels, *cells), generator).to(device)
+    return _bicubic(cells[0], size[0], device) @ coarse @ _bicubic(cells[1], size[1], device).T
 
 
-def random_warp(centres: Tensor, size: tuple[int, int], generator: torch.Generator, *, strength: float = 1.0) -> Warp:
+def random_warp(
+    centres: Tensor,
+    size: tuple[int, int],
+    generator: torch.Generator,
+    *,
+    strength: float = 1.0,
+    device: torch.device = CPU,
+) -> Warp:
     """Rotation, scaling and an elastic warp round a centre each.
 
     Parameters
@@ -90,16 +103,19 @@ def random_warp(centres: Tensor, size: tuple[int, int], generator: torch.Generat
         Source of the draws, on the CPU.
     strength : float
         1 gives a standard deviation of 9 degrees, 12 % in size and up to 3 pixels of elastic displacement.
+    device : torch.device
+        Where the images are.
     """
     batch = len(centres)
     angle = _normal((batch, 1, 1), generator) * (0.15 * strength)
     zoom = torch.exp(_normal((batch, 1, 1), generator) * (0.12 * strength))
-    rows = torch.arange(size[0], dtype=torch.float32).view(1, -1, 1) - (size[0] - 1) / 2
-    columns = torch.arange(size[1], dtype=torch.float32).view(1, 1, -1) - (size[1] - 1) / 2
-    cos, sin = torch.cos(angle) * zoom, torch.sin(angle) * zoom
+    rows = torch.arange(size[0], dtype=torch.float32, device=device).view(1, -1, 1) - (size[0] - 1) / 2
+    columns = torch.arange(size[1], dtype=torch.float32, device=device).view(1, 1, -1) - (size[1] - 1) / 2
+    cos, sin = (torch.cos(angle) * zoom).to(device), (torch.sin(angle) * zoom).to(device)
     cells = tuple(math.ceil(side / ELASTIC_CELL) + 2 for side in size)
-    elastic = smooth_field(batch, 2, size, cells, generator)
-    elastic *= 3.0 * strength * torch.rand((batch, 1, 1, 1), generator=generator)
+    elastic = smooth_field(batch, 2, size, cells, generator, device)
+    elastic *= (3.0 * strength * torch.rand((batch, 1, 1, 1), generator=generator)).to(device)
+    centres = centres.to(device)
     return Warp(
         cos * rows - sin * columns + centres[:, :1, None] + 0.5 + elastic[:, 0],
         sin * rows + cos * columns + centres[:, 1:, None] + 0.5 + elastic[:, 1],
@@ -108,8 +124,8 @@ def random_warp(centres: Tensor, size: tuple[int, int], generator: torch.Generat
 
 def displace(warp: Warp, amplitude_px: Tensor, generator: torch.Generator) -> Warp:
     """`warp` followed by a smooth displacement of (B,) pixels' standard deviation: a shape drawn elsewhere."""
-    batch, *size = warp.rows.shape
-    field = smooth_field(batch, 2, size, (3, 3), generator) * amplitude_px.view(-1, 1, 1, 1)
+    (batch, *size), device = warp.rows.shape, warp.rows.device
+    field = smooth_field(batch, 2, size, (3, 3), generator, device) * amplitude_px.view(-1, 1, 1, 1).to(device)
     return Warp(warp.rows + field[:, 0], warp.columns + field[:, 1])
 
 
@@ -121,7 +137,7 @@ def change_intensity(images: Tensor, generator: torch.Generator, *, strength: fl
     images : Tensor
         (B, C, h, w) in [0, 1].
     generator : torch.Generator
-        Source of the draws, on the CPU.
+        Source of the draws, on the CPU; the noise of images that are elsewhere is drawn there, without it.
     strength : float
         1 is the weak view (gamma 20 %, contrast 15 %, brightness 0.05); strong views use 2 and more.
     """
@@ -131,4 +147,5 @@ def change_intensity(images: Tensor, generator: torch.Generator, *, strength: fl
     brightness = (_normal(each, generator) * (0.05 * strength)).to(images.device)
     noise = (torch.rand(each, generator=generator) * (0.03 * strength)).to(images.device)
     changed = (images.clamp(0, 1) ** gamma - 0.5) * contrast + 0.5 + brightness
-    return changed + noise * _normal(tuple(images.shape), generator).to(images.device)
+    grain = _normal(tuple(images.shape), generator) if images.device == generator.device else torch.randn_like(images)
+    return changed + noise * grain

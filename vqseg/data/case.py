@@ -167,6 +167,21 @@ class PreparedCase:
         ])  # fmt: skip
         self.update_annotations(annotations)
 
+    @property
+    def device(self) -> torch.device:
+        """Where the images are."""
+        return self.images.device
+
+    @property
+    def bytes(self) -> int:
+        """Memory of the images."""
+        return self.images.numel() * self.images.element_size()
+
+    def to(self, device: torch.device) -> None:
+        """Move images, labels and shapes, so that batches are drawn there."""
+        self.images = self.images.to(device)
+        self.update_annotations(self.annotations)
+
     def _resize(self, slices: npt.NDArray[np.float32]) -> Tensor:
         stack = torch.from_numpy(np.ascontiguousarray(slices))[:, None]
         shrinks = self.size[0] < stack.shape[-2]
@@ -178,9 +193,11 @@ class PreparedCase:
         y0, y1, x0, x1 = self.box
         self.annotations = annotations
         targets = {z: annotations.target(z)[y0:y1, x0:x1] for z in annotations.used}
-        self.labels = {z: self._resize_labels(target) for z, target in targets.items()}
+        self.labels = {z: self._resize_labels(target).to(self.device) for z, target in targets.items()}
         complete = {z: targets[z] for z in annotations.complete}
         self.shape = ShapePrior(complete, self.n_classes, self.volume.spacing_mm, self.size) if complete else None
+        if self.shape is not None:
+            self.shape.to(self.device)
 
     def with_annotations(self, annotations: Annotations) -> PreparedCase:
         """A twin with other labels on the same images."""

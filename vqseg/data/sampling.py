@@ -62,6 +62,11 @@ class BatchSampler:
         self.patch = (min(config.patch, longest[0]), min(config.patch, longest[1]))
         self.refresh()
 
+    @property
+    def device(self) -> torch.device:
+        """Where the cases are, and where batches are drawn."""
+        return self.cases[0].device
+
     def refresh(self) -> None:
         """Take over the cases' labels as they are now."""
         self.labelled = [(i, z) for i, case in enumerate(self.cases) for z in sorted(case.labels)]
@@ -78,7 +83,7 @@ class BatchSampler:
             target = self.cases[i].labels[z]
             for value in target.unique().tolist():
                 if 0 < value < IGNORE_LABEL:
-                    self.places.setdefault(value, []).append((i, z, torch.nonzero(target == value)))
+                    self.places.setdefault(value, []).append((i, z, torch.nonzero(target == value).cpu()))
 
     def _integer(self, high: int) -> int:
         return int(torch.randint(high, (), generator=self.generator))
@@ -111,9 +116,9 @@ class BatchSampler:
         return i, z, self._centre(self.cases[i], None)
 
     def draw(self, *, strong_views: int = 0) -> Batch:
-        """The next batch, on the CPU, with 1 or 2 strong views of unlabelled slices or, at 0, without those."""
+        """The next batch, where the cases are, with 1 or 2 strong views of unlabelled slices; at 0 without those."""
         places = [self._choose_labelled() for _ in range(self.config.batch_x)]
-        warp = random_warp(torch.stack([centre for *_, centre in places]), self.patch, self.generator)
+        warp = self._warp(places)
         images = self._sample_images(places, warp)
         labels = _each(warp, [self.cases[i].labels[z][None].float() for i, z, _ in places], nearest=True)
         batch = Batch(
@@ -133,21 +138,25 @@ class BatchSampler:
         for _ in range(count):
             i, z = everywhere[self._integer(len(everywhere))]
             places.append((i, z, self._centre(self.cases[i], None)))
-        warp = random_warp(torch.stack([centre for *_, centre in places]), self.patch, self.generator)
+        warp = self._warp(places)
         return change_intensity(self._sample_images(places, warp), self.generator)
 
     def _add_unlabelled(self, batch: Batch, strong_views: int) -> None:
         places = [self._choose_unlabelled() for _ in range(self.config.batch_u)]
-        warp = random_warp(torch.stack([centre for *_, centre in places]), self.patch, self.generator)
+        warp = self._warp(places)
         images = self._sample_images(places, warp)
         batch.image_u_w = images
         batch.image_u_s1 = change_intensity(images, self.generator, strength=2.0)
         if strong_views > 1:
             batch.image_u_s2 = change_intensity(images, self.generator, strength=2.0)
-        sizes = torch.tensor([self.cases[i].size for i, *_ in places]).view(-1, 2, 1, 1)
+        sizes = torch.tensor([self.cases[i].size for i, *_ in places]).view(-1, 2, 1, 1).to(self.device)
         inside = (warp.rows >= 0) & (warp.rows < sizes[:, 0]) & (warp.columns >= 0) & (warp.columns < sizes[:, 1])
         batch.valid_u = inside
         batch.shape_u = self._interpolated_shapes(places, warp)
+
+    def _warp(self, places: Sequence[tuple[int, int, Tensor]]) -> Warp:
+        centres = torch.stack([centre for *_, centre in places])
+        return random_warp(centres, self.patch, self.generator, device=self.device)
 
     def _sample_images(self, places: Sequence[tuple[int, int, Tensor]], warp: Warp) -> Tensor:
         return _each(warp, [self.cases[i].input([z], self.neighbours)[0] for i, z, _ in places])
@@ -164,7 +173,7 @@ class BatchSampler:
     def _interpolated_shapes(self, places: Sequence[tuple[int, int, Tensor]], warp: Warp) -> Tensor:
         """Evidence (B, K + 1, h, w) as prediction will see it."""
         n_classes = self.cases[0].n_classes
-        shapes = no_shape(len(places), n_classes + 1, self.patch)
+        shapes = no_shape(len(places), n_classes + 1, self.patch).to(self.device)
         for b, (i, z, _) in enumerate(places):
             prior = self.cases[i].shape
             if prior is not None:
@@ -180,7 +189,7 @@ class BatchSampler:
         now and then forgotten, as much as the interpolation errs at a random distance.
         """
         n_classes = self.cases[0].n_classes
-        shapes = no_shape(len(places), n_classes + 1, self.patch)
+        shapes = no_shape(len(places), n_classes + 1, self.patch).to(self.device)
         for b, (i, z, _) in enumerate(places):
             prior = self.cases[i].shape
             if prior is None or z not in prior.maps or float(self._uniform()) >= SHAPE_SHARE:
@@ -195,7 +204,7 @@ class BatchSampler:
                 moved = displace(here, spread.mean()[None] / prior.pixel_mm, self.generator)
                 maps = moved.sample(prior.maps[z][None]) + self._growth(spread)
                 forgotten = self._uniform((1, n_classes, 1, 1)) < FORGOTTEN_CLASS_SHARE
-                maps = maps.masked_fill(forgotten, CAP_MM)
+                maps = maps.masked_fill(forgotten.to(self.device), CAP_MM)
             shapes[b : b + 1] = encode_shape(maps, torch.tensor([distance]))
         return shapes
 
@@ -203,8 +212,8 @@ class BatchSampler:
         """Random growth (1, K, h, w) of shapes, mm: as a whole and place by place."""
         n_classes = len(spread_mm)
         whole = torch.randn((1, n_classes, 1, 1), generator=self.generator)
-        local = smooth_field(1, n_classes, self.patch, (4, 4), self.generator)
-        return 0.7 * spread_mm.view(1, -1, 1, 1) * (whole + local)
+        local = smooth_field(1, n_classes, self.patch, (4, 4), self.generator, self.device)
+        return (0.7 * spread_mm.view(1, -1, 1, 1)).to(self.device) * (whole.to(self.device) + local)
 
 
 def _one(warp: Warp, b: int) -> Warp:

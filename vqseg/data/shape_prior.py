@@ -109,6 +109,10 @@ class ShapePrior:
         self.pixel_mm = float(spacing_mm[1]) * labels[self.slices[0]].shape[0] / size[0]
         self.error_rate = self._measure_error_rate()
 
+    def to(self, device: torch.device) -> None:
+        """Move the maps; what is known of them as a whole stays on the CPU, where decisions are made."""
+        self.maps = {z: maps.to(device) for z, maps in self.maps.items()}
+
     @property
     def farthest_mm(self) -> float:
         """Largest distance of a slice between the outermost labelled slices from the nearest labelled one, mm."""
@@ -150,7 +154,7 @@ class ShapePrior:
         if not ends.any():
             return maps
         there = self.maps[other]
-        return torch.where(ends, there.clamp(min=0) - there.amin((1, 2), keepdim=True), maps)
+        return torch.where(ends.to(maps.device), there.clamp(min=0) - there.amin((1, 2), keepdim=True), maps)
 
     def _measure_error_rate(self) -> Tensor:
         """(K,) error of the interpolated edge in mm per mm from the nearest slice, from left-out inner slices."""
@@ -173,5 +177,5 @@ class ShapePrior:
 
         The edge's position is taken as normally distributed; 1.7 turns a normal into a logistic deviate.
         """
-        spread = self.spread_mm(evidence.distance_mm)[:, None, None]
+        spread = self.spread_mm(evidence.distance_mm)[:, None, None].to(evidence.distance_maps.device)
         return (-1.7 / spread) * evidence.distance_maps.clamp(-CAP_MM, CAP_MM)
