@@ -78,6 +78,15 @@ def annotate(session: Session, labels: np.ndarray, camera: Camera) -> None:
     session.go_to(middle)
 
 
+def only(widget: VQSegWidget, title: str) -> None:
+    """Unfold one section and fold the others."""
+    for name, (section, _) in widget.sections.items():
+        if name == title:
+            section.expand()
+        else:
+            section.collapse()
+
+
 def main(folder: Path) -> None:
     """Drive the window through the work and take a picture of each step."""
     os.environ["NAPARI_VQSEG_HOME"] = tempfile.mkdtemp()
@@ -108,25 +117,30 @@ def main(folder: Path) -> None:
     widget.scroll_area.ensureWidgetVisible(widget.panel("Train").facts)
     camera.take("train")
     wait(lambda: session.training.state is TrainingState.IDLE)
-    for title in ("Annotate", "Train"):
-        widget.sections[title][0].collapse()
+    only(widget, "Review")
     camera.take("review")
     previews: list[object] = []
     session.reviewing.preview_changed.connect(previews.append)
     widget.panel("Review").epsilon.setValue(14)
     wait(lambda: bool(previews))
+    camera.take("stability")
     session.codebook.measure()
     wait(lambda: session.codebook.survey is not None)
-    session.exporting.measure()
-    for title in ("Codebook", "Export"):
-        widget.sections[title][0].expand()
-    camera.take("stability-and-codebook")
+    only(widget, "Codebook")
+    camera.take("codebook")
     widget.panel("Review").epsilon.setValue(0)
+    measured: list[object] = []
+    session.exporting.measured.connect(measured.append)
+    session.exporting.measure()
+    wait(lambda: bool(measured))
+    only(widget, "Export")
+    camera.take("export")
+    only(widget, "Review")
     widget.bar.planes.buttons()[1].click()
     camera.take("coronal")
     widget.bar.planes.buttons()[0].click()
     viewer.theme = "light"
-    widget.sections["Annotate"][0].expand()
+    only(widget, "Annotate")
     camera.take("light-theme")
     widget.show_card()
     settle(0.5)
