@@ -122,6 +122,7 @@ def test_a_person_reviews(window, qtbot):
 
     # Clean-up is seen at once, and the raw prediction comes back.
     profiles = session.profiles
+    qtbot.wait(1000)  # until the slider rests
     qtbot.waitUntil(lambda: profiles.epsilon == SURVEY_EPSILON and not profiles.surveying, timeout=WAIT_MS)
     raw = reviewing.prediction
     raw[5, 2:4, 2:4] = 1  # a speck
