@@ -25,7 +25,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_vqseg.layers import Pointed, ViewerLayers
+from napari_vqseg.layers import Pointed, ViewerLayers, compile_colours
 from napari_vqseg.panels.annotate import AnnotatePanel
 from napari_vqseg.panels.classes import ClassesPanel
 from napari_vqseg.panels.codebook import CodebookPanel
@@ -94,6 +94,7 @@ class VQSegWidget(QWidget):
         view = ViewerLayers(napari_viewer)
         scheduler = QtScheduler()
         self.session = Session(view, scheduler, make_worker)
+        scheduler.background(compile_colours, lambda _: None, lambda _: None)  # what fails here fails again in use
         self._useful_soon = scheduler.debounce(UNFOLD_AFTER_S, self._show_useful)
         view.keys.bind(self._keys(), {str(n): partial(self._select_nth, n) for n in range(1, 10)}
                   | {"0": partial(self.session.classes.select, PAINTED_BACKGROUND)})  # fmt: skip

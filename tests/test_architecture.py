@@ -48,6 +48,7 @@ ONLY_IN = {
     "timm": ("vqseg/models/priors.py", "vqseg/models/encoders.py"),
     "nibabel": ("vqseg/io/", "vqseg/volume.py"),
     "SimpleITK": ("vqseg/io/",),
+    "isal": ("vqseg/io/",),
     "pydicom": ("vqseg/io/",),
     "highdicom": ("vqseg/io/",),
     "distributed": ("vqseg/cluster.py",),

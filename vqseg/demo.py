@@ -5,7 +5,6 @@ Everything a person would do in the window happens here through the same project
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
@@ -21,7 +20,8 @@ import numpy.typing as npt
 from vqseg.annotations import Annotations
 from vqseg.client import Engine
 from vqseg.config import preset
-from vqseg.errors import ProjectError
+from vqseg.display import on_a_display
+from vqseg.errors import DeviceError, ProjectError
 from vqseg.io import read_volume, write_labels, write_map
 from vqseg.metrics import ClassScores, evaluate
 from vqseg.phantom import synthetic_thorax
@@ -90,13 +90,12 @@ def take_screenshot(project_path: Path, path: Path) -> str | None:
         Why there is no screenshot, None if there is one.
     """
     command = [sys.executable, "-m", "napari_vqseg.screenshot", str(project_path), str(path)]
-    if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
-        virtual_display = shutil.which("xvfb-run")
-        if virtual_display is None:
-            return "no display, and xvfb-run is not installed"
-        command = [virtual_display, "-a", "-s", "-screen 0 1600x1000x24", *command]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=SCREENSHOT_WITHIN_S, check=False)
+        done = subprocess.run(
+            on_a_display(command), capture_output=True, text=True, timeout=SCREENSHOT_WITHIN_S, check=False
+        )
+    except DeviceError as error:
+        return str(error)
     except subprocess.TimeoutExpired:
         return f"the window did not open within {SCREENSHOT_WITHIN_S:.0f} s"
     if done.returncode or not path.is_file():

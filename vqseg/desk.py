@@ -99,7 +99,7 @@ class Desk(threading.Thread):
         self._preview: RequestPreview | None = None
         self._waiting: deque[Message | PredictionJob] = deque()
         self._surveys: dict[str, Survey] = {}
-        self._leaving = False
+        self._leaving = self._at_preview = False
         self._prepared: tuple[Predictor, TrainingCase] | None = None
         self._surveyed: Predictor | None = None
         self.last_request_at = float("-inf")
@@ -114,6 +114,11 @@ class Desk(threading.Thread):
             if isinstance(item, Message):
                 self.last_request_at = time.monotonic()
             self._wake.notify()
+
+    @property
+    def previewing(self) -> bool:
+        """Whether somebody waits for a preview."""
+        return self._preview is not None or self._at_preview
 
     def leave(self) -> None:
         """End the thread after what it is doing now; predictions are given up."""
@@ -199,6 +204,13 @@ class Desk(threading.Thread):
                 prepared.update_annotations(case.annotations)
 
     def _answer_preview(self, message: RequestPreview) -> None:
+        self._at_preview = True
+        try:
+            self._preview_slice(message)
+        finally:
+            self._at_preview = False
+
+    def _preview_slice(self, message: RequestPreview) -> None:
         start = time.monotonic()
         predictor, _, _ = self.weights.get()
         case = self._prepare(predictor, message.case_id)

@@ -37,6 +37,7 @@ __all__ = ["Engine", "main"]
 
 PROGRESS_EVERY_S = 0.1
 WEIGHTS_EVERY_S = 2.0
+PREVIEW_WITHIN_S = 0.5
 UNEXPECTED = "The engine could not do that because of an unexpected error; its log says more."
 UNEXPECTED_IN_TRAINING = "The training ended with an unexpected error; the run's train.log says more."
 
@@ -237,6 +238,7 @@ class Engine:
             self._report = loop.step() or self._report
             self._tell()
             self._offer_weights(loop)
+            self._let_previews_go_first(loop)
             overlays.advance()
             self._poll()
             while self._paused and not (self._stopping or self._leaving):
@@ -260,6 +262,15 @@ class Engine:
             if self._leaving or (cancel_on_stop and self._stopping):
                 job.cancelled.set()
             self._poll(wait_s=0.05)
+        if not self._paused:
+            loop.clock.resume()
+
+    def _let_previews_go_first(self, loop: RunLoop) -> None:
+        """Hold the training while a person waits for a slice: the two would share the processor and both be late."""
+        until = time.monotonic() + PREVIEW_WITHIN_S
+        loop.clock.pause()
+        while self.desk.previewing and time.monotonic() < until:
+            time.sleep(0.002)
         if not self._paused:
             loop.clock.resume()
 

@@ -246,8 +246,9 @@ class Predictor:
 
     def _agreement(self, case: PreparedCase, draws: Tensor) -> Tensor:
         """Share of the draws (D, K + 1, h, w) that agree with their commonest label, on the volume's voxels."""
-        labels = torch.stack([case.to_volume(logits.cpu()).max(0).indices for logits in draws])
-        return torch.stack([(labels == value).float().mean(0) for value in range(self.n_classes + 1)]).amax(0)
+        labels = torch.stack([case.to_volume(logits.cpu()).max(0).indices.byte() for logits in draws])  # (D, y, x)
+        same = (labels[:, None] == labels[None]).sum(1)  # how many draws each draw agrees with
+        return same.amax(0) / len(labels)
 
     def _perturbed_logits(self, case: PreparedCase, z: int, epsilon: float, draws: int, seed: int) -> Tensor:
         """(draws, K + 1, h, w) logits of slice z from its image alone, each behind its own perturbation of the codes.

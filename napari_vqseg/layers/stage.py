@@ -18,7 +18,7 @@ from vqseg.volume import Volume
 if TYPE_CHECKING:
     import napari
 
-__all__ = ["Kind", "Stage", "label_colormap"]
+__all__ = ["Kind", "Stage", "compile_colours", "label_colormap"]
 
 Kind = Literal["image", "annotation", "prediction", "stability", "fill between"]
 
@@ -160,6 +160,11 @@ def label_colormap(colours: Mapping[int, Any]) -> DirectLabelColormap:
     for value, colour in colours.items():
         shown[value] = colour
     return DirectLabelColormap(color_dict=shown)
+
+
+def compile_colours() -> None:
+    """Let napari compile its mapping of labels to colours, which takes a second: better before a volume is shown."""
+    label_colormap({1: "white"}).map(np.zeros((1, 1), dtype=np.uint8))
 
 
 def _disconnect(signal: Any, callback: Callable[..., Any]) -> None:

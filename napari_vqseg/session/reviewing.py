@@ -19,8 +19,9 @@ from vqseg.profiles import class_means, wavering_mm2
 
 __all__ = ["Preview", "Reviewing"]
 
-PREVIEW_AFTER_S = 0.06
+PREVIEW_AFTER_S = 0.02
 PREVIEW_DRAWS = 4
+FOLLOW_EVERY_S = 1.5
 ANNOUNCE_AFTER_S = 0.05
 """The overlay is drawn before the panels are, so that neither holds the event loop long."""
 
@@ -87,6 +88,8 @@ class Reviewing(Concern):
         self.forget()
         self._timer = context.scheduler.debounce(PREVIEW_AFTER_S, self._request_preview)
         self._announcing = context.scheduler.debounce(ANNOUNCE_AFTER_S, self.prediction_changed.emit)
+        self._following = context.scheduler.debounce(FOLLOW_EVERY_S, self._request_preview)
+        engine.on(protocol.Progress, self._follow)
         engine.on(protocol.PredictionReady, self._on_prediction)
         engine.on(protocol.PreviewReady, self._on_preview)
         context.view.navigation.z_changed.connect(self._on_z)
@@ -196,9 +199,17 @@ class Reviewing(Concern):
         if self._engine.has_network and self.context.is_open:
             self._timer.start()
 
+    def _follow(self, message: protocol.Progress) -> None:
+        """Until the volume is predicted, which takes a large one long, keep predicting the shown slice."""
+        if self.prediction is None and not message.paused and not self._following.waiting:
+            self._following.start()
+
     def _on_z(self, z: int) -> None:
-        if self.epsilon > 0 and self._engine.has_network:
+        if not self._engine.has_network:
+            return
+        if self.epsilon > 0:
             self.context.view.overlay.show_stability(z, None)
+        if self.epsilon > 0 or self.prediction is None:
             self._timer.start()
 
     def _request_preview(self) -> None:
@@ -210,7 +221,7 @@ class Reviewing(Concern):
 
     def _on_preview(self, message: protocol.PreviewReady) -> None:
         def show(preview: Preview) -> None:
-            if self._engine.is_newest("preview", message.request_id) and self.prediction is not None:
+            if self._engine.is_newest("preview", message.request_id):
                 self._show_preview(preview)
 
         def failed(error: BaseException) -> None:

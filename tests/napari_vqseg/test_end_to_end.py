@@ -11,10 +11,11 @@ import time
 import nibabel
 import numpy as np
 import pytest
-from qtpy.QtCore import QPoint, Qt, QTimer
+from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QMessageBox
 
+from napari_vqseg.benchmark import Heart
 from napari_vqseg.classes import class_set
 from napari_vqseg.panels import export
 from napari_vqseg.session import TrainingState
@@ -27,38 +28,6 @@ from vqseg.phantom import synthetic_thorax
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 BUDGET_S = float(os.environ.get("VQSEG_E2E_BUDGET_S", "15"))
 STALL_MS = float(os.environ.get("VQSEG_STALL_MS", "50"))
-
-
-class Heart:
-    """Beats every 5 ms of the event loop; remembers the gaps, and what the event loop's thread worked in them."""
-
-    def __init__(self):
-        self.gaps_ms, self.worked_ms, self._last = [], [], None
-        self._timer = QTimer()
-        self._timer.setTimerType(Qt.TimerType.PreciseTimer)
-        self._timer.timeout.connect(self._beat)
-
-    def _beat(self):
-        now = time.perf_counter(), time.thread_time()
-        if self._last is not None:
-            self.gaps_ms.append(1000 * (now[0] - self._last[0]))
-            self.worked_ms.append(1000 * (now[1] - self._last[1]))
-        self._last = now
-
-    def __enter__(self):
-        self._timer.start(5)
-        return self
-
-    def __exit__(self, *_):
-        self._timer.stop()
-
-    def __str__(self):
-        gaps, worked = np.array(self.gaps_ms), np.array(self.worked_ms)
-        return (
-            f"{gaps.size} beats, median {np.median(gaps):.1f} ms, p99 {np.quantile(gaps, 0.99):.1f} ms, "
-            f"longest {gaps.max():.1f} ms, over 50 ms: {(gaps > 50).sum()}; the event loop's own work: "
-            f"p99 {np.quantile(worked, 0.99):.1f} ms, longest {worked.max():.1f} ms, load {os.getloadavg()[0]:.1f}"
-        )
 
 
 def canvas_of(viewer):

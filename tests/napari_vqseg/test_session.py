@@ -285,3 +285,30 @@ def test_closing_leaves_nothing(desk):
 def test_a_wrong_protocol_line_is_an_error():
     with pytest.raises(EngineError):
         protocol.decode("{}")
+
+
+def test_until_the_volume_is_predicted_the_shown_slice_is_followed(desk, tmp_path):
+    session, worker = desk.session, desk.worker
+    session.annotating.mark_complete(4)
+    session.training.start()
+    worker.message.emit(protocol.Progress(1, 0.1, 50.0))
+    desk.clock.fire()
+    asked = worker.last(protocol.RequestPreview)
+    assert (asked.z, asked.epsilon) == (session.z, 0)
+    session.go_to(7)
+    desk.clock.fire()
+    asked = worker.last(protocol.RequestPreview)
+    assert asked.z == 7
+    shape = session.volume.shape[1:]
+    np.savez(tmp_path / "p.npz", labels=np.ones(shape, np.uint8), confidence=np.ones(shape, np.float16),
+             stability=np.ones(shape, np.float16))  # fmt: skip
+    worker.message.emit(
+        protocol.PreviewReady(asked.request_id, session.case.case.id, 7, 0.0, str(tmp_path / "p.npz"), 0.02)
+    )
+    assert desk.view.overlay.prediction[7].all()
+    assert not desk.view.overlay.prediction[6].any()
+    fakes.ready_to_predict(desk, tmp_path)
+    count = len(worker.sent)
+    worker.message.emit(protocol.Progress(2, 0.2, 40.0))
+    desk.clock.fire()
+    assert len(worker.sent) == count

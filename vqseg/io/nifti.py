@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gzip
 import os
-import zlib
 from pathlib import Path
 from typing import IO, Any
 
@@ -16,6 +15,7 @@ import dask.array
 import nibabel as nib
 import numpy as np
 import numpy.typing as npt
+from isal import igzip, igzip_lib
 from nibabel.arrayproxy import ArrayProxy
 from nibabel.spatialimages import HeaderDataError
 
@@ -33,6 +33,8 @@ PLAUSIBLE_SPACING_MM = (0.001, 50.0)
 
 COMPRESSION = 4
 """Gzip level of masks: near the smallest size, several times faster than 9."""
+
+INFLATE_ERROR: type[Exception] = igzip_lib.IsalError  # type: ignore[assignment]
 
 Header = Any  # one of the two:
 Nifti1Header: Any = nib.Nifti1Header
@@ -107,7 +109,7 @@ def _is_gzip(path: Path) -> bool:
 
 
 def _open(path: Path) -> IO[bytes]:
-    return gzip.open(path, "rb") if _is_gzip(path) else path.open("rb")  # type: ignore[return-value]
+    return igzip.open(path, "rb") if _is_gzip(path) else path.open("rb")
 
 
 def _read_header(path: Path) -> tuple[bytes, Header]:
@@ -117,7 +119,7 @@ def _read_header(path: Path) -> tuple[bytes, Header]:
             raw = file.read(540)
     except gzip.BadGzipFile:
         raise VolumeError(f"{path.name} is named .gz but not compressed with gzip; rename it to .nii.") from None
-    except (EOFError, zlib.error):
+    except (EOFError, INFLATE_ERROR):
         raise _damaged(path) from None
     if raw[:2] == b"\x1f\x8b":
         raise VolumeError(f"{path.name} is compressed with gzip; rename it to .nii.gz.")
@@ -211,7 +213,7 @@ def _read_once(path: Path, spec: Any) -> npt.NDArray[Any]:
                 raise EOFError
             while file.read(1 << 20):
                 pass
-    except (EOFError, zlib.error, OSError):
+    except (EOFError, INFLATE_ERROR, OSError):
         raise _damaged(path) from None
     array: npt.NDArray[Any] = buffer.view(dtype).reshape(shape, order="F")
     values = _value_dtype(dtype, slope, intercept)
