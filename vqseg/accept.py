@@ -36,7 +36,7 @@ def is_drawn(annotations: Annotations, z: int) -> bool:
 def _over(annotations: Annotations, z: int, proposed: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     """A proposal for slice z under what a person has painted there; an earlier accepted proposal gives way."""
     record = annotations.records.get(z)
-    if record is not None and record.origin is Origin.ACCEPTED:
+    if record is None or record.origin is Origin.ACCEPTED:
         return np.array(proposed, dtype=np.uint8)
     painted = annotations.labels[z]
     return np.where(painted > 0, painted, proposed)

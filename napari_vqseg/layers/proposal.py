@@ -36,8 +36,9 @@ class Proposal:
         layer.colormap = label_colormap({value: _pale(colour) for value, colour in colours.items()})
         layer.data.replace(content)
         self._shown = set(range(first, first + len(labels)))
-        layer.visible = True
-        layer.refresh(extent=False, thumbnail=False)
+        if layer.visible:
+            layer.refresh(extent=False, thumbnail=False)
+        layer.visible = True  # draws a layer that was hidden
 
     def keep(self, slices: Collection[int]) -> None:
         """Take all slices away but these."""

@@ -121,7 +121,7 @@ class AnnotatePanel(Panel):
             self.proposed.setText(
                 f"Proposed between slices {filling.proposal.low} and {filling.proposal.high}, in pale contours."
             )
-            self.accept_all.setText(f"All {len(left)} between (⇧A)" if len(left) > 1 else "All (⇧A)")
+            self.accept_all.setText(f"All {len(left)} (⇧A)")
             self.accept.setEnabled(self.session.z in left)
 
     def show_reason(self, text: str, level: str) -> None:
