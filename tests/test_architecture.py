@@ -54,7 +54,6 @@ ONLY_IN = {
     "distributed": ("vqseg/cluster.py",),
     "qtpy": ("napari_vqseg/",),
     "superqt": ("napari_vqseg/",),
-    "pyqtgraph": ("napari_vqseg/",),
     "magicgui": ("napari_vqseg/",),
     "napari": ("napari_vqseg/",),
     "PyQt5": (),

@@ -14,7 +14,7 @@ spec.loader.exec_module(fakes)
 
 
 def pytest_configure(config):
-    for module in ("pydantic", "napari", "vispy", "magicgui", "superqt", "pyqtgraph", "npe2", "app_model", "qtpy",
+    for module in ("pydantic", "napari", "vispy", "magicgui", "superqt", "npe2", "app_model", "qtpy",
                    "psygnal", "pint", "zarr", "dask", "skimage", "importlib", "pytestqt"):  # fmt: skip
         config.addinivalue_line("filterwarnings", rf"ignore::Warning:{module}(\..*)?")
     config.addinivalue_line("filterwarnings", r"ignore:.*PyQt5.*:Warning")
