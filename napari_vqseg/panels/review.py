@@ -95,7 +95,7 @@ class ReviewPanel(Panel):
         self.accept_range = button("Accept these", "Accept these slices; drawn and finished ones stay as they are.",
                                    lambda: accepting.range(self.first.value(), self.last.value()))  # fmt: skip
         self.threshold = _spin("Slices at least so stable behind the perturbation; the dotted line above.", " %")
-        self.threshold.setRange(50, 100)
+        self.threshold.setRange(0, 100)
         self.threshold.setValue(95)
         self.threshold.valueChanged.connect(self.show_stable)
         self.accept_stable = button("", "Accept the unlabelled slices that are at least so stable.",

@@ -82,9 +82,11 @@ class Profiles(Concern):
 
     def _survey(self) -> None:
         """Ask for the stability; while training only where a person has asked, for it takes the training's time."""
-        epsilon = self._reviewing.epsilon
-        if self.confidence is not None and (epsilon > 0 or self._training.is_idle):
-            self._request(epsilon or SURVEY_EPSILON)
+        asked = self._reviewing.epsilon
+        epsilon = asked or SURVEY_EPSILON
+        known = self.stability is not None and epsilon == self.epsilon
+        if self.confidence is not None and not known and (asked > 0 or self._training.is_idle):
+            self._request(epsilon)
 
     def _request(self, epsilon: float) -> None:
         self.epsilon, self.surveying = epsilon, epsilon > 0

@@ -236,7 +236,7 @@ def _config(name: str, settings: dict[str, Any], *, seed: int, iterations: int, 
     A prior that is asked for is required: a row must be what its name says.
     """
     scratch: dict[str, Any] = {
-        "encoder": "conv", "prior": "none", "prior_policy": "required", "code_dim": 64, "learning_rate": 1e-3,
+        "encoder": "conv", "prior": "none", "prior_policy": "required", "code_dim": 16, "learning_rate": 1e-3,
     }  # fmt: skip
     given: dict[str, Any] = {
         "method": name, "seed": seed, "iterations": iterations, "batch_x": batch, "batch_u": batch, "size": size,

@@ -17,7 +17,7 @@ from vqseg.benchmark.report import markdown_table, provenance, provenance_line, 
 from vqseg.models.perturbation import substitute
 from vqseg.models.quantizer import nearest_codewords
 
-__all__ = ["SpeedRow", "speed_of_quantization"]
+__all__ = ["SpeedRow", "peak_mb", "speed_of_quantization", "synchronise"]
 
 
 @dataclass(frozen=True)
@@ -120,10 +120,10 @@ def speed_of_quantization(
 def _measure(call: Callable[[], Tensor], device: str, repeats: int) -> tuple[float, float, float]:
     """Best wall and processor seconds and peak MB; the memory costs a run more, where there is more than one."""
     if repeats > 1:
-        return *_fastest(call, device, repeats), _peak_mb(call, device)
+        return *_fastest(call, device, repeats), peak_mb(call, device)
     times: list[tuple[float, float]] = []
-    peak_mb = _peak_mb(lambda: times.append(_fastest(call, device, 1)), device)
-    return *times[0], peak_mb
+    peak = peak_mb(lambda: times.append(_fastest(call, device, 1)), device)
+    return *times[0], peak
 
 
 def _fastest(call: Callable[[], Tensor], device: str, repeats: int) -> tuple[float, float]:
@@ -132,21 +132,22 @@ def _fastest(call: Callable[[], Tensor], device: str, repeats: int) -> tuple[flo
         call()
     wall, cpu = [], []
     for _ in range(repeats):
-        _synchronise(device)
+        synchronise(device)
         start_wall, start_cpu = time.perf_counter(), time.process_time()
         call()
-        _synchronise(device)
+        synchronise(device)
         wall.append(time.perf_counter() - start_wall)
         cpu.append(time.process_time() - start_cpu)
     return min(wall), min(cpu)
 
 
-def _synchronise(device: str) -> None:
+def synchronise(device: str) -> None:
+    """Wait until a GPU has done what it was asked to."""
     if device.startswith("cuda"):
         torch.cuda.synchronize()
 
 
-def _peak_mb(call: Callable[[], object], device: str) -> float:
+def peak_mb(call: Callable[[], object], device: str) -> float:
     """Memory that a call needs on top, from CUDA's allocator or Linux's high-water mark."""
     gc.collect()
     if device.startswith("cuda"):

@@ -117,7 +117,7 @@ class VQSegMethod(Method):
 
     def update_teacher(self, step: int) -> None:
         """EMA of the student, with its share of quantization; dead codewords are put to use."""
-        if self._revivable is not None and step % 8 == 0:
+        if self._revivable is not None:
             self.student.revive(self._revivable, self.generator)
         self._revivable = None
         super().update_teacher(step)

@@ -1,0 +1,139 @@
+"""The section Annotate in the real window: threshold brush, bucket, filling between, copying, the strip, undo."""
+
+import importlib.util
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from qtpy.QtCore import QPoint, Qt
+from qtpy.QtTest import QTest
+
+from napari_vqseg.widget import VQSegWidget
+from vqseg.annotations import Origin, SliceState
+from vqseg.io import write_map
+
+for name in ("fakes", "canvas"):
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+    module = sys.modules.setdefault(name, importlib.util.module_from_spec(spec))
+    spec.loader.exec_module(module)
+import canvas  # noqa: E402
+import fakes  # noqa: E402
+
+BLOCK = (slice(8, 20), slice(6, 18))
+"""Where the volume is bright, (y, x), in slices 2 to 9."""
+
+
+@pytest.fixture
+def window(make_napari_viewer, qtbot, tmp_path):
+    hu = np.full(fakes.SHAPE, -800, np.int16)
+    hu[2:10, BLOCK[0], BLOCK[1]] = 40
+    volume = replace(fakes.make_volume(), array=hu)
+    write_map(tmp_path / "ct.nii.gz", volume.array, volume)
+    viewer = make_napari_viewer(show=True)
+    viewer.window.resize(1280, 800)
+    widget = VQSegWidget(viewer, fakes.FakeWorker)
+    viewer.window.add_dock_widget(widget, name="VQ-Seg", area="right")
+    widget.panel("Data").open(tmp_path / "ct.nii.gz")
+    qtbot.waitUntil(lambda: widget.session.is_open, timeout=60000)
+    qtbot.wait(200)
+    yield widget, viewer
+    widget.release()
+
+
+def click(button):
+    QTest.mouseClick(button, Qt.MouseButton.LeftButton)
+
+
+def undo(viewer):
+    canvas.press(viewer, Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+
+
+def test_a_person_annotates(window, qtbot):
+    widget, viewer = window
+    panel, session, layer = widget.panel("Annotate"), widget.session, viewer.layers["annotation"]
+    labels, annotations = session.annotations.labels, session.annotations
+    outside = np.ones(labels.shape[1:], bool)
+    outside[BLOCK] = False
+
+    # The threshold brush paints across the border of the bright block, and stays inside of it.
+    session.go_to(3)
+    canvas.press(viewer, Qt.Key.Key_1)
+    assert panel.tools.buttons["paint"].isChecked()
+    canvas.press(viewer, Qt.Key.Key_R)
+    assert panel.tools.ranged.isChecked()
+    panel.tools.range.setValue((0, 100))
+    canvas.drag(viewer, layer, (3, 9, 2), (3, 9, 22))
+    assert labels[3].any()
+    assert not labels[3][outside].any()
+    assert annotations.state(3) is SliceState.DRAFT
+
+    # The bucket fills the rest of the block; out of the range it says why it does nothing.
+    canvas.press(viewer, Qt.Key.Key_B)
+    assert panel.tools.buttons["fill"].isChecked()
+    canvas.drag(viewer, layer, (3, 2, 2), (3, 2, 2))
+    assert "widen the range" in panel.reason.text()
+    canvas.drag(viewer, layer, (3, 15, 12), (3, 15, 12))
+    assert (labels[3] == 1).sum() == 12 * 12
+    canvas.press(viewer, Qt.Key.Key_C)
+    session.go_to(9)
+    canvas.drag(viewer, layer, (9, 15, 12), (9, 15, 12))
+    canvas.press(viewer, Qt.Key.Key_C)
+    session.go_to(11)
+    canvas.press(viewer, Qt.Key.Key_C)
+    assert annotations.complete == [3, 9, 11]
+    assert annotations.empty_complete == [11]
+
+    # Undo goes back over slices to where the last stroke was.
+    undo(viewer)
+    assert session.z == 9
+    assert not labels[9].any()
+    canvas.press(viewer, Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.ShiftModifier)
+    assert (labels[9] == 1).sum() == 12 * 12
+
+    # Fill between shows the shape first; Esc takes it away, A takes one slice over, Shift+A the others.
+    session.go_to(6)
+    canvas.press(viewer, Qt.Key.Key_F)
+    qtbot.waitUntil(lambda: session.filling.proposal is not None, timeout=20000)
+    assert viewer.layers["fill between"].visible
+    assert panel.proposal.isVisible()
+    assert "between slices 3 and 9" in panel.proposed.text()
+    assert annotations.complete == [3, 9, 11]
+    canvas.press(viewer, Qt.Key.Key_Escape)
+    assert session.filling.proposal is None
+    assert not viewer.layers["fill between"].visible
+    canvas.press(viewer, Qt.Key.Key_F)
+    qtbot.waitUntil(lambda: session.filling.proposal is not None, timeout=20000)
+    canvas.press(viewer, Qt.Key.Key_A)
+    assert annotations.records[6].origin is Origin.ACCEPTED
+    assert (labels[6][BLOCK] == 1).all()
+    canvas.press(viewer, Qt.Key.Key_A, Qt.KeyboardModifier.ShiftModifier)
+    assert annotations.complete == [3, 4, 5, 6, 7, 8, 9, 11]
+    assert not panel.proposal.isVisible()
+    undo(viewer)
+    assert annotations.complete == [3, 6, 9, 11], "what Shift+A took over is one step"
+    assert not labels[4].any()
+
+    # The strip says what is what, by colour and shape and in numbers, and jumps.
+    assert panel.strip.marks == {3: "complete", 6: "accepted", 9: "complete", 11: "empty"}
+    for words in ("2&nbsp;complete", "1&nbsp;accepted", "1&nbsp;empty, complete"):
+        assert words in panel.counts.text()
+    place = QPoint(round(panel.strip.x_of(9)), panel.strip.height() // 2)
+    QTest.mouseClick(panel.strip, Qt.MouseButton.LeftButton, pos=place)
+    assert session.z == 9
+
+    # Copying takes the nearest complete slice; a brush without the range paints anywhere.
+    session.go_to(8)
+    click(panel.copy)
+    assert np.array_equal(labels[8], labels[9])
+    assert annotations.state(8) is SliceState.DRAFT
+    canvas.press(viewer, Qt.Key.Key_R)
+    click(panel.tools.buttons["paint"])
+    before = layer.brush_size
+    canvas.press(viewer, Qt.Key.Key_BracketRight)
+    assert layer.brush_size > before
+    assert panel.tools.brush.value() == pytest.approx(layer.brush_size * 0.8)
+    canvas.drag(viewer, layer, (8, 26, 5), (8, 26, 10))
+    assert labels[8][outside].any()
+    assert widget.sections["Annotate"][0].minimumSizeHint().width() <= widget.scroll_area.viewport().width()
