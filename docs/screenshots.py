@@ -1,7 +1,8 @@
 """Make the pictures in docs/images: the real window, the sample CT, a real engine.
 
 Run with a display of 1280 x 800, for instance
-``xvfb-run -a -s "-screen 0 1280x800x24" python docs/screenshots.py [FOLDER]``.
+``xvfb-run -a -s "-screen 0 1280x800x24" python docs/screenshots.py [FOLDER [SECONDS]]``; more seconds of training on
+a busy machine.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ from vqseg.phantom import synthetic_thorax
 SIZE = (1280, 800)
 TRAIN_S = 45.0
 WAIT_S = 400.0
+NOTIFICATION_S = 8.0
+"""After which napari takes a notification away."""
 
 
 def wait(ready: Callable[[], bool], within_s: float = WAIT_S) -> None:
@@ -87,7 +90,7 @@ def only(widget: VQSegWidget, title: str) -> None:
             section.collapse()
 
 
-def main(folder: Path) -> None:
+def main(folder: Path, train_s: float = TRAIN_S) -> None:
     """Drive the window through the work and take a picture of each step."""
     os.environ["NAPARI_VQSEG_HOME"] = tempfile.mkdtemp()
     _, reference = synthetic_thorax()
@@ -102,7 +105,7 @@ def main(folder: Path) -> None:
     session.windowing.choose("lung")
     assert session.windowing.window == WINDOWS["lung"]
     annotate(session, reference.array, camera)
-    session.settings.update("time_budget_s", TRAIN_S)
+    session.settings.update("time_budget_s", train_s)
     widget.panel("Train").show_settings()
     session.training.start()
     wait(
@@ -116,7 +119,8 @@ def main(folder: Path) -> None:
     session.go_to(middle + 3)
     widget.scroll_area.ensureWidgetVisible(widget.panel("Train").facts)
     camera.take("train")
-    wait(lambda: session.training.state is TrainingState.IDLE)
+    wait(lambda: session.training.state is TrainingState.IDLE, train_s + WAIT_S)
+    settle(NOTIFICATION_S)
     only(widget, "Review")
     camera.take("review")
     previews: list[object] = []
@@ -150,4 +154,7 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent / "images")
+    main(
+        Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent / "images",
+        float(sys.argv[2]) if len(sys.argv) > 2 else TRAIN_S,
+    )
