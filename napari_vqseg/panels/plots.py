@@ -14,6 +14,7 @@ from qtpy.QtWidgets import QSizePolicy, QWidget
 __all__ = ["Chart", "HistogramPlot", "LossPlot"]
 
 GREY = QColor("#8a93a3")
+FONT_PX = 11
 LEFT, RIGHT, TOP, BOTTOM = 42, 8, 8, 34
 
 
@@ -55,6 +56,9 @@ class Chart(QWidget):
     def paintEvent(self, event: QPaintEvent | None) -> None:  # noqa: N802 - Qt's name
         """Draw the axes, then the curves."""
         painter = QPainter(self)
+        font = painter.font()
+        font.setPixelSize(FONT_PX)
+        painter.setFont(font)
         frame = self._frame
         shown = {name: self._scaled(curve.points) for name, curve in self.curves.items()}
         points = np.concatenate([np.empty((0, 2)), *shown.values()])
