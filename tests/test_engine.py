@@ -284,6 +284,18 @@ def test_overlays_come_while_training(engine, project):
     assert engine.until(PredictionReady, final=True).step > first.step
 
 
+def test_the_case_on_show_is_predicted_while_training_and_all_at_the_end(engine, project):
+    for _ in range(2):
+        project.add_case(project.case("case-001").load_volume())
+    run = project.new_run(preset("fast", time_budget_s=30, seed=fake.NORMAL), ["case-001", "case-002"])
+    engine.send(OpenCase(str(project.path), "case-003"), StartTraining(str(run.path)))
+    assert engine.until(PredictionReady).case_id == "case-003"  # which has no label, and is not learnt from
+    engine.send(StopTraining())
+    finals = [engine.until(PredictionReady, final=True).case_id for _ in range(3)]
+    assert finals == ["case-003", "case-001", "case-002"]
+    engine.until(TrainingEnded)
+
+
 def test_settings_and_annotations_change_between_two_steps(engine, project):
     engine.send(StartTraining(str(new_run(project, 30).path)))
     step = engine.until(Progress).step

@@ -32,3 +32,9 @@ def test_loose_pieces_and_far_slices_go_touching_ones_stay():
     assert not labels[12, 12:15, 12:15].any()
     assert not (labels == 2).any()
     assert (labels[9:20, 4:8, 4:8] == 1).all()
+
+
+def test_a_volume_without_labels_keeps_what_is_predicted():
+    labels = np.ones((4, 5, 5), np.uint8)
+    keep_reachable(labels, Annotations.empty(labels.shape), 1)
+    assert labels.all()

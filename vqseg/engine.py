@@ -97,6 +97,8 @@ class Engine:
         if isinstance(item, VQSegError):
             self._send(protocol.Failed(str(item)))
         elif isinstance(item, _DESK):
+            if isinstance(item, protocol.OpenCase):
+                self.workspace.shown = item.case_id
             self.desk.submit(item)
         else:
             self._inbox.put(item)
@@ -226,10 +228,15 @@ class Engine:
         if run is not None:
             self._redirect(run.project_path / "engine.log")
 
+    def _to_predict(self, run: Run) -> list[str]:
+        """The case on show first, whether the run learns from it or not, then the run's own."""
+        shown = [self.workspace.shown] if self.workspace.shown else []
+        return list(dict.fromkeys([*shown, *run.case_ids]))
+
     def _steps(self, loop: RunLoop) -> str:
         """The loop itself; returns how it ended."""
         overlays = Overlays(
-            loop.run.case_ids,
+            lambda: [self.workspace.shown] if self.workspace.shown else loop.run.case_ids,
             offer=lambda: self._offer_weights(loop, force=True),
             submit=self.desk.submit,
             wait_for=lambda job: self._wait_for(job, cancel_on_stop=True),
@@ -249,7 +256,7 @@ class Engine:
         self._offer_weights(loop, force=True)
         if not self._leaving:
             reason = "stopped" if self._stopping and not loop.finished else "finished"
-            self._wait_for(PredictionJob(loop.run.case_ids, final=True))
+            self._wait_for(PredictionJob(self._to_predict(loop.run), final=True))
         return "shutdown" if self._leaving else reason
 
     def _wait_for(self, job: PredictionJob, cancel_on_stop: bool = False) -> None:

@@ -34,6 +34,8 @@ def reach(annotations: Annotations, value: int) -> tuple[int, int] | None:
 def keep_reachable(labels: npt.NDArray[np.uint8], annotations: Annotations, n_classes: int) -> None:
     """Erase, in place, predicted voxels out of reach and components that touch no labelled slice of their class.
 
+    On a volume without a labelled slice, as one that a network from elsewhere is tried on, nothing is erased.
+
     Parameters
     ----------
     labels : ndarray
@@ -43,6 +45,8 @@ def keep_reachable(labels: npt.NDArray[np.uint8], annotations: Annotations, n_cl
     n_classes : int
         Number of classes K.
     """
+    if not annotations.used:
+        return
     boxes = ndimage.find_objects(labels, max_label=n_classes)
     for value, box in enumerate(boxes, start=1):
         if box is None:

@@ -22,8 +22,8 @@ class Overlays:
 
     Parameters
     ----------
-    case_ids : list of str
-        What to predict.
+    case_ids : callable
+        Says what to predict.
     offer : callable
         Hands the newest weights to the desk.
     submit : callable
@@ -34,7 +34,7 @@ class Overlays:
 
     def __init__(
         self,
-        case_ids: list[str],
+        case_ids: Callable[[], list[str]],
         offer: Callable[[], None],
         submit: Callable[[PredictionJob], None],
         wait_for: Callable[[PredictionJob], None],
@@ -54,7 +54,7 @@ class Overlays:
             self._job = None
         if self._job is None and now >= self._due_at:
             self._offer()
-            self._job = PredictionJob(self._case_ids)
+            self._job = PredictionJob(self._case_ids())
             if self._first:
                 self._first = False
                 self._wait_for(self._job)

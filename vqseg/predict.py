@@ -93,11 +93,6 @@ class Predictor:
         Whether the network takes shape evidence.
     device : torch.device
         Where the network is.
-
-    Attributes
-    ----------
-    label_values : list of int
-        What each class 1..K was in the label file it was learned from; the class itself where nothing is told.
     """
 
     def __init__(
@@ -112,7 +107,6 @@ class Predictor:
     ) -> None:
         self.network, self.config, self.framing = network, config, framing
         self.class_names = dict(class_names)
-        self.label_values = sorted(self.class_names)
         self.uses_shape, self.device = uses_shape, device
         self._bfloat16 = config.train.mixed_precision and gains_from_bfloat16(device)
         self._prepared: list[PreparedCase] = []
@@ -136,9 +130,7 @@ class Predictor:
         restore_weights(method, weights)
         where = choose_device(device)
         network = method.network_for_prediction.to(device=where, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        predictor = cls(network.eval(), config, framing, class_names, uses_shape=method.uses_shape, device=where)
-        predictor.label_values = description.get("label_values", predictor.label_values)
-        return predictor
+        return cls(network.eval(), config, framing, class_names, uses_shape=method.uses_shape, device=where)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Predictor:
         twin = copy.copy(self)

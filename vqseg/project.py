@@ -187,11 +187,7 @@ class Project:
         ProjectError
             If there is none.
         """
-        folder = self.path / "runs" / checked_id(run_id, "run")
-        if not (folder / "run.json").is_file():
-            names = ", ".join(run.id for run in self.runs) or "none yet"
-            raise ProjectError(f"The project has no run {run_id!r}; its runs: {names}.")
-        return Run(folder)
+        return Run(self.path / "runs" / checked_id(run_id, "run"))
 
     def new_run(self, config: Config, case_ids: Sequence[str]) -> Run:
         """Make a run folder with its settings.
@@ -207,14 +203,9 @@ class Project:
             self.case(case_id)
         stamp = time.strftime("%Y%m%d-%H%M%S")
         number = 1
-        while True:
-            path = self.path / "runs" / f"{stamp}-{number:02d}"
-            try:
-                return Run.create(path, config, case_ids)
-            except ProjectError:
-                if not path.exists():  # else the number is taken
-                    raise
+        while (self.path / "runs" / f"{stamp}-{number:02d}").exists():
             number += 1
+        return Run.create(self.path / "runs" / f"{stamp}-{number:02d}", config, case_ids)
 
 
 def _folders(parent: Path, marker: str) -> list[Path]:

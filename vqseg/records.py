@@ -87,8 +87,6 @@ def new_folder(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         os.rename(temporary, path)
-    except BaseException as error:
+    except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
-        if isinstance(error, OSError) and path.exists():  # another process was quicker
-            raise ProjectError(f"{path.name} exists already; choose another name.") from None
         raise

@@ -29,6 +29,11 @@ class Workspace:
         Called with the project when one is opened.
     hide : callable, optional
         Called with the path of every image, so that the log can keep it to itself.
+
+    Attributes
+    ----------
+    shown : str
+        The case that the viewer opened last, "" where there is no viewer.
     """
 
     def __init__(
@@ -41,6 +46,7 @@ class Workspace:
         self._lock = threading.RLock()
         self._project: Project | None = None
         self._cases: dict[str, TrainingCase] = {}
+        self.shown = ""
 
     @property
     def project(self) -> Project:

@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from napari.layers import Image
 
-from vqseg.volume import StoredLayout, Volume
+from vqseg.io.geometry import make_layout
+from vqseg.volume import Volume
 
 __all__ = ["direction_letters", "layer_geometry", "volume_of"]
 
@@ -34,17 +35,32 @@ def direction_letters(affine: npt.NDArray[np.float64], axis: int) -> tuple[str, 
 
 
 def volume_of(layer: Image) -> Volume:
-    """The volume behind an image layer: as our reader left it, or placed by the layer's own scale and translation."""
+    """The volume behind an image layer: as our reader left it, or placed as the viewer places the layer.
+
+    Scale, translation, rotation, affine and units all count; lengths without a unit are taken as mm.
+
+    Raises
+    ------
+    VolumeError
+        If the layer is flat, or its axes do not span a space.
+    """
     known = layer.metadata.get("vqseg", {}).get("volume")
     if isinstance(known, Volume) and known.shape == tuple(layer.data.shape):
         return known
+    world_to_ras = np.array([[0.0, 0.0, -1.0], [0.0, -1.0, 0.0], [1.0, 0.0, 0.0]])
+    lengths_mm = np.array([_mm(unit) for unit in layer.units])
+    origin = np.asarray(layer.data_to_world((0.0, 0.0, 0.0)))
+    steps = np.stack([np.asarray(layer.data_to_world(step)) - origin for step in np.eye(3)], axis=1)
     affine = np.eye(4)
-    for axis, sign in enumerate((1.0, -1.0, -1.0)):  # z to the head, y to the back, x to the left, in RAS+
-        affine[2 - axis, 2 - axis] = sign * abs(float(layer.scale[axis]))
-        affine[2 - axis, 3] = sign * float(layer.translate[axis])
+    affine[:3, :3] = (world_to_ras @ (lengths_mm[:, np.newaxis] * steps))[:, ::-1]  # stored (x, y, z)
+    affine[:3, 3] = world_to_ras @ (lengths_mm * origin)
     data = layer.data if not layer.multiscale else layer.data[0]
-    z, y, x = (int(size) for size in data.shape)
-    layout = StoredLayout((x, y, z), affine)
+    layout = make_layout(tuple(int(size) for size in data.shape[::-1]), affine, f"The layer {layer.name!r}")
     return Volume(layout.to_canonical(data.transpose()), layout, warnings=(
         "The layer's directions are taken as z to the head, y to the back, x to the left; check the letters.",
     ))  # fmt: skip
+
+
+def _mm(unit: Any) -> float:
+    """Length of a unit in mm; 1 where it is none of length (pixels)."""
+    return float((1 * unit).to("mm").magnitude) if (1 * unit).check("[length]") else 1.0

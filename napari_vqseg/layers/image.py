@@ -29,14 +29,20 @@ class ImageLayer:
     ----------
     window_changed : Signal(Window)
         A person has changed the window: by a drag, or in napari's own controls.
+    offer_changed : Signal()
+        Layers have come or gone, or another is selected.
     """
 
     window_changed = Signal(object)
+    offer_changed = Signal()
 
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
         self._setting = False
         stage.on_drag(self._drag_window)
+        layers = stage.viewer.layers
+        for event in (layers.events.inserted, layers.events.removed, layers.selection.events.active):
+            stage.listen(event, self._on_layers)
 
     def show(self, volume: Volume, window: Window, name: str) -> None:
         """Show a volume."""
@@ -117,19 +123,38 @@ class ImageLayer:
 
     # ------------------------------------------------------------ other layers
 
+    @property
+    def offered(self) -> str:
+        """Name of the layer that :meth:`selected_volume` would take, "" for none."""
+        layer = self._offered()
+        return "" if layer is None else str(layer.name)
+
     def selected_volume(self) -> tuple[str, Volume] | None:
-        """Name and volume of a three-dimensional image layer that is not ours: the selected one, or the only one.
+        """Name and volume of a three-dimensional image layer that is not ours: the selected one, or the newest shown.
 
         The layer is hidden, since the session shows the volume itself.
+
+        Raises
+        ------
+        VolumeError
+            If the layer is flat, or its axes do not span a space.
         """
+        layer = self._offered()
+        if layer is None:
+            return None
+        volume = volume_of(layer)
+        layer.visible = False
+        return layer.name, volume
+
+    def _offered(self) -> Image | None:
         layers = self._stage.viewer.layers
         images = [
             layer for layer in layers
             if isinstance(layer, Image) and not self._stage.owns(layer) and layer.ndim == 3 and not layer.rgb
         ]  # fmt: skip
         active = layers.selection.active
-        chosen = active if active in images else images[-1] if images else None
-        if chosen is None:
-            return None
-        chosen.visible = False
-        return chosen.name, volume_of(chosen)
+        shown = [layer for layer in images if layer.visible]
+        return active if active in images else shown[-1] if shown else None
+
+    def _on_layers(self) -> None:
+        self.offer_changed.emit()

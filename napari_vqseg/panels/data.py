@@ -40,21 +40,25 @@ class DataPanel(Panel):
         self.more.setToolTip("Other ways to open a volume.")
         self.more.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
         self.menu = QMenu(self.more)
-        self.layer = self.menu.addAction("Take over the selected image layer", session.cases.open_layer)
+        self.menu.addAction("Take over the selected image layer", session.cases.open_layer)
         self.where = self.menu.addAction("Keep annotations in a folder of mine…", self.ask_project)
         self.layers = self.menu.addAction("Show the layers of this case again", session.show_layers)
         self.more.setMenu(self.menu)
+        self.take = button("", "Work on this image layer, which is not one of ours yet.", session.cases.open_layer,
+                           strong=True)  # fmt: skip
         self.about = note("Open a CT, or drop some here.")
         self.apply = button("Predict with the project's network", "Predict this volume with the network that was "
                             "trained on other volumes of the project.", self._apply)  # fmt: skip
         self.column.addWidget(self.tasks)
         self.column.addLayout(row(self.file, self.folder, self.sample, self.more))
+        self.column.addWidget(self.take)
         self.column.addWidget(self.about)
         self.column.addWidget(self.apply)
         self._dialog: SeriesDialog | None = None
         self.listen(session.case_changed, self.refresh)
         self.listen(session.cases.changed, self.tasks.refresh)
         self.listen(session.reviewing.prediction_changed, self._show_apply)
+        self.listen(session.view.image.offer_changed, self._show_offer)
         self.refresh()
 
     def refresh(self) -> None:
@@ -68,6 +72,7 @@ class DataPanel(Panel):
             self.layers.setVisible(is_open)
             self.where.setVisible(not is_open)
         self.apply.hide()
+        self._show_offer()
         if not is_open:
             return
         case = self.session.case
@@ -77,6 +82,12 @@ class DataPanel(Panel):
         )
         self.about.setToolTip(f"Project: {case.project.path}")
         self._show_apply()
+
+    def _show_offer(self) -> None:
+        """Offer the layer that came by napari's own door, such as a file dropped on the canvas."""
+        name = self.session.view.image.offered
+        self.take.setText(f"Work on the layer '{name}'" if len(name) < 30 else f"Work on '{name[:27]}…'")
+        self.take.setVisible(bool(name))
 
     def _show_apply(self) -> None:
         session = self.session

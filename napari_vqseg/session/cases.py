@@ -24,7 +24,7 @@ from napari_vqseg.cases import (
 from napari_vqseg.session.annotating import Annotating
 from napari_vqseg.session.context import Concern, Context
 from napari_vqseg.session.training import Training
-from vqseg.errors import VolumeError
+from vqseg.errors import VolumeError, VQSegError
 from vqseg.project import Project
 from vqseg.tasks import Task, TaskState, decide, next_open, tasks_of
 
@@ -123,7 +123,11 @@ class Cases(Concern):
 
     def open_layer(self) -> None:
         """Open the image layer that is selected in the viewer."""
-        found = self.context.view.image.selected_volume()
+        try:
+            found = self.context.view.image.selected_volume()
+        except VQSegError as error:
+            self.context.refused(error)
+            return
         if found is None:
             self.context.notified.emit("Select a three-dimensional image layer in the layer list first.", "warning")
             return

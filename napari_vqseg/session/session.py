@@ -85,7 +85,6 @@ class Session:
         self.suggesting = Suggesting(context, self.engine)
         self.exporting = Exporting(context, self.engine, self.annotating, self.classes, self.cleaning, self.reviewing)
         self.importing = Importing(context, self.annotating, self.classes)
-        self.training.learnt_elsewhere.connect(self.reviewing.request_prediction)
         self._concerns: tuple[Concern, ...] = (
             self.engine, self.classes, self.settings, self.windowing, self.annotating, self.training, self.cases,
             self.filling, self.cleaning, self.reviewing, self.profiles, self.accepting, self.codebook, self.suggesting,

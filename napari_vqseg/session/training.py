@@ -40,15 +40,12 @@ class Training(Concern):
         Another state.
     progressed : Signal(protocol.Progress)
         How far it is, several times a second.
-    learnt_elsewhere : Signal()
-        A training has ended that the open case took no part in.
     on_all : bool
         Whether the next run learns from every labelled volume of the project, or from the open one alone.
     """
 
     changed = Signal(object)
     progressed = Signal(object)
-    learnt_elsewhere = Signal()
 
     def __init__(self, context: Context, engine: Engine, annotating: Annotating, settings: Settings) -> None:
         super().__init__(context)
@@ -69,7 +66,6 @@ class Training(Concern):
         self.progress: protocol.Progress | None = None
         self._waiting: dict[str, Any] = {}
         self._slices_changed = False
-        self._elsewhere = False
 
     def announce(self) -> None:
         """Tell the state."""
@@ -137,7 +133,6 @@ class Training(Concern):
 
         def send(run: Run) -> None:
             self._slices_changed = False
-            self._elsewhere = opened.case.id not in run.case_ids
             self._engine.send(protocol.StartTraining(str(run.path)))
 
         def failed(error: BaseException) -> None:
@@ -207,8 +202,6 @@ class Training(Concern):
         if message.reason != "failed":
             done = "Training finished" if message.reason == "finished" else "Training stopped"
             self.context.notified.emit(f"{done} after {message.step} steps.", "info")
-            if self._elsewhere:
-                self.learnt_elsewhere.emit()
 
     def _on_failed(self, message: protocol.Failed) -> None:
         if message.request == "StartTraining":

@@ -186,6 +186,8 @@ class FakeNavigation:
 
 class FakeImage:
     window_changed = Signal(object)
+    offer_changed = Signal()
+    offered = ""
 
     def __init__(self):
         self.window = None

@@ -196,13 +196,24 @@ def test_volumes_from_everywhere_in_one_project(window, study, tmp_path, qtbot, 
     assert panel.tasks.done.text() == "Not done (D)"
     assert not any("Mustermann" in text for text in told)
 
+    # A file dropped on napari's own canvas is a layer; one click makes it a volume of the project.
+    write_map(tmp_path / "three.nii.gz", fakes.make_volume().array + 7, fakes.make_volume())
+    assert panel.take.isHidden()
+    viewer.open(tmp_path / "three.nii.gz", plugin="napari-vqseg")
+    assert panel.take.text() == "Work on the layer 'three'"
+    QTest.mouseClick(panel.take, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: session.case.name == "three", timeout=20000)
+    assert panel.take.isHidden()
+    click_row(panel, 0)
+    qtbot.waitUntil(lambda: session.case.name == "study · Thorax soft", timeout=20000)
+
     # A fresh window on the project folder finds it all.
     path = session.case.project.path
     widget.release()
     again = VQSegWidget(viewer, fakes.FakeWorker)
     again.panel("Data").open(path)
-    qtbot.waitUntil(lambda: len(again.session.cases.tasks) == 3, timeout=20000)
-    assert [str(task.state) for task in again.session.cases.tasks] == ["done", "flagged", "done"]
+    qtbot.waitUntil(lambda: len(again.session.cases.tasks) == 4, timeout=20000)
+    assert [str(task.state) for task in again.session.cases.tasks] == ["done", "flagged", "done", "not started"]
     assert again.session.annotations.complete == [2]
     again.release()
 

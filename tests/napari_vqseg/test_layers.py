@@ -10,6 +10,7 @@ import pytest
 
 from napari_vqseg.layers import ViewerLayers, direction_letters, layer_geometry, volume_of
 from vqseg.config import WINDOWS
+from vqseg.errors import VolumeError
 from vqseg.io import read_labels, read_volume, write_labels, write_map
 
 spec = importlib.util.spec_from_file_location("fakes", Path(__file__).with_name("fakes.py"))
@@ -340,6 +341,31 @@ def test_a_foreign_layer_becomes_a_volume(view, viewer):
     known = viewer.add_image(fakes.make_volume().array, **layer_geometry(fakes.make_volume()))
     assert volume_of(known) is known.metadata["vqseg"]["volume"]
     assert not layer.visible
+
+
+@pytest.mark.parametrize("place", [
+    {"affine": np.diag([3.0, 2.0, 1.0, 1.0])},
+    {"scale": (3000, 2000, 1000), "units": ("um", "um", "um")},
+    {"scale": (1.5, 1, 0.5), "affine": np.diag([2.0, 2.0, 2.0, 1.0])},
+    {"scale": (3, 2, 1), "rotate": (90, 0, 0)},
+    {"scale": (3, -2, 1)},
+])  # fmt: skip
+def test_however_a_foreign_layer_is_placed_its_voxels_keep_size_and_place(view, viewer, place):
+    data = np.arange(4 * 5 * 6).reshape(4, 5, 6)
+    layer = viewer.add_image(data, **place)
+    volume = volume_of(layer)
+    assert sorted(volume.spacing_mm) == pytest.approx([1, 2, 3])
+    factor = 0.001 if "units" in place else 1.0
+    for index in ((0, 0, 0), (3, 1, 4)):
+        z_mm, y_mm, x_mm = (factor * mm for mm in layer.data_to_world(index))
+        found = np.linalg.inv(volume.affine) @ (-x_mm, -y_mm, z_mm, 1)
+        assert volume.array[tuple(np.rint(found[:3]).astype(int))] == data[index]
+
+
+def test_a_flat_layer_is_refused(view, viewer):
+    viewer.add_image(np.zeros((1, 5, 6)))
+    with pytest.raises(VolumeError, match="2D image"):
+        view.image.selected_volume()
 
 
 def test_brush_in_mm(view, viewer):

@@ -6,6 +6,7 @@ import argparse
 import copy
 import dataclasses
 import functools
+import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -116,9 +117,12 @@ def predict_image(job: Job, on_progress: Callable[[float], None] | None = None) 
     predictor = copy.copy(_predictor(job.checkpoint, job.device))
     prediction = predictor.predict(volume, keep_probabilities=job.probabilities is not None, on_progress=on_progress)
     names = {int(value): name for value, name in predictor.class_names.items()}
-    # `vqseg segment` notes which label values the classes 1..K had in its LABELS.
-    values = LabelValues(np.array(predictor.label_values))
-    names = dict(zip(values.values.tolist(), names.values(), strict=True))
+    values = LabelValues(np.array(sorted(names)))
+    sidecar = job.checkpoint / "label_values.json"
+    if sidecar.is_file():
+        # Written by `vqseg segment`: the label values that the classes 1..K had in its LABELS.
+        values = LabelValues(np.array(json.loads(sidecar.read_text(encoding="utf-8"))))
+        names = dict(zip(values.values.tolist(), names.values(), strict=True))
     labels = values.to_labels(prediction.labels)
     written = list(io.write_labels(job.output, labels, volume, names))
     if job.probabilities is not None and prediction.probabilities is not None:
