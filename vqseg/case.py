@@ -119,6 +119,11 @@ class Case:
         return str(self.info.get("title") or named)
 
     @property
+    def quality_path(self) -> Path:
+        """Scores of newly drawn slices (vqseg.quality)."""
+        return self.path / "quality.json"
+
+    @property
     def shape(self) -> tuple[int, int, int]:
         """Shape of the volume, (z, y, x)."""
         z, y, x = self.info["shape"]

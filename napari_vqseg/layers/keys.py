@@ -49,9 +49,8 @@ class Keys:
         self.let_go("Escape")
         for key in self._keys:
             self._stage.viewer.bind_key(key, None)
-        layer = self._stage.layer("annotation")
-        if layer is not None:
-            for key in [*self._keys, *self._layer_keys]:
+        for layer in (self._stage.layer("annotation"), self._stage.layer("codes")):
+            for key in [*self._keys, *self._layer_keys] if layer is not None else []:
                 with contextlib.suppress(Exception):
                     layer.bind_key(key, None)
         self._keys, self._layer_keys = {}, {}

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Kind", "Stage", "compile_colours", "label_colormap"]
 
-Kind = Literal["image", "annotation", "prediction", "stability", "fill between"]
+Kind = Literal["image", "annotation", "prediction", "stability", "fill between", "codes"]
 
 
 class Stage:
@@ -64,7 +64,7 @@ class Stage:
         """Remember a layer as ours; overlays go below the annotation."""
         self._layers[kind] = layer
         annotation = self._layers.get("annotation")
-        if kind in ("prediction", "stability") and annotation is not None:
+        if kind in ("prediction", "stability", "codes") and annotation is not None:
             layers = self.viewer.layers
             if layers.index(layer) > layers.index(annotation):
                 layers.move(layers.index(layer), layers.index(annotation))

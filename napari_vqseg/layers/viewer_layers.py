@@ -14,6 +14,7 @@ from napari_vqseg.layers.overlay import Overlay
 from napari_vqseg.layers.pointer import Pointer
 from napari_vqseg.layers.proposal import Proposal
 from napari_vqseg.layers.stage import Stage, label_colormap
+from napari_vqseg.layers.tokens import TokenLayer
 from vqseg.volume import Volume, Window
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ class ViewerLayers:
         Prediction and stability.
     proposal : Proposal
         What is filled between complete slices, before it is accepted.
+    tokens : TokenLayer
+        The codes, on the token grid.
     navigation : Navigation
         Slice and plane.
     pointer : Pointer
@@ -58,6 +61,7 @@ class ViewerLayers:
         self.overlay = Overlay(self._stage, self.navigation)
         self.annotation = AnnotationLayer(self._stage, self.navigation, self.keys)
         self.proposal = Proposal(self._stage)
+        self.tokens = TokenLayer(self._stage, self.keys)
         self.pointer = Pointer(self._stage)
         self.lost = self._stage.lost
 

@@ -73,6 +73,8 @@ class Reviewing(Concern):
         (z, y, x) uint8, cleaned up where there are rules: what is shown, accepted and exported.
     predicted : list of int
         The slices in which it holds a structure.
+    learnt : frozenset of int
+        The slices whose labels shaped it.
     outdated : bool
         Whether a newer prediction could not be shown.
     """
@@ -101,6 +103,7 @@ class Reviewing(Concern):
         self._uncertainty: npt.NDArray[np.float16] | None = None
         self.prediction: npt.NDArray[np.uint8] | None = None
         self.predicted: list[int] = []
+        self.learnt = self._raw_learnt = frozenset[int]()
         self.prediction_step = self._raw_step = 0
         self.outdated = False
         self.epsilon = 0.0
@@ -131,7 +134,7 @@ class Reviewing(Concern):
         def take(maps: tuple[npt.NDArray[np.uint8], npt.NDArray[np.float16]]) -> None:
             if self.context.opened is opened:
                 self._raw, self._uncertainty = maps
-                self._raw_step = message.step
+                self._raw_step, self._raw_learnt = message.step, frozenset(message.learnt)
                 self._prepare()
 
         def failed(error: BaseException) -> None:
@@ -175,7 +178,7 @@ class Reviewing(Concern):
 
     def _show(self, labels: npt.NDArray[np.uint8], predicted: list[int]) -> None:
         self.context.busy_changed.emit("")
-        self.prediction, self.predicted = labels, predicted
+        self.prediction, self.predicted, self.learnt = labels, predicted, self._raw_learnt
         self.prediction_step, self.outdated = self._raw_step, False
         self.context.view.overlay.show(labels, self.context.case.colours)
         if self.epsilon > 0:

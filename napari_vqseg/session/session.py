@@ -22,6 +22,7 @@ from napari_vqseg.session.exporting import Exporting
 from napari_vqseg.session.filling import FillingBetween
 from napari_vqseg.session.importing import Importing
 from napari_vqseg.session.profiles import Profiles
+from napari_vqseg.session.quality import Quality
 from napari_vqseg.session.reviewing import Reviewing
 from napari_vqseg.session.scheduler import Scheduler
 from napari_vqseg.session.settings import Settings
@@ -55,7 +56,7 @@ class Session:
     notified, busy_changed : SignalInstance
         As of :class:`napari_vqseg.session.context.Context`.
     annotating, classes, settings, windowing, training, cases, filling, cleaning, reviewing, profiles : Concern
-    accepting, codebook, suggesting, exporting, importing : Concern
+    accepting, quality, codebook, suggesting, exporting, importing : Concern
         One object a concern, with its own signals.
     engine : Engine
         The engine process.
@@ -81,14 +82,15 @@ class Session:
         self.reviewing = Reviewing(context, self.engine, self.cleaning)
         self.profiles = Profiles(context, self.engine, self.training, self.reviewing)
         self.accepting = Accepting(context, self.annotating, self.filling, self.reviewing, self.profiles)
+        self.quality = Quality(context, self.annotating, self.reviewing)
         self.codebook = Codebook(context, self.engine)
-        self.suggesting = Suggesting(context, self.engine)
+        self.suggesting = Suggesting(context, self.engine, self.training, self.reviewing)
         self.exporting = Exporting(context, self.engine, self.annotating, self.classes, self.cleaning, self.reviewing)
         self.importing = Importing(context, self.annotating, self.classes)
         self._concerns: tuple[Concern, ...] = (
             self.engine, self.classes, self.settings, self.windowing, self.annotating, self.training, self.cases,
-            self.filling, self.cleaning, self.reviewing, self.profiles, self.accepting, self.codebook, self.suggesting,
-            self.exporting, self.importing,
+            self.filling, self.cleaning, self.reviewing, self.profiles, self.accepting, self.quality, self.codebook,
+            self.suggesting, self.exporting, self.importing,
         )  # fmt: skip
         self._scheduler = scheduler
         self._closed = False

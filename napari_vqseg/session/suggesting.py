@@ -6,6 +6,8 @@ from psygnal import Signal
 
 from napari_vqseg.session.context import Concern, Context
 from napari_vqseg.session.engine import Engine
+from napari_vqseg.session.reviewing import Reviewing
+from napari_vqseg.session.training import Training
 from vqseg import protocol
 from vqseg.suggest import Suggestion, suggest_slices
 
@@ -13,49 +15,74 @@ __all__ = ["Suggesting"]
 
 
 class Suggesting(Concern):
-    """Slices worth labelling: by geometry at once, by the network's doubt once it has answered.
+    """Slices worth labelling: by geometry at once, by what the network says as soon as it has answered.
 
     Attributes
     ----------
     changed : Signal()
         Other suggestions.
+    suggestions : list of Suggestion
+        Best first.
+    current : Suggestion or None
+        The one that was gone to last, while its slice is on show.
     """
 
     changed = Signal()
 
-    def __init__(self, context: Context, engine: Engine) -> None:
+    def __init__(self, context: Context, engine: Engine, training: Training, reviewing: Reviewing) -> None:
         super().__init__(context)
-        self._engine = engine
+        self._engine, self._training, self._reviewing = engine, training, reviewing
         self.forget()
         engine.on(protocol.SuggestionsReady, self._on_suggestions)
+        reviewing.prediction_changed.connect(self._on_network)
+        training.changed.connect(self._on_network)
+        context.view.navigation.z_changed.connect(self._on_z)
 
     def forget(self) -> None:
         """Forget the suggestions for the case before."""
         self.suggestions: list[Suggestion] = []
+        self.current: Suggestion | None = None
 
     def next(self) -> None:
         """Key N: go to the slice most worth labelling next."""
         context = self.context
-        annotations, z = context.annotations, context.z
-        remaining = [item for item in self.suggestions if item.z not in annotations.records and item.z != z]
+        remaining = self._remaining()
         if not remaining:
             names = context.case.project.class_names
-            remaining = suggest_slices(annotations, context.volume.spacing_mm, class_names=names)
-            remaining = [item for item in remaining if item.z != z] or remaining
-            if self._engine.has_network:
-                request_id = self._engine.new_request("suggestions")
-                self._engine.send(protocol.RequestSuggestions(request_id, context.case.case.id))
+            self.suggestions = suggest_slices(context.annotations, context.volume.spacing_mm, class_names=names)
+            self._ask()
+            remaining = self._remaining() or self.suggestions
         if not remaining:
             context.notified.emit("Every slice is labelled.", "info")
             return
-        self.suggestions = remaining
+        chosen = remaining[0]
+        context.view.navigation.go_to(chosen.z)
+        self.current = chosen
         self.changed.emit()
-        context.view.navigation.go_to(remaining[0].z)
-        context.notified.emit(f"Slice {remaining[0].z}: {remaining[0].reason}", "hint")
+
+    def _remaining(self) -> list[Suggestion]:
+        annotations, z = self.context.annotations, self.context.z
+        return [item for item in self.suggestions if item.z not in annotations.records and item.z != z]
+
+    def _ask(self) -> None:
+        """Ask the network; its answer counts from the next time on."""
+        if self._engine.has_network:
+            request_id = self._engine.new_request("suggestions")
+            self._engine.send(protocol.RequestSuggestions(request_id, self.context.case.case.id))
+
+    def _on_network(self) -> None:
+        """A network may have something new to say; a training is not slowed by a question that nobody has asked."""
+        if self._training.is_idle and self._reviewing.prediction is not None:
+            self._ask()
 
     def _on_suggestions(self, message: protocol.SuggestionsReady) -> None:
         if self._engine.is_newest("suggestions", message.request_id):
             self.suggestions = [
                 Suggestion(int(item["z"]), float(item["score"]), str(item["reason"])) for item in message.suggestions
             ]
+            self.changed.emit()
+
+    def _on_z(self, z: int) -> None:
+        if self.current is not None and self.current.z != z:
+            self.current = None
             self.changed.emit()

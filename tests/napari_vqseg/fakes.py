@@ -173,6 +173,23 @@ class FakeProposal:
         self.shown = {}
 
 
+class FakeTokens:
+    clicked = Signal(object)
+    changed = Signal()
+
+    def __init__(self):
+        self.visible, self.codes, self.grid, self.code = False, None, None, None
+
+    def show(self, codes, grid):
+        self.visible, self.codes, self.grid = True, codes, grid
+
+    def hide(self):
+        self.visible = False
+
+    def highlight(self, code):
+        self.code = code
+
+
 class FakeNavigation:
     z_changed = Signal(int)
 
@@ -214,6 +231,7 @@ class FakeView:
     def __init__(self):
         self.annotation, self.overlay, self.navigation = FakeAnnotationLayer(), FakeOverlay(), FakeNavigation()
         self.image, self.pointer, self.proposal = FakeImage(), FakePointer(), FakeProposal()
+        self.tokens = FakeTokens()
         self.volume, self.closed = None, False
 
     def show_volume(self, volume, window, name):
@@ -242,7 +260,7 @@ class Desk:
         self.session.notified.connect(lambda text, level: self.heard.append((level, text)))
 
 
-def ready_to_predict(desk, tmp_path, labels=None, confidence=None):
+def ready_to_predict(desk, tmp_path, labels=None, confidence=None, learnt=(), step=7):
     """Let the engine have trained and predicted."""
     session = desk.session
     session.engine.send(protocol.LoadCheckpoint("x"))
@@ -252,6 +270,7 @@ def ready_to_predict(desk, tmp_path, labels=None, confidence=None):
     for name, array in arrays.items():
         np.save(tmp_path / f"{name}.npy", array)
     paths = [str(tmp_path / f"{name}.npy") for name in arrays]
+    case_id = session.case.case.id
     desk.worker.message.emit(
-        protocol.PredictionReady(None, session.case.case.id, 7, paths[0], paths[1], confidence_path=paths[2])
+        protocol.PredictionReady(None, case_id, step, paths[0], paths[1], confidence_path=paths[2], learnt=list(learnt))
     )
