@@ -32,6 +32,7 @@ from napari_vqseg.panels.codebook import CodebookPanel
 from napari_vqseg.panels.data import DataPanel
 from napari_vqseg.panels.export import ExportPanel
 from napari_vqseg.panels.parts import Panel, Section, dropped, note, row
+from napari_vqseg.panels.quality import QualityPanel
 from napari_vqseg.panels.review import ReviewPanel
 from napari_vqseg.panels.train import TrainPanel
 from napari_vqseg.panels.view_bar import NAMES, ViewBar
@@ -52,6 +53,7 @@ KEYS = {
     "F": "Fill between: propose the shape between complete slices; Esc takes it away",
     "N": "Next slice worth labelling",
     "G": "Overlay on and off",
+    "I": "Inspect the code under the mouse",
     "[ ]": "Brush smaller, larger",
     "R": "Paint in the HU range only, on and off",
     "1 … 9": "Class to paint with",
@@ -136,7 +138,7 @@ class VQSegWidget(QWidget):
         self._column.setSpacing(2)
         for title, panel in (
             ("Data", DataPanel(session)), ("Classes", ClassesPanel(session)),
-            ("Annotate", AnnotatePanel(session)), ("Train", TrainPanel(session)),
+            ("Annotate", AnnotatePanel(session)), ("Train", TrainPanel(session)), ("Quality", QualityPanel(session)),
             ("Review", ReviewPanel(session)), ("Codebook", CodebookPanel(session)), ("Export", ExportPanel(session)),
         ):  # fmt: skip
             section = Section(title, panel)
@@ -251,6 +253,7 @@ class VQSegWidget(QWidget):
             "G": self._when_open(session.view.overlay.toggle),
             "T": self._when_open(session.cases.next),
             "D": self._when_open(partial(session.cases.decide, TaskState.DONE)),
+            "I": self._when_open(session.codebook.inspect_pointed),
             "H": self.show_card,
             "[": partial(view.annotation.resize_brush, 1 / 1.2),
             "]": partial(view.annotation.resize_brush, 1.2),

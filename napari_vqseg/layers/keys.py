@@ -49,8 +49,8 @@ class Keys:
         self.let_go("Escape")
         for key in self._keys:
             self._stage.viewer.bind_key(key, None)
-        for layer in (self._stage.layer("annotation"), self._stage.layer("codes")):
-            for key in [*self._keys, *self._layer_keys] if layer is not None else []:
+        for layer in filter(None, (self._stage.layer("annotation"), self._stage.layer("codes"))):
+            for key in [*self._keys, *self._layer_keys]:
                 with contextlib.suppress(Exception):
                     layer.bind_key(key, None)
         self._keys, self._layer_keys = {}, {}

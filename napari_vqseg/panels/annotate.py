@@ -11,6 +11,7 @@ from qtpy.QtWidgets import QFileDialog, QWidget
 from napari_vqseg.panels.importing import FILES, ImportDialog
 from napari_vqseg.panels.parts import Panel, button, dropped, note, row
 from napari_vqseg.panels.strip import MARKS, SliceStrip, marks_of
+from napari_vqseg.panels.suggestions import SuggestionNote
 from napari_vqseg.panels.tools import Tools
 from vqseg.annotations import SliceState
 
@@ -56,6 +57,7 @@ class AnnotatePanel(Panel):
                               "nothing is changed until you accept it.", session.filling.propose)  # fmt: skip
         self.load = button("Import…", "Labels made elsewhere: NIfTI, NRRD, DICOM segmentation, RT structure set. "
                            "A file dropped on this section is imported too.", self.ask_labels)  # fmt: skip
+        self.suggested = SuggestionNote(self.session)
         self.reason = note()
         self.reason.hide()
         self.column.addWidget(self.strip)
@@ -63,6 +65,7 @@ class AnnotatePanel(Panel):
         self.column.addLayout(row(self.complete, self.scribbled))
         self.column.addLayout(row(self.next, self.between))
         self.column.addLayout(row(self.copy, self.load, self.clear))
+        self.column.addWidget(self.suggested)
         self.column.addWidget(self.reason)
 
     def _build_proposal(self) -> None:
@@ -102,6 +105,7 @@ class AnnotatePanel(Panel):
         ]  # fmt: skip
         self.counts.setText(" &nbsp; ".join(parts) or "Paint what you look for, then press C: this slice is complete.")
         self.between.setEnabled(len(session.annotations.complete) > 1)
+        self.suggested.refresh()
         self.show_z(session.z)
 
     def show_z(self, z: int) -> None:

@@ -20,12 +20,13 @@ LEFT, RIGHT, TOP, BOTTOM = 42, 8, 8, 34
 
 @dataclass
 class Curve:
-    """A line of a chart: points (n, 2), a gap where one is NaN; filled down to the axis, or dashed, on request."""
+    """A line of a chart: points (n, 2), a gap where one is NaN; filled down to the axis, dashed, or dots, on request."""
 
     colour: str
     points: npt.NDArray[np.float64]
     filled: bool = False
     dashed: bool = False
+    dots: bool = False
 
 
 class Chart(QWidget):
@@ -116,6 +117,12 @@ def _draw_curve(painter: QPainter, frame: QRectF, curve: Curve, places: npt.NDAr
             QPointF(frame.left() + float(x) * frame.width(), frame.bottom() - float(y) * frame.height())
             for x, y in places[run]
         ]
+        if curve.dots:
+            painter.setBrush(QColor(curve.colour))
+            painter.setPen(Qt.PenStyle.NoPen)
+            for place in line:
+                painter.drawEllipse(place, 3.5, 3.5)
+            continue
         if curve.filled:
             fill = QColor(curve.colour)
             fill.setAlpha(80)
@@ -124,6 +131,7 @@ def _draw_curve(painter: QPainter, frame: QRectF, curve: Curve, places: npt.NDAr
             ends = [QPointF(line[-1].x(), frame.bottom()), QPointF(line[0].x(), frame.bottom())]
             painter.drawPolygon(QPolygonF([*line, *ends]))
         style = Qt.PenStyle.DashLine if curve.dashed else Qt.PenStyle.SolidLine
+        painter.setBrush(Qt.BrushStyle.NoBrush)
         painter.setPen(QPen(QColor(curve.colour), 2, style))
         painter.drawPolyline(QPolygonF(line if len(line) > 1 else [line[0] - QPointF(1, 0), line[0] + QPointF(1, 0)]))
 

@@ -10,6 +10,7 @@ from qtpy.QtWidgets import QCheckBox, QComboBox, QLabel, QProgressBar, QSpinBox,
 from napari_vqseg.form import Form
 from napari_vqseg.panels.parts import Panel, Section, button, note, row, silently
 from napari_vqseg.panels.plots import LossPlot
+from napari_vqseg.panels.quality import estimate_in_words
 from napari_vqseg.session import TrainingState
 from napari_vqseg.timers import Paced
 from vqseg import protocol
@@ -168,7 +169,10 @@ class TrainPanel(Panel):
         if self.session.engine.device:
             facts.append(self.session.engine.device)
         names = [f'<span style="color:{colour}">━</span>&nbsp;{name}' for name, colour in LossPlot.CURVES]
-        self.facts.setText(f"Loss: {' '.join(names)}<br>{' · '.join(facts)}")
+        lines = [f"Loss: {' '.join(names)}", " · ".join(facts)]
+        if estimate := estimate_in_words(self.session.quality.curve):
+            lines.append(f"Estimate: {estimate}")
+        self.facts.setText("<br>".join(lines))
 
     def release(self) -> None:
         """Disconnect, and draw no more."""

@@ -254,9 +254,11 @@ def test_classes(desk):
 
 
 def test_next_suggestion_without_a_network_gives_a_reason(desk):
-    desk.session.suggesting.next()
+    suggesting = desk.session.suggesting
+    suggesting.next()
     assert desk.session.z != 0
-    assert desk.heard[-1][0] == "hint"
+    assert suggesting.current.z == desk.session.z
+    assert "Nothing is labelled yet" in suggesting.current.reason
 
 
 def test_windows_set_training_too(desk):
