@@ -220,7 +220,7 @@ class VQSegWidget(QWidget):
         """Tell napari that training is under way, so that closing the window asks first."""
         if state is TrainingState.IDLE:
             self._end_task(Status.COMPLETED)
-        elif self._task is None and hasattr(self._window, "_register_task_status"):
+        elif state is TrainingState.STARTING and hasattr(self._window, "_register_task_status"):
             # napari's own thread workers register in the same way; there is no public name for it yet.
             self._task = self._window._register_task_status(
                 PROVIDER, Status.BUSY, "training; it stops, and what it has learnt stays", self._cancel_task

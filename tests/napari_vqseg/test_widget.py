@@ -77,7 +77,7 @@ def test_sections_show_what_can_be_done(viewer, qtbot, image, tmp_path):
     session.annotating.mark_complete(4)
     assert shown(widget) == ["Data", "Classes", "Annotate", "Train", "Export"]
     predict(widget, tmp_path, qtbot)
-    everything = ["Data", "Classes", "Annotate", "Train", "Review", "Codebook", "Export"]
+    everything = ["Data", "Classes", "Annotate", "Train", "Quality", "Review", "Codebook", "Export"]
     qtbot.waitUntil(lambda: shown(widget) == everything, timeout=2000)
     widget.release()
 
@@ -176,6 +176,11 @@ def test_training_buttons_and_the_task_of_napari(window, viewer, qtbot):
     worker.message.emit(protocol.TrainingEnded("stopped", 4, ""))
     assert not tasks.is_busy()
     assert panel.start.isEnabled()
+    QTest.mouseClick(panel.start, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(tasks.is_busy, timeout=20000)
+    tasks.cancel_all()  # as the closing window does
+    assert session.training.state is TrainingState.STOPPING
+    assert not tasks.is_busy()
 
 
 def test_review_and_codebook(window, viewer, tmp_path, qtbot):
