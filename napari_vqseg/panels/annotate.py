@@ -129,7 +129,7 @@ class AnnotatePanel(Panel):
             self.accept.setEnabled(self.session.z in left)
 
     def show_reason(self, text: str, level: str) -> None:
-        """Say why a slice was suggested, and other hints."""
+        """Say what a person might want to know now."""
         if level == "hint":
             self.reason.setText(text)
             self.reason.show()

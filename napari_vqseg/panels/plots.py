@@ -20,7 +20,7 @@ LEFT, RIGHT, TOP, BOTTOM = 42, 8, 8, 34
 
 @dataclass
 class Curve:
-    """A line of a chart: points (n, 2), a gap where one is NaN; filled down to the axis, dashed, or dots, on request."""
+    """A line of a chart: points (n, 2), a gap where one is NaN; filled to the axis, dashed, or dots, on request."""
 
     colour: str
     points: npt.NDArray[np.float64]
