@@ -183,7 +183,7 @@ def test_the_prediction_is_cleaned_up_as_in_the_window(project, tmp_path):
 
 def test_another_shape_is_refused(project):
     case = project.cases[0]
-    with pytest.raises(GeometryError, match=r"prediction of case-001 have|have shape \(9, 12, 16\)"):
+    with pytest.raises(GeometryError, match=r"shape of the prediction of case-001 is \(9, 12, 16\)"):
         Segmentation(case, case.load_volume(), annotated(), NAMES, predicted()[:9])
 
 

@@ -163,8 +163,8 @@ class Case:
         """
         if not self.source.exists():
             raise ProjectError(
-                f"The image of {self.id} is no longer where it was; say where it is now (Case.relocate), "
-                "the annotations are safe."
+                f"The image of {self.id} is no longer where it was; put it back, or open it in the window from its "
+                "new place. The annotations are safe."
             )
         return self._read(self.source, self.info["source"])
 

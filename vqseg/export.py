@@ -93,8 +93,8 @@ class Segmentation:
         for what, array in (("labels", self.annotations.labels), ("prediction", self.prediction)):
             if array is not None and array.shape != self.volume.shape:
                 raise GeometryError(
-                    f"The {what} of {self.case.id} have shape {array.shape} (z, y, x), the image {self.volume.shape}; "
-                    "nothing was exported. Predict again, or open the image that was labelled."
+                    f"The shape of the {what} of {self.case.id} is {array.shape} (z, y, x), the image's"
+                    f" {self.volume.shape}; nothing was exported. Predict again, or open the image that was labelled."
                 )
 
     @cached_property

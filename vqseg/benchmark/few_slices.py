@@ -262,7 +262,7 @@ def _jobs(
                 "volume": subject.name, "classes": args.classes or "all", "k": int(k),
                 "budget_s": 0.0 if method in NEEDS_NO_TIME else float(budget), "method": method,
                 "seed": 0 if method in NEEDS_NO_SEED else int(seed),
-                "warmup_s": 0.0 if method in BASELINES else args.warmup, "clock": args.clock,
+                "warmup_s": args.warmup if parse_variant(method)[0] == "vq-seg" else 0.0, "clock": args.clock,
             }  # fmt: skip
 
 
