@@ -1,6 +1,7 @@
 import json
 import os
 import pickle
+import resource
 
 import pytest
 import torch
@@ -17,6 +18,25 @@ def test_round_trip_replaces_the_previous_whole(tmp_path):
     assert description["step"] == 2.0
     assert torch.equal(tensors["model"]["w"], torch.full((3, 2), 2.0))
     assert os.listdir(tmp_path) == ["checkpoint"]
+
+
+def test_on_a_full_disk_the_previous_one_stays(tmp_path):
+    path = tmp_path / "checkpoint"
+    write_checkpoint(path, {"step": 1}, {"model": {"w": torch.ones(1)}})
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+    try:
+        with pytest.raises(CheckpointError, match=r"could not be written to .*/checkpoint \(File too large.*make room"):
+            write_checkpoint(path, {"step": 2}, {"model": {"w": torch.ones(5000)}})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert read_checkpoint(path)[0]["step"] == 1
+    assert os.listdir(tmp_path) == ["checkpoint"]
+
+
+def test_whoever_may_read_the_folder_may_read_its_files(tmp_path):
+    write_checkpoint(tmp_path / "checkpoint", {}, {"model": {"w": torch.ones(1)}})
+    assert len({file.stat().st_mode for file in (tmp_path / "checkpoint").iterdir()}) == 1
 
 
 def test_a_crash_between_the_renames_leaves_the_previous_one(tmp_path):

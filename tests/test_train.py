@@ -145,6 +145,12 @@ def test_warm_up_comes_on_top_and_learns_the_image(ball):
     assert ["segmentation" in report.losses for report in reports] == [False] * 3 + [True] * 2
 
 
+@pytest.mark.parametrize("settings", [{"method": "supervised"}, {"image_branch": False}])
+def test_warm_up_without_an_image_decoder_is_refused(ball, settings):
+    with pytest.raises(ConfigError, match="set warmup_s to 0"):
+        trainer_of(ball, iterations=1, warmup_s=1.0, **settings)
+
+
 def test_live_settings_take_effect_and_others_are_refused(ball):
     trainer = trainer_of(ball, iterations=10)
     trainer.update_settings(epsilon=0.2, use_unlabelled=False)

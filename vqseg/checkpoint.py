@@ -22,7 +22,14 @@ from vqseg.errors import CheckpointError
 from vqseg.methods.base import Method
 from vqseg.volume import Window
 
-__all__ = ["FORMAT_VERSION", "read_checkpoint", "restore_settings", "restore_weights", "write_checkpoint"]
+__all__ = [
+    "FORMAT_VERSION",
+    "read_checkpoint",
+    "read_description",
+    "restore_settings",
+    "restore_weights",
+    "write_checkpoint",
+]
 
 FORMAT_VERSION = 1
 DESCRIPTION = "checkpoint.json"
@@ -39,26 +46,65 @@ def write_checkpoint(path: Path, description: Mapping[str, Any], tensors: Mappin
         Anything JSON can hold.
     tensors : mapping of str to mapping of str to Tensor
         One safetensors file per entry: {"model": {...}} becomes model.safetensors.
+
+    Raises
+    ------
+    CheckpointError
+        If it cannot be written, as on a full disk; the one before stays.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}")
-    shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(beside, ignore_errors=True)
+        beside.mkdir()
+        _fill(beside, description, tensors)
+        _swap_in(beside, path)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(beside, ignore_errors=True)
+        reason = getattr(error, "strerror", None) or str(error).rsplit(": ", 1)[-1]
+        raise CheckpointError(
+            f"The checkpoint could not be written to {path} ({reason}); make room there, or choose another folder."
+        ) from None
+
+
+def _fill(folder: Path, description: Mapping[str, Any], tensors: Mapping[str, Mapping[str, Tensor]]) -> None:
+    """Write the files of a checkpoint and wait until they are on the disk."""
+    text = json.dumps({"format_version": FORMAT_VERSION, **description}, indent=2) + "\n"
+    (folder / DESCRIPTION).write_text(text, encoding="utf-8")
     for name, group in tensors.items():
         contiguous = {key: value.detach().to("cpu", copy=True).contiguous() for key, value in group.items()}
-        save_file(contiguous, beside / f"{name}.safetensors")
-    text = json.dumps({"format_version": FORMAT_VERSION, **description}, indent=2) + "\n"
-    (beside / DESCRIPTION).write_text(text, encoding="utf-8")
-    for file in beside.iterdir():
+        save_file(contiguous, folder / f"{name}.safetensors")
+    for file in folder.iterdir():
+        shutil.copymode(folder / DESCRIPTION, file)  # safetensors makes files that only their owner can read
         with file.open("rb") as stream:
             os.fsync(stream.fileno())
+
+
+def _swap_in(beside: Path, path: Path) -> None:
+    """Let a whole folder take the place of `path`."""
     previous = path.with_name(f".{path.name}.previous")
     shutil.rmtree(previous, ignore_errors=True)
     if path.exists():
         path.rename(previous)
     beside.rename(path)
     shutil.rmtree(previous, ignore_errors=True)
+
+
+def read_description(path: Path) -> dict[str, Any]:
+    """Read what a checkpoint's checkpoint.json says, without its tensors; see :func:`read_checkpoint`."""
+    path = _whole(Path(path))
+    try:
+        description: dict[str, Any] = json.loads((path / DESCRIPTION).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise _not_whole(path, error) from None
+    version = description.get("format_version")
+    if version != FORMAT_VERSION:
+        raise CheckpointError(
+            f"The checkpoint has format {version}, this version reads {FORMAT_VERSION}; "
+            "open it with the version that wrote it, or train again."
+        )
+    return description
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, dict[str, Tensor]]]:
@@ -75,24 +121,26 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, dict[str, Ten
     CheckpointError
         If the folder is missing, incomplete, damaged or of another format version.
     """
-    path = Path(path)
-    if not path.exists() and (previous := path.with_name(f".{path.name}.previous")).exists():
-        path = previous
+    path = _whole(Path(path))
+    description = read_description(path)
     try:
-        description = json.loads((path / DESCRIPTION).read_text(encoding="utf-8"))
         tensors = {file.stem: load_file(file) for file in sorted(path.glob("*.safetensors"))}
     except (OSError, ValueError, SafetensorError) as error:
-        raise CheckpointError(
-            f"{path} is not a whole checkpoint ({type(error).__name__}); "
-            "choose a folder with checkpoint.json and model.safetensors, or train again."
-        ) from None
-    version = description.get("format_version")
-    if version != FORMAT_VERSION:
-        raise CheckpointError(
-            f"The checkpoint has format {version}, this version reads {FORMAT_VERSION}; "
-            "open it with the version that wrote it, or train again."
-        )
+        raise _not_whole(path, error) from None
     return description, tensors
+
+
+def _whole(path: Path) -> Path:
+    """The folder, or its previous version where it is not there."""
+    previous = path.with_name(f".{path.name}.previous")
+    return previous if not path.exists() and previous.exists() else path
+
+
+def _not_whole(path: Path, error: Exception) -> CheckpointError:
+    return CheckpointError(
+        f"{path} is not a whole checkpoint ({type(error).__name__}); "
+        "choose a folder with checkpoint.json and model.safetensors, or train again."
+    )
 
 
 def restore_settings(description: Mapping[str, Any]) -> tuple[Config, Framing, dict[int, str]]:

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vqseg import __version__
 from vqseg.annotations import Annotations
 from vqseg.checkpoint import read_checkpoint, restore_settings, restore_weights, write_checkpoint
 from vqseg.config import Config
@@ -85,7 +86,7 @@ class Trainer:
     AnnotationError
         If no slice is labelled, or a label has no class.
     ConfigError
-        If there is neither a time budget nor a number of iterations.
+        If there is neither a time budget nor a number of iterations, or a warm-up that the method cannot take.
     DeviceError, PriorError
         If what the config requires is not there.
     """
@@ -138,7 +139,10 @@ class Trainer:
     def _make_method(self, pretrained: bool) -> Method:
         config = self.config
         channels = 2 * config.model.neighbours + 1
-        return create_method(config.train.method, config, channels, len(self.class_names) + 1, pretrained=pretrained)
+        method = create_method(config.train.method, config, channels, len(self.class_names) + 1, pretrained=pretrained)
+        if config.train.warmup_s and getattr(method.student, "image_decoder", None) is None:
+            raise ConfigError("A warm-up needs vq-seg with its image branch; set warmup_s to 0, or choose these.")
+        return method
 
     def _load_prior(self) -> Prior | None:
         align_to = getattr(self.method, "align_to", None)
@@ -179,7 +183,7 @@ class Trainer:
     @property
     def warming_up(self) -> bool:
         """Whether the volume is still being learned without labels."""
-        return self._warmup_elapsed_s < self.config.train.warmup_s and hasattr(self.method, "warmup_losses")
+        return self._warmup_elapsed_s < self.config.train.warmup_s
 
     @property
     def progress(self) -> float:
@@ -304,8 +308,8 @@ class Trainer:
             predictor.adopt(case)
         return predictor
 
-    def save(self, path: Path | str) -> None:
-        """Write a checkpoint folder from which :meth:`load` goes on exactly."""
+    def save(self, path: Path | str, **notes: Any) -> None:
+        """Write a checkpoint folder from which :meth:`load` goes on exactly; `notes` join its description."""
         state = self._optimizer.state_dict()["state"]
         description = {
             "config": self.config.to_dict(),
@@ -318,7 +322,8 @@ class Trainer:
             "elapsed_s": self._elapsed_s,
             "warmup_elapsed_s": self._warmup_elapsed_s,
             "device": self.device.type,
-            "versions": {name: version(name) for name in ("torch", "numpy", "timm")},
+            "versions": {"napari-vqseg": __version__} | {name: version(name) for name in ("torch", "numpy", "timm")},
+            **notes,
         }
         write_checkpoint(Path(path), description, {
             "model": self.method.state_dict(),

@@ -6,7 +6,6 @@ import argparse
 import copy
 import dataclasses
 import functools
-import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -109,6 +108,7 @@ class Predicted:
 def predict_image(job: Job, on_progress: Callable[[float], None] | None = None) -> Predicted:
     """Read an image, predict it, write what is asked for."""
     import vqseg.io as io
+    from vqseg.checkpoint import read_description
     from vqseg.cli.labels import LabelValues
 
     started = time.monotonic()
@@ -117,12 +117,9 @@ def predict_image(job: Job, on_progress: Callable[[float], None] | None = None) 
     predictor = copy.copy(_predictor(job.checkpoint, job.device))
     prediction = predictor.predict(volume, keep_probabilities=job.probabilities is not None, on_progress=on_progress)
     names = {int(value): name for value, name in predictor.class_names.items()}
-    values = LabelValues(np.array(sorted(names)))
-    sidecar = job.checkpoint / "label_values.json"
-    if sidecar.is_file():
-        # Written by `vqseg segment`: the label values that the classes 1..K had in its LABELS.
-        values = LabelValues(np.array(json.loads(sidecar.read_text(encoding="utf-8"))))
-        names = dict(zip(values.values.tolist(), names.values(), strict=True))
+    # `vqseg segment` notes which label values the classes 1..K had in its LABELS.
+    values = LabelValues(np.array(read_description(job.checkpoint).get("label_values") or sorted(names)))
+    names = dict(zip(values.values.tolist(), names.values(), strict=True))
     labels = values.to_labels(prediction.labels)
     written = list(io.write_labels(job.output, labels, volume, names))
     if job.probabilities is not None and prediction.probabilities is not None:

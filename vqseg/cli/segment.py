@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from pathlib import Path
 
@@ -88,7 +87,7 @@ def run(args: argparse.Namespace) -> None:
         raise AnnotationError("no listed slice holds any label; list the slices that are labelled, counted from 0")
     names = known.names(label_names)
     annotations = Annotations.from_slices(known.to_classes(labels), slices)
-    console.say(f"{len(slices)} labelled slices of {volume.shape[0]}, classes: {', '.join(names.values())}")
+    console.say(f"Labelled slices: {len(slices)} of {volume.shape[0]}, classes: {', '.join(names.values())}")
 
     from vqseg.segment import segment  # torch loads here, once the input is known to be good
 
@@ -101,20 +100,19 @@ def run(args: argparse.Namespace) -> None:
     if not np.array_equal(result[slices], labels[slices]):
         raise AssertionError("the labelled slices did not come back unchanged")
 
-    written = list(io.write_labels(args.output, result, volume, label_names))
+    classes = {int(value): names[k] for k, value in enumerate(known.values, start=1)}
+    written = list(io.write_labels(args.output, result, volume, label_names | classes))
     if prediction.probabilities is not None:
         written += io.write_map(args.probabilities, prediction.probabilities, volume)
     if args.uncertainty:
         written += io.write_map(args.uncertainty, prediction.uncertainty, volume)
     if args.checkpoint:
-        trainer.save(args.checkpoint)
-        # For `vqseg predict`: the label values behind the classes 1..K.
-        Path(args.checkpoint, "label_values.json").write_text(json.dumps(known.values.tolist()), encoding="utf-8")
+        trainer.save(args.checkpoint, label_values=known.values.tolist())
         written.append(args.checkpoint)
     seconds = time.monotonic() - started
     console.result(
         f"Wrote {', '.join(map(str, written))} after {trainer.step_index} steps on {trainer.device}, {seconds:.0f} s.",
         output=args.output, written=written, steps=trainer.step_index, device=str(trainer.device), seconds=seconds,
-        classes={int(value): names[k] for k, value in enumerate(known.values, start=1)},
+        classes=classes,
         labelled_slices=sorted(volume.to_stored_index(z) for z in slices),
     )  # fmt: skip
