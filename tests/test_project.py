@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -296,6 +297,20 @@ def test_a_run_keeps_its_settings(project, case):
     assert again.prediction_path(case.id).parent.parent.parent == run.path
     second = project.new_run(config, [case.id])
     assert [found.id for found in project.runs] == [run.id, second.id]
+
+
+def test_a_number_that_another_process_takes_first_is_left_to_it(project, case, monkeypatch):
+    rename, theirs = os.rename, []
+
+    def too_late(source, target):
+        if not theirs:
+            theirs.append(shutil.copytree(source, target))
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", too_late)
+    run = project.new_run(Config(), [case.id])
+    assert [found.path for found in project.runs] == [theirs[0], run.path]
+    assert not list(run.path.parent.glob(".*"))
 
 
 def test_run_states_are_dated(project, case):

@@ -187,7 +187,11 @@ class Project:
         ProjectError
             If there is none.
         """
-        return Run(self.path / "runs" / checked_id(run_id, "run"))
+        folder = self.path / "runs" / checked_id(run_id, "run")
+        if not (folder / "run.json").is_file():
+            names = ", ".join(run.id for run in self.runs) or "none yet"
+            raise ProjectError(f"The project has no run {run_id!r}; its runs: {names}.")
+        return Run(folder)
 
     def new_run(self, config: Config, case_ids: Sequence[str]) -> Run:
         """Make a run folder with its settings.
@@ -203,9 +207,14 @@ class Project:
             self.case(case_id)
         stamp = time.strftime("%Y%m%d-%H%M%S")
         number = 1
-        while (self.path / "runs" / f"{stamp}-{number:02d}").exists():
+        while True:
+            path = self.path / "runs" / f"{stamp}-{number:02d}"
+            try:
+                return Run.create(path, config, case_ids)
+            except ProjectError:
+                if not path.exists():  # else the number is taken
+                    raise
             number += 1
-        return Run.create(self.path / "runs" / f"{stamp}-{number:02d}", config, case_ids)
 
 
 def _folders(parent: Path, marker: str) -> list[Path]:

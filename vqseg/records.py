@@ -87,6 +87,8 @@ def new_folder(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         os.rename(temporary, path)
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(temporary, ignore_errors=True)
+        if isinstance(error, OSError) and path.exists():  # another process was quicker
+            raise ProjectError(f"{path.name} exists already; choose another name.") from None
         raise
