@@ -20,9 +20,10 @@ from vqseg.cli.benchmark import tables
 from vqseg.cli.labels import LabelValues
 from vqseg.cli.parser import parse_slices
 from vqseg.client import Engine
+from vqseg.config import Config
 from vqseg.errors import AnnotationError, EngineError
 from vqseg.io import read_labels, read_volume, write_segmentation
-from vqseg.project import Project
+from vqseg.project import Project, RunState
 
 QUICK = ["--time-budget", "2", "--set", "size=64", "--set", "encoder=conv", "--set", "codebook_size=64", "--quiet"]
 """A training too short to learn much; what is tested is everything around it."""
@@ -188,15 +189,36 @@ def test_missing_and_broken_inputs(files, capsys):
 
 def test_labels_on_other_voxels(files, capsys):
     nibabel.save(nibabel.Nifti1Image(np.ones((48, 40, 13), np.uint8), np.diag([1, 1, 3, 1])), files.labels)
-    assert "have shape" in error_of(files.segment(), capsys)
+    assert "The shape of the labels is (13, 40, 48)" in error_of(files.segment(), capsys)
 
 
-@pytest.mark.parametrize("value", [0.5, -1])
-def test_labels_that_are_no_labels(files, value, capsys):
+@pytest.mark.parametrize(("value", "words"), [
+    (0.5, "fractions in the labels"),
+    (-1, "values from -1 to 2 in the labels"),
+    (np.nan, "not numbers in the labels"),
+    (300.5, "not whole numbers from 0 in the labels"),
+    (np.inf, "not whole numbers from 0 in the labels"),
+])  # fmt: skip
+def test_labels_that_are_no_labels(files, value, words, capsys):
     array = array_of(files.labels).astype(np.float32)
-    array[0, 0] = value
+    array[0, 0, 0] = value
     nibabel.save(nibabel.Nifti1Image(array, nibabel.load(files.labels).affine), files.labels)
-    assert "labels hold" in error_of(files.segment(), capsys)
+    assert words in error_of(files.segment(), capsys)
+
+
+def test_a_file_has_no_series_to_choose(files, capsys):
+    assert "ct.nii.gz is one image" in error_of(files.segment("--series", "2"), capsys)
+
+
+@pytest.mark.parametrize(("options", "words"), [
+    (["--slices", "0"], "from 1 to 6 slices"),
+    (["--slices", "7"], "from 1 to 6 slices"),
+    (["--size", "8", "64", "64"], "choose at least 16x32x32"),
+    (["--time-budget", "-1"], "time_budget_s is -1.0"),
+])  # fmt: skip
+def test_a_demo_that_cannot_be(tmp_path, options, words, capsys):
+    assert words in error_of(["demo", "--output", str(tmp_path), "--no-window", *options], capsys)
+    assert not list(tmp_path.iterdir())
 
 
 def test_listed_slices_without_any_label(files, capsys):
@@ -333,7 +355,20 @@ def test_everything_that_can_be_written(files, capsys):
     again = files.folder / "again.nii.gz"
     assert main(["predict", str(model), str(files.image), "--output", str(again), "--quiet"]) == 0
     assert set(np.unique(array_of(again))) <= {0, 1, 2}
+    assert read_labels(again, read_volume(files.image)).names == {1: "1", 2: "2"}
     assert main(["info", str(model)]) == 0
+    text = capsys.readouterr().out
+    assert "train: method vq-seg," in text
+    assert f"versions          napari-vqseg {vqseg.__version__}, torch" in text
+
+
+def test_a_model_gives_the_values_back_that_its_labels_had(tmp_path):
+    files = make_files(tmp_path, values=(3, 70000), dtype="int32")
+    model = tmp_path / "model"
+    assert main(files.segment("--checkpoint", str(model))) == 0
+    assert main(["predict", str(model), str(files.image), "--output", str(tmp_path / "again.nii.gz"), "--quiet"]) == 0
+    assert set(np.unique(array_of(tmp_path / "again.nii.gz"))) == {0, 3, 70000}
+    assert json.loads((tmp_path / "again.json").read_text())["labels"] == {"3": "3", "70000": "70000"}
 
 
 def test_a_dicom_segmentation_as_labels(make_ct, tmp_path, capsys):
@@ -365,7 +400,10 @@ def test_progress_is_plain_lines_or_json_lines(files, capsys):
     assert main([*arguments, "--json"]) == 0
     captured = capsys.readouterr()
     events = [json.loads(line) for line in captured.out.splitlines()]
-    assert {event["event"] for event in events} >= {"progress", "result"}
+    assert {event["event"] for event in events} >= {"notice", "progress", "result"}
+    assert main([*arguments, "--json", "--quiet"]) == 0
+    [only] = capsys.readouterr().out.splitlines()
+    assert json.loads(only)["event"] == "result"
 
 
 def test_the_same_seed_and_steps_make_the_same_labels(files):
@@ -424,7 +462,7 @@ def test_export_of_what_was_drawn(project, files):
 
 @pytest.mark.parametrize(("arguments", "words"), [
     (["train", "{project}", "--case", "nobody"], "no case 'nobody'"),
-    (["train", "{project}", "--resume", "nothing"], "run.json is missing"),
+    (["train", "{project}", "--resume", "nothing"], "no run 'nothing'; its runs: none yet"),
     (["suggest", "{project}"], "no trained run yet"),
     (["predict", "{project}", "{image}", "--output", "x.nii.gz"], "no trained run yet"),
     (["export", "{project}", "--what", "prediction", "--output", "{folder}/masks"], "no prediction yet"),
@@ -469,6 +507,30 @@ def test_info(files, capsys):
     assert result["orientation"] == "RAS"
     assert (result["slice_axis"], result["slices"], result["slice_0_is"]) == (2, 14, "at the feet")
     assert main(["info"]) == 2
+
+
+def test_info_tells_series_apart_by_the_number_that_chooses_one(make_ct, tmp_path, capsys):
+    make_ct(tmp_path / "ct")
+    for file in make_ct(tmp_path / "thin", SeriesNumber=1, SeriesDescription="Thin").iterdir():
+        file.rename(tmp_path / "ct" / f"thin-{file.name}")
+    assert main(["info", str(tmp_path / "ct")]) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert [row[:3] for row in rows[1:]] == [["1", "Thin", "CT"], ["2", "Thorax", "CT"]]
+    assert main(["info", str(tmp_path / "ct"), "--series", "1"]) == 0
+    assert "slice axis   2" in capsys.readouterr().out
+
+
+def test_info_tells_interrupted_runs_and_what_is_unusual(project, files, capsys):
+    run = project.new_run(Config(), ["case-001"])
+    run.set_state(RunState.RUNNING)
+    assert main(["info", str(project.path)]) == 0
+    assert f"{run.id}  interrupted" in capsys.readouterr().out
+    image = nibabel.load(files.image)
+    image.set_sform(None, 0)
+    image.set_qform(None, 0)
+    nibabel.save(nibabel.Nifti1Image(array_of(files.image), None, image.header), files.folder / "bare.nii.gz")
+    assert main(["info", str(files.folder / "bare.nii.gz")]) == 0
+    assert "warnings     The file states no orientation" in capsys.readouterr().out
 
 
 def test_benchmarks_are_found_without_importing_them(capsys):

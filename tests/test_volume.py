@@ -82,7 +82,7 @@ def test_geometry_tolerance():
         return Volume(stored.to_canonical(VOXELS), stored)
 
     volume(0).require_same_geometry(volume(0.04))
-    with pytest.raises(GeometryError, match=r"reference lie up to 0\.06 mm"):
+    with pytest.raises(GeometryError, match=r"voxels of the reference lie up to 0\.06 mm"):
         volume(0).require_same_geometry(volume(0.06), "reference")
     with pytest.raises(GeometryError, match="nan mm"):
         volume(0).require_same_geometry(volume(np.nan))

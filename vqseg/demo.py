@@ -21,7 +21,7 @@ from vqseg.annotations import Annotations
 from vqseg.client import Engine
 from vqseg.config import preset
 from vqseg.display import on_a_display
-from vqseg.errors import DeviceError, ProjectError
+from vqseg.errors import AnnotationError, DeviceError, ProjectError
 from vqseg.io import read_volume, write_labels, write_map
 from vqseg.metrics import ClassScores, evaluate
 from vqseg.phantom import synthetic_thorax
@@ -31,6 +31,8 @@ from vqseg.protocol import Notice, Progress
 __all__ = ["DemoResult", "run_demo", "sensible_slices"]
 
 CANDIDATES = 28
+MAX_SLICES = 6
+"""All choices of so many candidates are compared; one more takes minutes."""
 SCREENSHOT_WITHIN_S = 120.0
 
 
@@ -140,7 +142,14 @@ def run_demo(
     ------
     ProjectError
         If `output` holds a project that is not a demo.
+    VQSegError
+        For a number of slices or a time budget out of range, or a CT too small to show its structures.
     """
+    if not 1 <= n_slices <= MAX_SLICES:
+        raise AnnotationError(
+            f"The demo labels from 1 to {MAX_SLICES} slices, not {n_slices}; choose a number of these."
+        )
+    config = preset("fast", time_budget_s=time_budget_s, seed=seed)
     project_path = output / "project"
     if project_path.exists():
         if not (Project.is_project(project_path) and Project.open(project_path).info.get("demo")):
@@ -163,7 +172,7 @@ def run_demo(
     stored = sorted(volume.to_stored_index(z) for z in slices)
     say(f"Labelled slices: {', '.join(map(str, stored))} of {volume.shape[0]}.")
 
-    run = project.new_run(preset("fast", time_budget_s=time_budget_s, seed=seed), [case.id])
+    run = project.new_run(config, [case.id])
     say(f"Training for {time_budget_s:.0f} s in the engine process...")
 
     def pass_on(notice: Notice) -> None:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from vqseg.canvas import FAR, Canvas, Field, Point
+from vqseg.errors import VolumeError
 from vqseg.io.labels import LabelMap
 from vqseg.volume import StoredLayout, Volume
 
@@ -18,6 +19,8 @@ __all__ = ["CLASS_NAMES", "synthetic_thorax"]
 
 CLASS_NAMES = {1: "tumour", 2: "left lung", 3: "right lung", 4: "heart", 5: "aorta", 6: "spine", 7: "liver"}
 
+SMALLEST_SHAPE = (16, 32, 32)
+"""Fewest voxels (z, y, x) that show every structure."""
 
 LENGTH_MM = 290.0
 """From below the dome of the liver to the neck."""
@@ -42,7 +45,17 @@ def synthetic_thorax(seed: int = 0, shape: tuple[int, int, int] = (58, 192, 192)
         int16 HU, stored as an ordinary NIfTI: (i, j, k) to the left, back and head.
     labels : LabelMap
         uint8 (z, y, x) with :data:`CLASS_NAMES`.
+
+    Raises
+    ------
+    VolumeError
+        For a shape in which the structures cannot be told apart.
     """
+    if any(size < least for size, least in zip(shape, SMALLEST_SHAPE, strict=True)):
+        raise VolumeError(
+            f"A thorax of {'x'.join(map(str, shape))} voxels shows nothing; "
+            f"choose at least {'x'.join(map(str, SMALLEST_SHAPE))} (z, y, x)."
+        )
     rng = np.random.default_rng(seed)
     spacing_mm = (LENGTH_MM / shape[0], WIDTH_MM / shape[1], WIDTH_MM / shape[2])
     canvas = Canvas(shape, spacing_mm)

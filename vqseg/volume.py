@@ -190,7 +190,7 @@ class Volume:
             tolerance_mm = 0.05 * min(self.spacing_mm)
         if self.shape != other.shape:
             raise GeometryError(
-                f"The {what} have shape {other.shape} (z, y, x), the image {self.shape}; "
+                f"The shape of the {what} is {other.shape} (z, y, x), the image's {self.shape}; "
                 f"resample the {what} onto the image or choose the matching file."
             )
         corners = np.array([[z, y, x, 1] for z in (0, 1) for y in (0, 1) for x in (0, 1)], dtype=float)
@@ -198,6 +198,6 @@ class Volume:
         shift = np.linalg.norm((corners @ (self.affine - other.affine).T)[:, :3], axis=1).max()
         if not shift <= tolerance_mm:
             raise GeometryError(
-                f"The {what} lie up to {shift:.3g} mm away from the image (their affines differ); "
+                f"The voxels of the {what} lie up to {shift:.3g} mm away from the image's (their affines differ); "
                 f"choose the {what} drawn on this image, or resample them onto it."
             )

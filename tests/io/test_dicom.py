@@ -166,6 +166,8 @@ def test_several_series_are_listed(folder):
     for series, description in ((1, "Lung"), ("2", "Thorax 1.0"), ("1.2.4", "Lung"), ("Thorax 1.0", "Thorax 1.0")):
         assert read_volume(folder, series=series).metadata["description"] == description
     assert read_volume(folder / "IM0100.dcm").metadata["series"] == "1.2.4"
+    with pytest.raises(VolumeError, match=r"by its number \(series=1, or --series 1\)"):
+        read_volume(folder, series=3)
     with pytest.raises(VolumeError, match="No single series"):
         read_volume(folder, series=3)
 

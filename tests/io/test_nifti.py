@@ -366,7 +366,7 @@ def volume(tmp_path):
 @pytest.mark.parametrize(
     ("values", "expected"),
     [
-        (np.full(SHAPE, 255, np.uint8), "255; renumber"),
+        (np.full(SHAPE, 255, np.uint8), "values from 255 to 255 in the labels; renumber"),
         (np.full(SHAPE, -1, np.int16), "-1"),
         (np.full(SHAPE, 0.5, np.float32), "fractions"),
         (np.full(SHAPE, np.nan, np.float32), "not numbers"),
@@ -387,7 +387,7 @@ def test_float_labels_with_whole_numbers_are_fine(tmp_path, volume):
 def test_labels_elsewhere_are_refused(tmp_path, volume):
     shifted = AFFINES["LPS"].copy()
     shifted[0, 3] += 1
-    with pytest.raises(GeometryError, match="reference lie up to 1 mm"):
+    with pytest.raises(GeometryError, match="voxels of the reference lie up to 1 mm"):
         read_labels(save(tmp_path / "mask.nii.gz", VOXELS * 0, shifted), volume, "reference")
     with pytest.raises(GeometryError, match="shape"):
         read_labels(save(tmp_path / "mask.nii.gz", VOXELS[1:] * 0, AFFINES["LPS"]), volume)

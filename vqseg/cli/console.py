@@ -38,19 +38,21 @@ class Console:
 
     def say(self, text: str, **fields: Any) -> None:
         """Tell what is going on: a line on stderr, or a JSON line."""
+        if self.quiet:
+            return
         if self.json:
             self._write_json({"event": "notice", "text": text, **fields})
-        elif not self.quiet:
+        else:
             self._close_bar()
             print(text, file=sys.stderr, flush=True)  # noqa: T201
 
     def progress(self, task: str, share: float, detail: str = "", **fields: Any) -> None:
         """Show that `share` (0..1) of `task` is done; call it as often as you like."""
+        if self.quiet:
+            return
         if self.json:
             if self._due(JSON_EVERY_S, share):
                 self._write_json({"event": "progress", "task": task, "progress": round(share, 4), **fields})
-        elif self.quiet:
-            return
         elif sys.stderr.isatty():
             if self._bar is None or self._bar.desc != task:
                 self._close_bar()

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 from collections import Counter
 from pathlib import Path
 from typing import Any, get_args
 
 from vqseg.cli.console import Console, table
-from vqseg.cli.parser import add_output_flags, known_settings
+from vqseg.cli.parser import add_output_flags, known_settings, series
 from vqseg.errors import VQSegError
 
 __all__ = ["add_arguments", "run"]
@@ -18,7 +17,7 @@ __all__ = ["add_arguments", "run"]
 EPILOG = """\
 examples:
   vqseg info ct.nii.gz            shape, spacing, orientation, and which axis --slices counts along
-  vqseg info dicom_folder         its series
+  vqseg info dicom_folder         its series, by number; --series 2 tells about one
   vqseg info PROJECT              classes, cases and runs
   vqseg info --settings           every setting that --set takes
 """
@@ -29,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EPILOG
     parser.add_argument("path", metavar="PATH", nargs="?", help="image, DICOM folder, project or checkpoint")
     parser.add_argument("--settings", action="store_true", help="list all settings")
+    parser.add_argument("--series", type=series, metavar="UID", help="series of a folder with several: UID or number")
     parser.add_argument("--axis", type=int, choices=(0, 1, 2), help="slice axis to assume")
     add_output_flags(parser)
 
@@ -44,29 +44,44 @@ def run(args: argparse.Namespace) -> None:
         raise VQSegError("nothing to look at; give a PATH, or --settings")
     elif Project.is_project(args.path):
         _project(console, Project.open(args.path))
-    elif (checkpoint := Path(args.path) / "checkpoint.json").is_file():
-        _show(console, {"checkpoint": args.path, **json.loads(checkpoint.read_text(encoding="utf-8"))})
+    elif (Path(args.path) / "checkpoint.json").is_file():
+        from vqseg.checkpoint import read_description
+
+        _show(console, {"checkpoint": args.path, **read_description(Path(args.path))})
     else:
-        _image(console, args.path, args.axis)
+        _image(console, args.path, args.series, args.axis)
 
 
 def _show(console: Console, fields: dict[str, Any]) -> None:
-    rows = [[name.replace("_", " "), str(value)] for name, value in fields.items()]
+    rows = [[name.replace("_", " "), line] for name, value in fields.items() for line in _lines(value)]
     width = max(len(row[0]) for row in rows)
-    console.result("\n".join(f"{name.ljust(width)}  {value}" for name, value in rows), **fields)
+    names = [row[0] if number == 0 or rows[number - 1][0] != row[0] else "" for number, row in enumerate(rows)]
+    console.result("\n".join(f"{name.ljust(width)}  {row[1]}" for name, row in zip(names, rows, strict=True)), **fields)
 
 
-def _image(console: Console, path: str, axis: int | None) -> None:
+def _lines(value: Any) -> list[str]:
+    """A value as people read it: groups and sentences each on a line, `name value` within a group."""
+    if isinstance(value, dict):
+        if any(isinstance(item, dict) for item in value.values()):
+            return [f"{name}: {', '.join(_lines(item))}" for name, item in value.items()]
+        return [", ".join(f"{name} {item}" for name, item in value.items())]
+    if isinstance(value, list) and value and all(isinstance(item, str) for item in value):
+        return value
+    return [str(value)]
+
+
+def _image(console: Console, path: str, chosen: str | int | None, axis: int | None) -> None:
     import vqseg.io as io
 
-    if Path(path).is_dir():
-        series = io.list_series(path)
-        if len(series) > 1:
-            rows = [[item.uid, item.description, item.modality, str(item.n_slices)] for item in series]
-            found = [dataclasses.asdict(item) for item in series]
-            console.result(table(["series", "description", "modality", "slices"], rows), series=found)
+    if Path(path).is_dir() and chosen is None:
+        listed = io.list_series(path)
+        if len(listed) > 1:
+            rows = [[str(number), item.description, item.modality, str(item.n_slices), item.uid]
+                    for number, item in enumerate(listed, start=1)]  # fmt: skip
+            found = [dataclasses.asdict(item) for item in listed]
+            console.result(table(["number", "description", "modality", "slices", "series"], rows), series=found)
             return
-    volume = io.read_volume(path, axis=axis)
+    volume = io.read_volume(path, series=chosen, axis=axis)
     _show(console, {
         "image": path,
         "modality": volume.modality or "not told",
@@ -97,7 +112,8 @@ def _project(console: Console, project: Any) -> None:
         states = Counter(str(state) for state in case.load_slice_states().values())
         cases.append({"case": case.id, "task": str(task_of(case).state), "shape": list(case.shape),
                       **{state: states[state] for state in ("complete", "scribbled", "draft")}})  # fmt: skip
-    runs = [{"run": run.id, "state": str(run.state), "cases": run.case_ids} for run in project.runs]
+    runs = [{"run": run.id, "state": "interrupted" if run.interrupted else str(run.state), "cases": run.case_ids}
+            for run in project.runs]  # fmt: skip
     lines = [f"project  {project.name}", f"classes  {', '.join(f'{v} {n}' for v, n in project.class_names.items())}"]
     for rows in (cases, runs):
         if rows:

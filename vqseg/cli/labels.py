@@ -38,15 +38,15 @@ def read_values(
     if io.is_label_object(path):
         found = io.read_labels(path, volume, what)
         return found.array, found.names, found.warnings
-    source = io.read_volume(path).load()
-    if source.array.max() <= MAX_LABEL:
+    source = io.read_as_stored(path).load()
+    if not source.array.max() > MAX_LABEL:
         found = align(source, volume, what)
         return found.array, found.names, found.warnings
     values, index = np.unique(source.array, return_inverse=True)
-    if values[0] < 0 or (values != np.round(values)).any():
-        raise VolumeError(f"The {what} hold negative values or fractions; save them as whole numbers from 0.")
+    if values[0] < 0 or (values != np.round(values)).any() or not np.isfinite(values[-1]):
+        raise VolumeError(f"There are values that are not whole numbers from 0 in the {what}; renumber them.")
     if len(values) > MAX_LABEL:
-        raise AnnotationError(f"The {what} hold {len(values)} different values; at most {MAX_LABEL} are possible.")
+        raise AnnotationError(f"There are {len(values)} different values in the {what}; at most {MAX_LABEL} can be.")
     codes = np.append(0, values[values != 0]).astype(np.int64)
     # Without a zero in the file the first value has index 0; zero stays the background.
     index = (index.reshape(source.shape) + (values[0] != 0)).astype(np.uint8)

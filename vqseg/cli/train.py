@@ -11,7 +11,7 @@ __all__ = ["add_arguments", "run"]
 
 EPILOG = """\
 A project is the folder that the window works in. Its annotated cases are trained together in a new run; the run's
-folder gets the settings, the log, the metrics, the checkpoint and a prediction of every case. Ctrl-C stops early and
+folder gets the settings, the metrics, the checkpoint and a prediction of every case. Ctrl-C stops early and
 keeps the checkpoint.
 
 examples:

@@ -30,6 +30,7 @@ __all__ = [
     "atomic_path",
     "is_label_object",
     "list_series",
+    "read_as_stored",
     "read_labels",
     "read_volume",
     "write_labels",
@@ -73,6 +74,11 @@ def read_volume(path: PathLike, *, series: str | int | None = None, axis: int | 
     if isinstance(volume.array, np.ndarray):
         return replace(volume, array=_only_numbers(volume.array))
     return replace(volume, array=dask.array.map_blocks(_only_numbers, volume.array, dtype=volume.array.dtype))
+
+
+def read_as_stored(path: PathLike) -> Volume:
+    """Read a volume as :func:`read_volume` does, but leave values that are not numbers as they are."""
+    return _read(Path(path), None, None)
 
 
 def list_series(path: PathLike) -> list[SeriesInfo]:
@@ -177,6 +183,8 @@ def write_map(path: PathLike, array: npt.ArrayLike, volume: Volume) -> list[Path
 def _read(path: Path, series: str | int | None, axis: int | None) -> Volume:
     """Choose the format by the name, and DICOM for folders and names that tell nothing."""
     name = _existing(path).name.lower()
+    if series is not None and path.is_file() and name.endswith((".nii", ".nii.gz", ".nrrd", ".nhdr")):
+        raise VolumeError(f"{path.name} is one image, no folder of DICOM series; leave the choice of a series out.")
     try:
         if name.endswith((".nii", ".nii.gz")) and path.is_file():
             return _nifti.read(path, axis)

@@ -243,18 +243,19 @@ def _choose(found: list[_Series], path: Path, wanted: str | int | None) -> _Seri
             return found[0]
         if not found:
             raise VolumeError(f"{path.name} is not a slice of a series (a report, a localizer?); choose another file.")
-        raise VolumeError(f"The folder holds {len(found)} series; choose one with series=NUMBER: {_listing(found)}.")
+        raise VolumeError(f"The folder holds {len(found)} series; {_listing(found)}.")
     if str(wanted).isdigit() and 1 <= int(wanted) <= len(found):
         return found[int(wanted) - 1]
     named = [item for item in found if wanted in (item.uid, item.info.description)]
     if len(named) == 1:
         return named[0]
-    raise VolumeError(f"No single series goes by the name given; choose one with series=NUMBER: {_listing(found)}.")
+    raise VolumeError(f"No single series goes by the name given; {_listing(found)}.")
 
 
 def _listing(found: Sequence[_Series]) -> str:
+    """The way out: the numbers, and what they stand for."""
     infos = [series.info for series in found]
-    return "; ".join(
+    return "choose one by its number (series=1, or --series 1): " + "; ".join(
         f"{number} = {info.description or 'no description'} ({info.modality or '?'}, {info.n_slices} slices, "
         f"{info.spacing_mm[0]:.3g} mm)"
         for number, info in enumerate(infos, start=1)

@@ -80,17 +80,17 @@ def _whole_numbers(array: npt.NDArray[Any], what: str) -> npt.NDArray[np.uint8]:
     """The array as contiguous uint8, or a :class:`VolumeError`."""
     low, high = array.min(), array.max()
     if not (np.isfinite(low) and np.isfinite(high)):
-        raise VolumeError(f"The {what} hold values that are not numbers; save them as whole numbers from 0 to 254.")
+        raise VolumeError(f"There are values that are not numbers in the {what}; save whole numbers from 0 to 254.")
     if low < 0 or high > MAX_LABEL:
         raise VolumeError(
-            f"The {what} hold values from {low:g} to {high:g}; "
+            f"There are values from {low:g} to {high:g} in the {what}; "
             "renumber them to whole numbers from 1 to 254, with 0 as background."
         )
     values = np.ascontiguousarray(array, dtype=np.uint8)
     if array.dtype.kind == "f" and not np.array_equal(values, array):
         raise VolumeError(
-            f"The {what} hold fractions (probabilities, or labels resampled with interpolation); "
-            "save them as whole numbers, resampled to the nearest."
+            f"There are fractions in the {what} (probabilities, or labels resampled with interpolation); "
+            "save whole numbers, resampled to the nearest."
         )
     return values
 
