@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import json
 from collections import Counter
 from pathlib import Path
 from typing import Any, get_args
@@ -44,10 +45,8 @@ def run(args: argparse.Namespace) -> None:
         raise VQSegError("nothing to look at; give a PATH, or --settings")
     elif Project.is_project(args.path):
         _project(console, Project.open(args.path))
-    elif (Path(args.path) / "checkpoint.json").is_file():
-        from vqseg.checkpoint import read_description
-
-        _show(console, {"checkpoint": args.path, **read_description(Path(args.path))})
+    elif (checkpoint := Path(args.path) / "checkpoint.json").is_file():
+        _show(console, {"checkpoint": args.path, **json.loads(checkpoint.read_text(encoding="utf-8"))})
     else:
         _image(console, args.path, args.series, args.axis)
 

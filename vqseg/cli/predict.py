@@ -108,7 +108,6 @@ class Predicted:
 def predict_image(job: Job, on_progress: Callable[[float], None] | None = None) -> Predicted:
     """Read an image, predict it, write what is asked for."""
     import vqseg.io as io
-    from vqseg.checkpoint import read_description
     from vqseg.cli.labels import LabelValues
 
     started = time.monotonic()
@@ -118,7 +117,7 @@ def predict_image(job: Job, on_progress: Callable[[float], None] | None = None) 
     prediction = predictor.predict(volume, keep_probabilities=job.probabilities is not None, on_progress=on_progress)
     names = {int(value): name for value, name in predictor.class_names.items()}
     # `vqseg segment` notes which label values the classes 1..K had in its LABELS.
-    values = LabelValues(np.array(read_description(job.checkpoint).get("label_values") or sorted(names)))
+    values = LabelValues(np.array(predictor.label_values))
     names = dict(zip(values.values.tolist(), names.values(), strict=True))
     labels = values.to_labels(prediction.labels)
     written = list(io.write_labels(job.output, labels, volume, names))
