@@ -97,7 +97,7 @@ class Predictor:
     Attributes
     ----------
     label_values : list of int
-        What each class 1..K was in the label file that it was learned from; the class itself where nothing else is told.
+        What each class 1..K was in the label file it was learned from; the class itself where nothing is told.
     """
 
     def __init__(
