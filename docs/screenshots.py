@@ -16,7 +16,7 @@ from pathlib import Path
 
 import napari
 import numpy as np
-from qtpy.QtWidgets import QApplication
+from qtpy.QtWidgets import QApplication, QDialog
 
 from napari_vqseg.classes import CLASS_SETS, class_set
 from napari_vqseg.session import Session, TrainingState
@@ -29,8 +29,6 @@ from vqseg.phantom import synthetic_thorax
 SIZE = (1280, 800)
 TRAIN_S = 45.0
 WAIT_S = 400.0
-NOTIFICATION_S = 8.0
-"""After which napari takes a notification away."""
 
 
 def wait(ready: Callable[[], bool], within_s: float = WAIT_S) -> None:
@@ -120,7 +118,8 @@ def main(folder: Path, train_s: float = TRAIN_S) -> None:
     widget.scroll_area.ensureWidgetVisible(widget.panel("Train").facts)
     camera.take("train")
     wait(lambda: session.training.state is TrainingState.IDLE, train_s + WAIT_S)
-    settle(NOTIFICATION_S)
+    for notification in widget.window().findChildren(QDialog):
+        notification.close()
     only(widget, "Review")
     camera.take("review")
     previews: list[object] = []
