@@ -260,12 +260,15 @@ def _ends(
             z, names = asked.get("feet", (last_slice, []))
             asked["feet"] = min(z, int(np.clip(min(first, low) - beyond, 0, low - 1))), [*names, name]
     found = [
-        Suggestion(z, 1.0 + min(len(names), 10) / 10, f"Where does {_listed(names)} end towards the {side}? "
-                   "A complete slice beyond the end, even an empty one, keeps it from running on.")
+        Suggestion(z, 1.0 + min(len(names), 10) / 10, _question(names, side))
         for side, (z, names) in asked.items() if z not in annotations.records
     ]  # fmt: skip
     return sorted(found, key=lambda item: (-item.score, item.z))
 
 
-def _listed(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+def _question(names: Sequence[str], side: str) -> str:
+    listed = names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+    return (
+        f"Where {'does' if len(names) == 1 else 'do'} {listed} end towards the {side}? "
+        "A complete slice beyond the end, even an empty one, keeps it from running on."
+    )

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QLabel, QSlider, QStackedWidget, QTabBar
+from qtpy.QtWidgets import QStackedWidget, QTabBar
 
 from napari_vqseg.panels.codebook_map import SHAPES, CodebookMap
-from napari_vqseg.panels.codeword import Look, SubstitutionBars
+from napari_vqseg.panels.inspector import CodewordInspector
 from napari_vqseg.panels.parts import Panel, button, note, row, silently
 from napari_vqseg.panels.plots import Chart, Curve, HistogramPlot
 from napari_vqseg.session import TrainingState
@@ -25,7 +25,7 @@ __all__ = ["CodebookPanel"]
 
 DRAW_EVERY_S = 1.0
 LONGEST = 400
-EPSILON_STEPS = 20
+MAP, USAGE, HISTORY, CODE = range(4)
 UTILISATION, PERPLEXITY = "#56B4E9", "#F6A600"
 NOT_MEASURED = "Measure reads the code of every patch of this volume."
 
@@ -39,13 +39,12 @@ class CodebookPanel(Panel):
         self.facts = note(NOT_MEASURED)
         self.column.addWidget(self.facts)
         self._build_buttons()
-        self._build_plots()
-        self._build_inspector()
+        self._build_pages()
         self._drawing = Paced(DRAW_EVERY_S, self.show_history, self)
         self.listen(session.codebook.changed, self.show_survey)
         self.listen(session.codebook.inspected_changed, self.show_inspected)
         self.listen(session.view.tokens.changed, self.show_tokens)
-        self.listen(session.reviewing.epsilon_changed, self.show_epsilon)
+        self.listen(session.reviewing.epsilon_changed, self.inspector.show_epsilon)
         self.listen(session.classes.changed, self.show_classes)
         self.listen(session.training.progressed, self.note_progress)
         self.listen(session.training.changed, self._on_training)
@@ -63,10 +62,11 @@ class CodebookPanel(Panel):
             toggle.setCheckable(True)
         self.column.addLayout(row(self.measure, self.codes, self.only))
 
-    def _build_plots(self) -> None:
+    def _build_pages(self) -> None:
         self.map = CodebookMap(self.session.codebook.inspect_code)
         self.usage = HistogramPlot()
         self.history = Chart(150, "training step")
+        self.inspector = CodewordInspector(self.session)
         self.tabs, self.pages = QTabBar(), QStackedWidget()
         self.tabs.setFocusPolicy(Qt.FocusPolicy.TabFocus)
         self.tabs.setExpanding(False)
@@ -75,31 +75,18 @@ class CodebookPanel(Panel):
             ("Map", "Codewords in use: near ones look alike, size is use, colour and shape are the class.", self.map),
             ("Usage", "How often each codeword is used, the most used first.", self.usage),
             ("History", "Utilisation and perplexity over the training.", self.history),
+            (
+                "Code",
+                "The code that was clicked: its looks, its places, and what replaces it.",
+                self.inspector,
+            ),
         ):
             self.tabs.setTabToolTip(self.tabs.addTab(name), tip)
             self.pages.addWidget(page)
-        self.pages.setFixedHeight(self.map.sizeHint().height())
         self.legend = note()
         self.tabs.currentChanged.connect(self._turn_to)
         for widget in (self.tabs, self.pages, self.legend):
             self.column.addWidget(widget)
-
-    def _build_inspector(self) -> None:
-        self.look = Look("The codeword as the image decoder paints it, from the codeword alone.")
-        self.here = Look("The image under the patch that was clicked.")
-        self.words = note()
-        self.words.setTextInteractionFlags(Qt.TextInteractionFlag.LinksAccessibleByMouse)
-        self.words.linkActivated.connect(lambda z: self.session.go_to(int(z)))
-        self.epsilon = QSlider(Qt.Orientation.Horizontal)
-        self.epsilon.setRange(0, EPSILON_STEPS)
-        self.epsilon.setFocusPolicy(Qt.FocusPolicy.TabFocus)
-        self.epsilon.setToolTip("The chance that a code is replaced by a similar one; the same slider as in Review.")
-        self.epsilon.valueChanged.connect(lambda steps: self.session.reviewing.preview(steps / EPSILON_STEPS))
-        self.epsilon_words = QLabel()
-        self.bars = SubstitutionBars(self.session.codebook.inspect_code)
-        self.column.addLayout(row(self.look, self.here, self.words, stretch=2))
-        self.column.addLayout(row(self.epsilon_words, self.epsilon, stretch=1))
-        self.column.addWidget(self.bars)
 
     @property
     def useful(self) -> bool:
@@ -148,11 +135,13 @@ class CodebookPanel(Panel):
 
     def _turn_to(self, page: int) -> None:
         self.pages.setCurrentIndex(page)
-        shown = self.session.codebook.survey is not None or (page == 2 and bool(self._history))
+        self.pages.setFixedHeight((self.map, self.usage, self.history, self.inspector)[page].sizeHint().height())
+        shown = self.session.codebook.survey is not None or (page == HISTORY and bool(self._history))
         self.pages.setVisible(shown)
-        self.legend.setVisible(shown)
         self.tabs.setVisible(self.session.codebook.survey is not None or bool(self._history))
-        self.legend.setText((self._map_legend, str, self._history_legend)[page]())
+        legend = {MAP: self._map_legend, HISTORY: self._history_legend}.get(page, str)()
+        self.legend.setText(legend)
+        self.legend.setVisible(shown and bool(legend))
 
     def _map_legend(self) -> str:
         survey = self.session.codebook.survey
@@ -205,39 +194,10 @@ class CodebookPanel(Panel):
 
     def show_inspected(self, inspected: Inspected | None) -> None:
         """Show a code, and what is known of it so far."""
-        window = self.session.windowing.window
-        word = None if inspected is None else inspected.word
-        self.look.show_hu(None if word is None or not word.looks_hu.size else word.looks_hu[0], window)
-        self.here.show_hu(None if inspected is None else inspected.here_hu, window)
-        self.words.setVisible(inspected is not None)
-        self.words.setText("" if inspected is None else self._describe(inspected))
-        self.bars.show_word(word, window)
-        for widget in (self.epsilon, self.epsilon_words):
-            widget.setVisible(word is not None)
+        before = self.map.chosen
+        self.inspector.show_inspected(inspected)
         self.map.show_chosen(None if inspected is None else inspected.code)
-        self.show_epsilon()
+        self.tabs.setTabEnabled(CODE, inspected is not None)
+        if inspected is not None and inspected.code != before:
+            self.tabs.setCurrentIndex(CODE)
         self.show_tokens()
-
-    def _describe(self, inspected: Inspected) -> str:
-        survey, code, found = self.session.codebook.survey, inspected.code, inspected.occurrence
-        assert survey is not None
-        names = {0: "background", **self.session.classes.names}
-        voxels = survey.class_voxels[code]
-        shares = voxels / max(1, int(voxels.sum()))
-        classes = ", ".join(
-            f"{names.get(int(v), v)} {100 * shares[v]:.0f} %" for v in np.argsort(-shares)[:3] if shares[v] >= 0.005
-        )
-        return (
-            f"<b>Code {code}</b>: {found.tokens} patches in {found.slices} slices, most in slice "
-            f'<a href="{found.most_in}" style="color:#56B4E9">{found.most_in}</a>.<br>{classes}.<br>'
-            f"{survey.hu_mean[code]:.0f} ± {survey.hu_sd[code]:.0f} HU."
-        )
-
-    def show_epsilon(self) -> None:
-        """Move the bars to the current perturbation."""
-        epsilon = self.session.reviewing.epsilon
-        blocked = silently(self.epsilon)
-        self.epsilon.setValue(round(epsilon * EPSILON_STEPS))
-        blocked.unblock()
-        self.epsilon_words.setText(f"Replaced by, at ε {epsilon:.2f}")
-        self.bars.show_epsilon(epsilon)

@@ -35,7 +35,7 @@ class CodebookMap(QWidget):
         self._names: Mapping[int, str] = {}
         self._codes: npt.NDArray[np.intp] = np.empty(0, np.intp)
         self._picture: QPixmap | None = None
-        self._chosen: int | None = None
+        self.chosen: int | None = None
         self.setFixedHeight(HEIGHT)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.setMouseTracking(True)
@@ -55,7 +55,7 @@ class CodebookMap(QWidget):
 
     def show_chosen(self, code: int | None) -> None:
         """Put a ring round a codeword."""
-        self._chosen = code
+        self.chosen = code
         self.update()
 
     def place_of(self, code: int) -> QPointF | None:
@@ -104,7 +104,7 @@ class CodebookMap(QWidget):
             self._picture = self._draw()
         painter = QPainter(self)
         painter.drawPixmap(0, 0, self._picture)
-        place = self.place_of(self._chosen) if self._chosen is not None else None
+        place = self.place_of(self.chosen) if self.chosen is not None else None
         if place is not None:
             painter.setRenderHint(QPainter.RenderHint.Antialiasing)
             painter.setPen(QPen(self.palette().color(self.foregroundRole()), 2))

@@ -16,7 +16,7 @@ from vqseg.volume import Window
 __all__ = ["Look", "SubstitutionBars"]
 
 LOOK_PX = 60
-ROW_PX = 19
+ROW_PX, ROWS = 19, 9
 KEPT, REPLACED = "#56B4E9", "#F6A600"
 
 
@@ -56,12 +56,13 @@ class SubstitutionBars(QWidget):
         self._word: Codeword | None = None
         self._looks: list[QPixmap] = []
         self.epsilon = 0.0
+        self.setFixedHeight(ROW_PX * ROWS + 2)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.setAccessibleName("What replaces the code")
 
     def sizeHint(self) -> QSize:  # noqa: N802 - Qt's name
         """A row a bar."""
-        return QSize(240, ROW_PX * len(self.rows) + 2)
+        return QSize(240, ROW_PX * ROWS + 2)
 
     @property
     def rows(self) -> list[tuple[str, int | None, float]]:
@@ -81,8 +82,6 @@ class SubstitutionBars(QWidget):
         self._word = word
         looks = () if word is None or not word.looks_hu.size else word.looks_hu
         self._looks = [picture(look, window, ROW_PX - 3) for look in looks]
-        self.setFixedHeight(self.sizeHint().height())
-        self.setVisible(word is not None)
         self.update()
 
     def show_epsilon(self, epsilon: float) -> None:

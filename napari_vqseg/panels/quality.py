@@ -78,7 +78,7 @@ class QualityPanel(Panel):
         if empty:
             text += f" {empty} empty in both drawing and prediction."
         if accepted:
-            text += f" {accepted} accepted from a prediction do not count: they would flatter it."
+            text += f" {accepted} accepted from a prediction: not counted, as that would flatter it."
         return text
 
 

@@ -111,7 +111,7 @@ def test_learning_from_the_machine(make_napari_viewer, qtbot, ball):
     assert quality.dice.isVisible()
     session.go_to(inside + 1)
     canvas.press(viewer, Qt.Key.Key_A)
-    qtbot.waitUntil(lambda: "1 accepted from a prediction do not count" in quality.words.text(), timeout=20_000)
+    qtbot.waitUntil(lambda: "1 accepted from a prediction: not counted" in quality.words.text(), timeout=20_000)
     curve_path = session.case.case.quality_path
     qtbot.waitUntil(lambda: QualityCurve.load(curve_path) == session.quality.curve, timeout=20_000)
 
@@ -135,12 +135,12 @@ def test_learning_from_the_machine(make_napari_viewer, qtbot, ball):
     assert session.codebook.inspected.code == code
     assert session.codebook.inspected.voxel == voxel
     qtbot.waitUntil(lambda: session.codebook.inspected.word is not None, timeout=WAIT_MS)
-    assert f"Code {code}" in panel.words.text()
-    assert panel.look.isVisible()
-    assert panel.here.isVisible()
-    assert panel.bars.rows[0][2] == 1.0, "at epsilon 0 the code is kept"
-    panel.epsilon.setValue(14)
-    rows = panel.bars.rows
+    assert f"Code {code}" in panel.inspector.words.text()
+    assert panel.inspector.look.isVisible()
+    assert panel.inspector.here.isVisible()
+    assert panel.inspector.bars.rows[0][2] == 1.0, "at epsilon 0 the code is kept"
+    panel.inspector.epsilon.setValue(14)
+    rows = panel.inspector.bars.rows
     assert rows[0][2] == pytest.approx(0.3)
     assert sum(value for _, _, value in rows) == pytest.approx(1.0)
     assert session.reviewing.epsilon == 0.7
@@ -150,10 +150,11 @@ def test_learning_from_the_machine(make_napari_viewer, qtbot, ball):
 
     # A bar and a point of the map look at other codes.
     other = rows[1][1]
-    QTest.mouseClick(panel.bars, LEFT, pos=QPoint(100, 19 + 9))
+    QTest.mouseClick(panel.inspector.bars, LEFT, pos=QPoint(100, 19 + 9))
     assert session.codebook.inspected.code == other
     assert tokens.selected_label == other + 1
     used = int(np.argmax(survey.report.usage))
+    QTest.mouseClick(panel.tabs, LEFT, pos=panel.tabs.tabRect(0).center())
     QTest.mouseClick(panel.map, LEFT, pos=panel.map.place_of(used).toPoint())
     assert session.codebook.inspected.code == used
     QTest.mouseClick(panel.codes, LEFT)
