@@ -29,9 +29,10 @@ def test_a_row_scores_the_volume_and_says_what_to_label_next(files):
     subject = load_subject(f"{files[0]}={files[1]}")
     row = annotate.measure(subject, [8, 15, 22], steps=3, seed=0, suggestions=3)
     assert 0 <= row["dice_unlabelled"] < row["dice"] < 1, "drawn slices count as drawn"
-    assert len(set(row["next"])) == 3
-    assert not set(row["next"]) & {8, 15, 22}
-    assert (min(row["next"]) < 8) or (max(row["next"]) > 22), "where the ball ends is asked"
+    assert len(set(row["ranking"])) == len(set(row["inside"])) == 3
+    assert not {8, 15, 22} & {*row["ranking"], *row["inside"]}
+    assert min(row["ranking"]) < 8, "where the ball ends is asked"
+    assert max(row["ranking"]) > 22
 
 
 @pytest.fixture
@@ -42,8 +43,9 @@ def counted(monkeypatch):
     def measure(subject, slices, steps, seed, suggestions):
         asked.append((seed, tuple(slices)))
         free = [z for z in range(30) if z not in slices]
-        return {"slices": sorted(slices), "dice": 0.5 + len(slices) / 100 + seed / 1000, "hd95_mm": 2.0,
-                "dice_unlabelled": 0.4, "next": free[:suggestions], "cpu_s": 0.0}  # fmt: skip
+        scores = {"dice": 0.5 + len(slices) / 100 + seed / 1000, "hd95_mm": 2.0, "dice_unlabelled": 0.4, "cpu_s": 0.0}
+        following = {"ranking": free[:suggestions], "inside": free[-suggestions:]}
+        return {"slices": sorted(slices), **scores, **following}
 
     monkeypatch.setattr(annotate, "measure", measure)
     monkeypatch.setattr(sys, "argv", ["vqseg", "benchmark", "annotate"])
@@ -55,11 +57,12 @@ def test_strategies_begin_alike_and_go_their_ways(files, tmp_path, parse, capsys
     assert annotate.run(args) == 0
     rows = [json.loads(line) for line in (tmp_path / "out" / "rows.jsonl").read_text().splitlines()]
     by = {(row["strategy"], row["seed"], row["k"]): row["slices"] for row in rows}
-    assert len(rows) == len(by) == 2 * (1 + 3 * 2)
+    assert len(rows) == len(by) == 2 * (1 + 4 * 2)
     start = by["start", 0, 3]
     assert start == by["start", 1, 3]
     assert by["ranking", 0, 5] == sorted([*start, 0, 1])
     assert by["ranking", 0, 7] == sorted([*start, 0, 1, 2, 3])
+    assert by["inside", 0, 5] == sorted([*start, 28, 29])
     assert set(start) < set(by["random", 0, 5]) < set(by["random", 0, 7])
     assert by["random", 0, 5] != by["random", 1, 5]
     assert by["even", 0, 7] == by["even", 1, 7]
@@ -80,7 +83,7 @@ def test_nothing_is_measured_twice(files, tmp_path, parse, capsys, counted):
         file.write('{"volume": "cut o')
     args = parse(annotate, *files, "--slices", "7", "--seeds", "0", "--output", output)
     assert annotate.run(args) == 0
-    assert len(counted) == len(set(counted)) == 7
+    assert len(counted) == len(set(counted)) == 9
 
 
 def test_what_cannot_be_simulated_is_refused(files, tmp_path, parse):

@@ -2,10 +2,10 @@
 
 All begin with the same slices, evenly spaced over the structures' extent, ends included. The annotator then labels
 some more slices a round, exactly as the reference has them, and the network is trained anew. *ranking* takes what
-``suggest`` says after each training; *even* places all its slices anew, evenly spaced, as if their number had been
-known from the start (which no annotator knows); *random* draws from the extent. Dice and HD95 count the whole volume as
-a person would export it, labelled slices as drawn: leaving them out would reward labelling what is hard. Rows that are
-already in ``rows.jsonl`` are not measured again.
+``suggest`` says after each training; *inside* the same without the question where structures end; *even* places all its
+slices anew, evenly spaced, as if their number had been known from the start (which no annotator knows); *random* draws
+from the extent. Dice and HD95 count the whole volume as a person would export it, labelled slices as drawn: leaving
+them out would reward labelling what is hard. Rows that are already in ``rows.jsonl`` are not measured again.
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ from vqseg.suggest import suggest_slices, uncertainty_profile
 
 __all__ = ["STRATEGIES", "Campaign", "add_arguments", "measure", "run", "table"]
 
-STRATEGIES = ("ranking", "even", "random")
+STRATEGIES = ("ranking", "inside", "even", "random")
+RANKED = ("ranking", "inside")
 START = "start"
 """Rows that all strategies begin with."""
 
@@ -100,22 +101,23 @@ def measure(subject: Subject, slices: Sequence[int], steps: int, seed: int, sugg
     rest = summarise(evaluate(prediction.labels, subject.labels, spacing_mm, classes, exclude_slices=slices)).mean
     return {
         "slices": sorted(slices), "dice": whole.dice, "hd95_mm": whole.hd95_mm, "dice_unlabelled": rest.dice,
-        "next": following, "cpu_s": round(time.process_time() - start, 1),
+        **following, "cpu_s": round(time.process_time() - start, 1),
     }  # fmt: skip
 
 
 def _suggest(
     subject: Subject, annotations: Annotations, prediction: Prediction, predictor: Predictor, count: int
-) -> list[int]:
-    """What the engine would answer."""
+) -> dict[str, list[int]]:
+    """What the engine would answer, and the same without the ends of structures, which score above 1."""
     profile = uncertainty_profile(prediction.uncertainty)
     survey = EvidenceSurvey(predictor, subject.volume, annotations.used, prediction.labels, profile)
     while not survey.finished:
         survey.advance()
     found = suggest_slices(
-        annotations, subject.volume.spacing_mm, count=count, evidence=survey.evidence, predicted=prediction.labels
+        annotations, subject.volume.spacing_mm, count=count + 2, evidence=survey.evidence, predicted=prediction.labels
     )
-    return [item.z for item in found]
+    inside = [item.z for item in found if item.score <= 1]
+    return {"ranking": [item.z for item in found][:count], "inside": inside[:count]}
 
 
 def _jobs(
@@ -132,12 +134,13 @@ def _jobs(
             yield "random", sorted([*beginning, *drawn[: k - campaign.start]])
         if "even" in strategies:
             yield "even", evenly_spaced(subject.labels, k)
-    slices = beginning
-    for k in campaign.rounds if "ranking" in strategies else []:
-        before = "ranking" if k > campaign.rounds[0] else START
-        row = next(row for row in rows if (row["strategy"], row["slices"]) == (before, slices) and row["seed"] == seed)
-        slices = sorted([*slices, *row["next"][: campaign.batch]])
-        yield "ranking", slices
+    for strategy in [name for name in RANKED if name in strategies]:
+        slices, before = beginning, START
+        for _ in campaign.rounds:
+            known = [row for row in rows if row["seed"] == seed and row["strategy"] == before]
+            row = next(row for row in known if row["slices"] == slices)
+            slices, before = sorted([*slices, *row[strategy][: campaign.batch]]), strategy
+            yield strategy, slices
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
