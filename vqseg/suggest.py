@@ -28,7 +28,7 @@ OUTSIDE_WEIGHT = 0.1
 """Weight of slices in which nothing is predicted, nor in their neighbourhood."""
 
 WEIGHTS = {"unsure": 0.8, "flips": 0.1, "unseen": 0.1}
-"""Shares of the three signs of expected errors; docs/benchmarks.md says how well each foretells them."""
+"""Shares of the three signs of expected errors."""
 
 Profile = npt.NDArray[np.float64]
 
