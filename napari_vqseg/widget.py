@@ -101,7 +101,8 @@ class VQSegWidget(QWidget):
         view.keys.bind(self._keys(), {str(n): partial(self._select_nth, n) for n in range(1, 10)}
                   | {"0": partial(self.session.classes.select, PAINTED_BACKGROUND)})  # fmt: skip
         self.setAcceptDrops(True)
-        self._window: Any = getattr(napari_viewer, "window", None)
+        # napari hands plugins a proxy, which warns of the private names that _follow_task needs.
+        self._window: Any = getattr(getattr(napari_viewer, "__wrapped__", napari_viewer), "window", None)
         self._task: Any = None
         self._card: QDialog | None = None
         self.sections: dict[str, tuple[Section, Panel]] = {}

@@ -46,10 +46,11 @@ class ImageLayer:
 
     def show(self, volume: Volume, window: Window, name: str) -> None:
         """Show a volume."""
-        layer = self._stage.viewer.add_image(
+        layer = Image(
             volume.array, name=name, colormap="gray", contrast_limits=window.limits_hu, multiscale=False,
             **layer_geometry(volume),
         )  # fmt: skip
+        self._stage.viewer.add_layer(layer)
         low, high = window.limits_hu
         layer.contrast_limits_range = (min(RANGE_HU[0], low), max(RANGE_HU[1], high))
         self._stage.put("image", layer)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from napari.layers import Image
 from napari.utils.colormaps import Colormap
 from psygnal import Signal
 
@@ -69,10 +70,11 @@ class Overlay:
             return
         if layer is None:
             active = self._stage.viewer.layers.selection.active
-            layer = self._stage.viewer.add_image(
+            layer = Image(
                 OneSlice(volume.shape), name="stability", colormap=FLIPS, contrast_limits=(0.0, 0.6),
                 blending="translucent", visible=False, multiscale=False, **layer_geometry(volume),
             )  # fmt: skip
+            self._stage.viewer.add_layer(layer)
             self._stage.put("stability", layer)
             self._stage.viewer.layers.selection.active = active
         if stability_yx is not None:

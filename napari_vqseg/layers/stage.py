@@ -79,8 +79,8 @@ class Stage:
         return layer if isinstance(layer, GatedLabels) else None
 
     def owns(self, layer: Layer) -> bool:
-        """Whether a layer is ours."""
-        return any(layer is own for own in self._layers.values())
+        """Whether a layer is ours; napari hands plugins proxies of layers, which are equal to them but not the same."""
+        return any(layer == own for own in self._layers.values())
 
     def add_labels(self, kind: Kind, labels: Any, colours: Mapping[int, str], opacity: float) -> GatedLabels:
         """A new labels layer on the volume's voxels."""
@@ -129,7 +129,7 @@ class Stage:
 
     def _on_removed(self, event: Any) -> None:
         for kind, layer in list(self._layers.items()):
-            if layer is event.value and not self._removing:
+            if layer == event.value and not self._removing:
                 del self._layers[kind]
                 self.lost.emit(kind)
 

@@ -195,7 +195,7 @@ class Session:
         if kinds:
             self.notified.emit(
                 f"Removed from the view: {' and '.join(kinds)}. Your work is saved; "
-                "'Show layers' in the section Data brings it back.", "warning",
+                "'Show the layers of this case again' brings it back (section Data, More).", "warning",
             )  # fmt: skip
 
     def close(self) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from napari.utils._proxies import PublicOnlyProxy
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QMessageBox
@@ -35,7 +36,7 @@ def viewer(make_napari_viewer):
 
 @pytest.fixture
 def window(viewer, qtbot, image):
-    widget = VQSegWidget(viewer, fakes.FakeWorker)
+    widget = VQSegWidget(PublicOnlyProxy(viewer), fakes.FakeWorker)  # as napari hands its viewer to a plugin
     viewer.window.add_dock_widget(widget, name="VQ-Seg")
     widget.session.open_volume(image)
     qtbot.waitUntil(lambda: widget.session.is_open, timeout=20000)
@@ -222,6 +223,18 @@ def test_overwriting_asks(window, qtbot, tmp_path, monkeypatch):
     qtbot.wait(200)
     assert target.stat().st_mtime_ns == before
     assert read_labels(target, session.volume).array.shape == session.volume.shape
+
+
+def test_our_own_layers_are_never_offered(window, viewer):
+    take = window.panel("Data").take
+    assert take.isHidden()
+    viewer.add_image(np.zeros((4, 8, 8)), name="theirs")
+    assert not take.isHidden()
+    assert take.text() == "Work on the layer 'theirs'"
+    viewer.layers.remove("theirs")
+    assert take.isHidden()
+    viewer.layers.selection.active = viewer.layers["ct"]
+    assert take.isHidden()
 
 
 def test_other_layers_themes_and_a_second_viewer(window, viewer, make_napari_viewer, qtbot):
