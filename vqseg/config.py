@@ -165,6 +165,10 @@ class TrainConfig(_Checked):
         0.95, "Pseudo-labels below this confidence are not used.", limits=(0, 1), step=0.01, live=True
     )
     use_unlabelled: bool = setting(True, "Learn from the unlabelled slices too.", live=True)
+    unlabelled_from: float = setting(
+        0.8, "Mean Dice on the labelled patches from which the unlabelled slices are used; 0 uses them at once.",
+        limits=(0, 1), step=0.05,
+    )  # fmt: skip
     seed: int = setting(0, "Seed of every random choice.", limits=(0, 2**31 - 1))
     device: DeviceName = setting("auto", "Where to compute.")
     mixed_precision: bool = setting(True, "Compute in bfloat16 where the device gains from it.")
@@ -257,7 +261,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "quantization_ramp": 0.0, "prior": "dinov2", "shape_evidence": False, "fuse_geometry": False,
         "keep_connected": False, "segmentation": "ce", "unlabelled": 1.0, "alignment": 1.0, "reconstruction": 1.0,
         "size": 256, "patch": 256, "batch_x": 12, "batch_u": 12, "time_budget_s": 0.0, "iterations": 100_000,
-        "learning_rate": 1e-4, "ema_decay": 0.996,
+        "learning_rate": 1e-4, "ema_decay": 0.996, "unlabelled_from": 0.0,
     },
 }  # fmt: skip
 """What each preset changes from the defaults: minutes on a CPU, ten minutes, the paper's own settings."""

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from vqseg.cli.parser import add_settings, config_from
+from vqseg.config import preset
 from vqseg.data.batch import Batch
 from vqseg.methods import create_method
 
@@ -34,3 +35,12 @@ def test_strength_counts_for_what_perturbs(kind):
 def test_nothing_perturbs_where_nothing_is_asked_to():
     assert unlabelled_loss("perturbation=none", "epsilon=0.9") == unlabelled_loss("perturbation=none", "epsilon=0.1")
     assert unlabelled_loss("perturbation=qpm") != unlabelled_loss("perturbation=dropout")
+
+
+def test_unlabelled_slices_join_when_the_labelled_ones_are_learned_unless_the_paper_is_followed():
+    settings = {"codebook_size": 32, "code_dim": 4, "encoder": "conv", "prior": "none"}
+    by_evidence, at_once = (create_method("vq-seg", preset(name, **settings), 1, 3) for name in ("fast", "paper"))
+    assert at_once.ready_for_unlabelled and not by_evidence.ready_for_unlabelled
+    by_evidence.overlap.copy_(torch.tensor([[9.0, 8.5, 8.5], [10.0, 10.0, 10.0]]))
+    by_evidence.student.class_fit.copy_(by_evidence.overlap[0] / by_evidence.overlap[1])
+    assert by_evidence.ready_for_unlabelled

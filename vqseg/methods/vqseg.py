@@ -17,9 +17,6 @@ from vqseg.models.vqseg import Encoded, VQSegNet
 
 __all__ = ["VQSegMethod"]
 
-LEARNED = 0.8
-"""Mean Dice of the classes on the labelled patches from which the unlabelled slices are used: a teacher that has not
-seen a small class yet calls it background with confidence, and the student would forget it."""
 FIT_MEMORY = 0.97
 """How slowly the running overlap of the classes forgets, per step."""
 FIT_STRIDE = 4
@@ -137,9 +134,14 @@ class VQSegMethod(Method):
 
     @property
     def ready_for_unlabelled(self) -> bool:
-        """Whether the classes are learned well enough on the labelled patches."""
+        """Whether the classes are learned well enough on the labelled patches (``unlabelled_from``).
+
+        A teacher that has not seen a small class yet calls it background with confidence, and the student would forget
+        it.
+        """
         seen = self.overlap[1, 1:] > 0
-        return bool(seen.any()) and float(self.student.class_fit[1:][seen].mean()) >= LEARNED
+        learned = float(self.student.class_fit[1:][seen].mean()) if bool(seen.any()) else 0.0
+        return learned >= self.config.train.unlabelled_from
 
     def _blend(self, progress: float) -> float:
         ramp = self.config.model.quantization_ramp
