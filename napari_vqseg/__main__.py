@@ -6,6 +6,8 @@ import argparse
 
 import napari
 
+from napari_vqseg.commands import open_window
+
 __all__ = ["main"]
 
 
@@ -15,11 +17,11 @@ def main() -> None:
     parser.add_argument("path", metavar="PATH", nargs="?", help="volume or project to open (default: the sample CT)")
     path = parser.parse_args().path
     viewer = napari.Viewer()
-    _, widget = viewer.window.add_plugin_dock_widget("napari-vqseg", "VQ-Seg")
+    session = open_window(viewer).session
     if path:
-        widget.session.open_volume(path)
+        session.open_volume(path)
     else:
-        widget.session.open_sample()
+        session.open_sample()
     napari.run()
 
 

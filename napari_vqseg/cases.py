@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from napari_vqseg.classes import CLASS_SETS, ClassList
+from napari_vqseg.preferences import Preferences
 from vqseg.annotations import Annotations
 from vqseg.case import stem
 from vqseg.config import WINDOWS
@@ -18,21 +18,17 @@ from vqseg.tasks import Task, next_open, tasks_of
 from vqseg.volume import Volume, Window
 
 __all__ = [
-    "AUTO", "CUSTOM", "Added", "Into", "OpenedCase", "Source", "add_sources", "home", "open_case", "open_project",
+    "AUTO", "CUSTOM", "Added", "Into", "OpenedCase", "Source", "add_sources", "open_case", "open_project",
     "open_sample", "open_volume",
 ]  # fmt: skip
 
 SAMPLE = "synthetic-thorax"
+DEFAULTS = Preferences()
 AUTO, CUSTOM = "auto", "custom"
 """Window names besides those of vqseg.config.WINDOWS: quantiles of the shown slice, and one set by hand."""
 
 Into = Project | Path | None
 """The project that is open, a folder to keep annotations in, or neither: then a volume gets a project of its own."""
-
-
-def home() -> Path:
-    """Where projects are kept: NAPARI_VQSEG_HOME, or ~/napari-vqseg."""
-    return Path(os.environ.get("NAPARI_VQSEG_HOME") or Path.home() / "napari-vqseg")
 
 
 @dataclass(frozen=True)
@@ -121,7 +117,9 @@ def open_project(path: Path, current: Into = None) -> OpenedCase:
     return open_case(project, last if last in [task.case_id for task in tasks] else first.case_id)
 
 
-def add_sources(sources: Sequence[Source], into: Into = None, *, show: bool = True) -> Added:
+def add_sources(
+    sources: Sequence[Source], into: Into = None, start: Preferences = DEFAULTS, *, show: bool = True
+) -> Added:
     """Add volumes to a project, or find them there, and open the first.
 
     Parameters
@@ -129,8 +127,10 @@ def add_sources(sources: Sequence[Source], into: Into = None, *, show: bool = Tr
     sources : sequence of Source
         Files and folders.
     into : Project or Path, optional
-        The open project, or a folder; by default the project under :func:`home` that knows one of the sources, or a
+        The open project, or a folder; by default the project in `start.home` that knows one of the sources, or a
         new one.
+    start : Preferences
+        Where new projects are kept and how they start.
     show : bool
         Open the first of them.
 
@@ -140,7 +140,7 @@ def add_sources(sources: Sequence[Source], into: Into = None, *, show: bool = Tr
         If not one of them can be read.
     """
     sources = [Source(source.path.absolute(), source.series) for source in sources]
-    place = into if into is not None else _home_of(sources)
+    place = into if into is not None else _home_of(sources, start.home)
     project = place if isinstance(place, Project) else _at(place) if Project.is_project(place) else None
     found: list[tuple[Case, Volume | None]] = []
     refused: list[VQSegError] = []
@@ -149,7 +149,7 @@ def add_sources(sources: Sequence[Source], into: Into = None, *, show: bool = Tr
             case, volume = (_known(project, source), None) if project is not None else (None, None)
             if case is None:
                 volume = _read(source)
-                project = project or _create(place, place.name if isinstance(place, Path) else "")
+                project = project or _create(place, place.name if isinstance(place, Path) else "", start)
                 case = _added(project, volume)
             found.append((case, volume))
         except VQSegError as error:
@@ -158,37 +158,37 @@ def add_sources(sources: Sequence[Source], into: Into = None, *, show: bool = Tr
         raise refused[0]
     opened = _opened(project, *found[0]) if show else None
     if opened is not None and into is not None:
-        opened.warnings += [text for source in sources if (text := _elsewhere(source, project))]
+        opened.warnings += [text for source in sources if (text := _elsewhere(source, project, start.home))]
     return Added(opened, [case.id for case, _ in found], [str(error) for error in refused])
 
 
-def open_volume(name: str, volume: Volume, into: Into = None) -> OpenedCase:
+def open_volume(name: str, volume: Volume, into: Into = None, start: Preferences = DEFAULTS) -> OpenedCase:
     """Open a volume that is in memory; without a file of its own it is kept in the project."""
     if volume.source and Path(volume.source).exists():
-        opened = add_sources([Source(Path(volume.source), volume.metadata.get("series"))], into).opened
+        opened = add_sources([Source(Path(volume.source), volume.metadata.get("series"))], into, start).opened
         assert opened is not None
         return opened
-    for place in _candidates(name) if into is None else [into]:
+    for place in _candidates(name, start.home) if into is None else [into]:
         project = place if isinstance(place, Project) else _at(place) if Project.is_project(place) else None
         case = next((case for case in project.cases if case.holds(volume)), None) if project is not None else None
         if case is None and (project is None or into is not None):
-            project = project or _create(place, name)
+            project = project or _create(place, name, start)
             case = _added(project, volume, name)
         if project is not None and case is not None:
             return _opened(project, case, volume)
     raise AssertionError("there is always another name")
 
 
-def open_sample(current: Into = None) -> OpenedCase:
+def open_sample(current: Into = None, start: Preferences = DEFAULTS) -> OpenedCase:
     """Open the synthetic thorax; the first time it is made."""
-    folder = current if isinstance(current, Path) else home() / SAMPLE
+    folder = current if isinstance(current, Path) else start.home / SAMPLE
     if Project.is_project(folder) and (cases := (project := _at(folder, current)).cases):
         return _opened(project, cases[0])
     from vqseg.phantom import synthetic_thorax
 
     volume, reference = synthetic_thorax()
     names = reference.names or dict(enumerate(CLASS_SETS["Thorax"], start=1))
-    project = _at(folder, current) if Project.is_project(folder) else _create(folder, SAMPLE, names)
+    project = _at(folder, current) if Project.is_project(folder) else _create(folder, SAMPLE, start, names)
     return _opened(project, _added(project, replace(volume, source=""), SAMPLE))
 
 
@@ -229,10 +229,19 @@ def _at(path: Path, current: Into = None) -> Project:
     return Project.open(folder)
 
 
-def _create(place: Into, name: str, class_names: dict[int, str] | None = None) -> Project:
+def _create(place: Into, name: str, start: Preferences, class_names: dict[int, str] | None = None) -> Project:
     assert isinstance(place, Path)
-    place.parent.mkdir(parents=True, exist_ok=True)
-    return Project.create(place, name, class_names or dict(enumerate(CLASS_SETS["Lung tumour"], start=1)))
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ProjectError(
+            f"The folder {place.parent} for new projects cannot be made ({error.strerror}); choose another under "
+            "File > Preferences > VQ-Seg."
+        ) from error
+    project = Project.create(place, name, class_names or dict(enumerate(CLASS_SETS[start.class_set], start=1)))
+    project.info["window"] = start.window
+    project.save()
+    return project
 
 
 def _added(project: Project, volume: Volume, title: str = "") -> Case:
@@ -260,11 +269,11 @@ def _known(project: Project, source: Source) -> Case | None:
     return None
 
 
-def _home_of(sources: Sequence[Source]) -> Path:
+def _home_of(sources: Sequence[Source], home: Path) -> Path:
     """The folder of the project that knows one of the sources, or of a new one."""
     path = sources[0].path
     name = stem(path) if len(sources) == 1 else path.parent.name
-    for candidate in _candidates(name):
+    for candidate in _candidates(name, home):
         if not candidate.exists():
             return candidate
         if Project.is_project(candidate):
@@ -274,9 +283,9 @@ def _home_of(sources: Sequence[Source]) -> Path:
     raise AssertionError("there is always another name")
 
 
-def _elsewhere(source: Source, project: Project) -> str:
+def _elsewhere(source: Source, project: Project, home: Path) -> str:
     """A sentence about annotations that a volume has in a project of its own, "" where it has none."""
-    for candidate in _candidates(stem(source.path)):
+    for candidate in _candidates(stem(source.path), home):
         if not candidate.exists():
             return ""
         if Project.is_project(candidate) and candidate.absolute() != project.path:
@@ -289,6 +298,6 @@ def _elsewhere(source: Source, project: Project) -> str:
     return ""
 
 
-def _candidates(name: str) -> Iterable[Path]:
+def _candidates(name: str, home: Path) -> Iterable[Path]:
     clean = re.sub(r"[^\w.-]+", "-", name).strip(".-") or "volume"
-    return (home() / (clean if number == 1 else f"{clean}-{number}") for number in range(1, 1000))
+    return (home / (clean if number == 1 else f"{clean}-{number}") for number in range(1, 1000))

@@ -36,6 +36,7 @@ from napari_vqseg.panels.quality import QualityPanel
 from napari_vqseg.panels.review import ReviewPanel
 from napari_vqseg.panels.train import TrainPanel
 from napari_vqseg.panels.view_bar import NAMES, ViewBar
+from napari_vqseg.preferences import from_napari
 from napari_vqseg.session import Session, TrainingState, Worker
 from napari_vqseg.timers import QtScheduler
 from vqseg.annotations import PAINTED_BACKGROUND
@@ -95,7 +96,7 @@ class VQSegWidget(QWidget):
         super().__init__()
         view = ViewerLayers(napari_viewer)
         scheduler = QtScheduler()
-        self.session = Session(view, scheduler, make_worker)
+        self.session = Session(view, scheduler, make_worker, from_napari)
         scheduler.background(compile_colours, lambda _: None, lambda _: None)  # what fails here fails again in use
         self._useful_soon = scheduler.debounce(UNFOLD_AFTER_S, self._show_useful)
         view.keys.bind(self._keys(), {str(n): partial(self._select_nth, n) for n in range(1, 10)}

@@ -31,7 +31,8 @@ def test_keys_in_the_docs_are_those_of_the_window(repository):
 
 
 def test_what_is_bold_in_the_guide_is_on_the_screen(repository, pages):
-    sources = [*(repository / "napari_vqseg" / "panels").glob("*.py"), repository / "napari_vqseg" / "widget.py"]
+    window = repository / "napari_vqseg"
+    sources = [*(window / "panels").glob("*.py"), window / "widget.py", window / "napari.yaml"]
     screen = "\n".join(path.read_text(encoding="utf-8") for path in sources).casefold()
     for path, text in pages.items():
         if path.parent.name == "guide" or path.name == "tutorial.md":

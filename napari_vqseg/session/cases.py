@@ -21,6 +21,7 @@ from napari_vqseg.cases import (
     open_sample,
     open_volume,
 )
+from napari_vqseg.preferences import Preferences
 from napari_vqseg.session.annotating import Annotating
 from napari_vqseg.session.context import Concern, Context
 from napari_vqseg.session.training import Training
@@ -53,6 +54,8 @@ class Cases(Concern):
         A case has been read and waits to be shown.
     changed : Signal()
         The task list.
+    preferences : callable
+        Where new projects are kept and how they start, asked whenever one may be made.
     project_path : Path or None
         Folder to keep annotations in, chosen before anything is open.
     """
@@ -60,9 +63,11 @@ class Cases(Concern):
     opened = Signal(object)
     changed = Signal()
 
-    def __init__(self, context: Context, annotating: Annotating, training: Training) -> None:
+    def __init__(
+        self, context: Context, annotating: Annotating, training: Training, preferences: Callable[[], Preferences]
+    ) -> None:
         super().__init__(context)
-        self._annotating, self._training = annotating, training
+        self._annotating, self._training, self.preferences = annotating, training, preferences
         self.project_path: Path | None = None
         annotating.slices_changed.connect(self._count)
 
@@ -100,12 +105,14 @@ class Cases(Concern):
         """
         if not sources:
             return
-        into, show = self._into, self._training.is_idle
+        into, start, show = self._into, self.preferences(), self._training.is_idle
         if not show and not self.context.is_open:
             return
         first, rest = sources[0], sources[1:]
         more = f" and {len(rest)} more" if rest else ""
-        self._read(f"Reading {first.path.name}{more}", lambda: add_sources(sources, into, show=show), self._on_added)
+        self._read(
+            f"Reading {first.path.name}{more}", lambda: add_sources(sources, into, start, show=show), self._on_added
+        )
 
     def open(self, path: str | os.PathLike[str], series: str | None = None) -> None:
         """Open a volume, which joins the open project, or a project's folder."""
@@ -118,8 +125,8 @@ class Cases(Concern):
 
     def open_sample(self) -> None:
         """Open the synthetic thorax."""
-        into = self._into
-        self._open("Making the sample CT", lambda: open_sample(into))
+        into, start = self._into, self.preferences()
+        self._open("Making the sample CT", lambda: open_sample(into, start))
 
     def open_layer(self) -> None:
         """Open the image layer that is selected in the viewer."""
@@ -131,8 +138,8 @@ class Cases(Concern):
         if found is None:
             self.context.notified.emit("Select a three-dimensional image layer in the layer list first.", "warning")
             return
-        (name, volume), into = found, self._into
-        self._open(f"Taking over {name}", lambda: open_volume(name, volume, into))
+        (name, volume), into, start = found, self._into, self.preferences()
+        self._open(f"Taking over {name}", lambda: open_volume(name, volume, into, start))
 
     def _on_added(self, added: Added) -> None:
         for text in added.refused:

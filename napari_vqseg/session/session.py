@@ -10,6 +10,7 @@ import numpy as np
 from psygnal import Signal
 
 from napari_vqseg.cases import OpenedCase
+from napari_vqseg.preferences import Preferences
 from napari_vqseg.session.accepting import Accepting
 from napari_vqseg.session.annotating import Annotating
 from napari_vqseg.session.cases import Cases
@@ -48,6 +49,8 @@ class Session:
         Timers and the background thread.
     make_worker : callable
         Makes the owner of the engine process, when it is first needed.
+    preferences : callable
+        Tells where new projects are kept and how they start.
 
     Attributes
     ----------
@@ -64,18 +67,24 @@ class Session:
 
     case_changed = Signal()
 
-    def __init__(self, view: Any, scheduler: Scheduler, make_worker: Callable[[], Worker]) -> None:
+    def __init__(
+        self,
+        view: Any,
+        scheduler: Scheduler,
+        make_worker: Callable[[], Worker],
+        preferences: Callable[[], Preferences] = Preferences,
+    ) -> None:
         self.view = view
         self._context = context = Context(view, scheduler)
         self.notified = context.notified
         self.busy_changed = context.busy_changed
         self.engine = Engine(context, make_worker)
         self.classes = Classes(context)
-        self.settings = Settings(context)
+        self.settings = Settings(context, preferences().preset)
         self.windowing = Windowing(context, self.settings)
         self.annotating = Annotating(context)
         self.training = Training(context, self.engine, self.annotating, self.settings)
-        self.cases = Cases(context, self.annotating, self.training)
+        self.cases = Cases(context, self.annotating, self.training, preferences)
         self.cases.opened.connect(self._on_opened)
         self.filling = FillingBetween(context, self.annotating)
         self.cleaning = Cleaning(context)

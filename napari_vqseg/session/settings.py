@@ -27,9 +27,9 @@ class Settings(Concern):
     changed = Signal()
     updated = Signal(str, object)
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, preset_name: str) -> None:
         super().__init__(context)
-        self.config: Config = preset("fast")
+        self.config: Config = preset(preset_name)
 
     def use_preset(self, name: str) -> None:
         """Take a preset's settings for the next run; the display window stays."""

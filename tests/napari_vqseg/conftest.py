@@ -1,7 +1,9 @@
 """What the window tests share: warnings that are not ours, a scratch home for projects, a session without a window."""
 
 import importlib.util
+import os
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,10 @@ from vqseg.io import write_map
 spec = importlib.util.spec_from_file_location("fakes", Path(__file__).with_name("fakes.py"))
 fakes = sys.modules.setdefault("fakes", importlib.util.module_from_spec(spec))
 spec.loader.exec_module(fakes)
+
+
+# Before napari is imported: nobody's own preferences in the tests.
+os.environ.setdefault("NAPARI_CONFIG", os.path.join(tempfile.mkdtemp(prefix="napari-"), "settings.yaml"))
 
 
 def pytest_configure(config):
