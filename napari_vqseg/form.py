@@ -50,7 +50,8 @@ def widget_for(item: dataclasses.Field[Any], kind: Any, value: Any) -> ValueWidg
     """
     sentence = item.metadata.get("sentence", "")
     limits, step = item.metadata.get("limits"), item.metadata.get("step")
-    options: dict[str, Any] = {"tooltip": sentence}
+    words = item.metadata.get("joinable")
+    options: dict[str, Any] = {"tooltip": f"{sentence} Choices: {', '.join(words)}." if words else sentence}
     widget_type = None
     if kind in (int, float) and limits:
         options |= {"min": limits[0], "max": limits[1]}

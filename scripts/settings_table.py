@@ -18,8 +18,9 @@ def table() -> str:
         values = getattr(config, group.name)
         hints = get_type_hints(type(values))
         for item in dataclasses.fields(values):
+            choices = get_args(hints[item.name]) or item.metadata["joinable"]
             limits, unit = item.metadata["limits"], item.metadata["unit"]
-            bounds = " ... ".join(f"{limit:g}" for limit in limits) if limits else ", ".join(get_args(hints[item.name]))
+            bounds = " ... ".join(f"{limit:g}" for limit in limits) if limits else ", ".join(choices)
             live = " Can change while training." if item.metadata["live"] else ""
             rows.append(
                 f"| `{group.name}.{item.name}` | {getattr(values, item.name)}{' ' + unit if unit else ''} "

@@ -1,13 +1,16 @@
 import copy
+import dataclasses
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from vqseg.annotations import Annotations
 from vqseg.config import preset
 from vqseg.data import TrainingCase
 from vqseg.errors import AnnotationError, CheckpointError, ConfigError
+from vqseg.models.priors import PRIORS
 from vqseg.predict import Predictor
 from vqseg.segment import segment
 from vqseg.train import Trainer
@@ -101,6 +104,21 @@ def test_resumes_exactly(ball, tmp_path, method):
     expected = straight.method.state_dict()
     for name, value in resumed.method.state_dict().items():
         assert torch.equal(value, expected[name]), name
+
+
+def test_aligns_to_several_priors_and_resumes_exactly(ball, tmp_path, monkeypatch):
+    for name in ("dinov2", "mae"):
+        spec = PRIORS[name]
+        shallow = dataclasses.replace(spec, options={**spec.options, "depth": 1})
+        monkeypatch.setitem(PRIORS, name, shallow)
+        save_file(shallow.build().state_dict(), tmp_path / f"{name}.safetensors")
+    trainer = trainer_of(ball, prior="dinov2+mae", prior_path=str(tmp_path), iterations=20)
+    assert 0 < trainer.step().losses["alignment"] < np.log(15 * 15)
+    trainer.save(tmp_path / "checkpoint")
+    expected = trainer.step().losses
+    resumed = Trainer.load(tmp_path / "checkpoint", [TrainingCase(ball[0], ball[2])])
+    assert resumed.step().losses == expected
+    assert Predictor.load(tmp_path / "checkpoint").preview(ball[0], 8).labels.shape == ball[0].shape[1:]
 
 
 def test_checkpoint_predicts_alike_without_the_trainer(ball, tmp_path):

@@ -29,7 +29,7 @@ __all__ = [
 
 MethodName = Literal["vq-seg", "supervised", "ua-mt", "unimatch", "bcp"]
 EncoderName = Literal["conv", "efficientnet-lite0", "dinov2"]
-PriorName = Literal["none", "dinov2", "clip", "biomedclip", "mae", "rad-dino"]
+PRIOR_NAMES = ("none", "dinov2", "clip", "biomedclip", "mae", "rad-dino")
 PriorPolicy = Literal["auto", "required"]
 PerturbationName = Literal["qpm", "dropout", "none"]
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
@@ -53,6 +53,7 @@ def setting(
     limits: tuple[float, float] | None = None,
     step: float | None = None,
     live: bool = False,
+    joinable: tuple[str, ...] = (),
 ) -> Any:
     """A config field with the words and bounds that every face of the project shows.
 
@@ -70,9 +71,11 @@ def setting(
         Step of a slider or spin box.
     live : bool
         Whether a change is taken over while training runs.
+    joinable : tuple of str
+        Words of a text: the default alone, or one or several of the others, joined by "+".
     """
     return field(default=default, metadata={
-        "sentence": sentence, "unit": unit, "limits": limits, "step": step, "live": live,
+        "sentence": sentence, "unit": unit, "limits": limits, "step": step, "live": live, "joinable": joinable,
     })  # fmt: skip
 
 
@@ -87,9 +90,20 @@ class _Checked:
             limits = item.metadata.get("limits")
             if choices and all(isinstance(choice, str) for choice in choices) and value not in choices:
                 raise ConfigError(f"{item.name} is {value!r}; choose one of {', '.join(map(repr, choices))}.")
+            if item.metadata.get("joinable"):
+                _check_joined(item, value)
             if limits and not limits[0] <= value <= limits[1]:
                 unit = f" {item.metadata['unit']}" if item.metadata["unit"] else ""
                 raise ConfigError(f"{item.name} is {value}; it must lie between {limits[0]:g} and {limits[1]:g}{unit}.")
+
+
+def _check_joined(item: dataclasses.Field[Any], value: str) -> None:
+    """Raise unless `value` is the default, or some of the other words, once each."""
+    words, others = str(value).split("+"), [word for word in item.metadata["joinable"] if word != item.default]
+    if value != item.default and (set(words) - set(others) or len(set(words)) < len(words)):
+        raise ConfigError(
+            f"{item.name} is {value!r}; choose {item.default}, or one or more of {', '.join(others)}, joined by +."
+        )
 
 
 @dataclass(frozen=True)
@@ -118,9 +132,19 @@ class ModelConfig(_Checked):
     )  # fmt: skip
     shape_evidence: bool = setting(True, "Show the network the shape interpolated between labelled slices.")
     image_branch: bool = setting(True, "Reconstruct the image from the codes as well (dual branch).")
-    prior: PriorName = setting("none", "Frozen foundation model that the codes are aligned to.")
-    prior_policy: PriorPolicy = setting("auto", "Without the prior's weights: go on and say so, or stop.")
-    prior_path: str = setting("", "Local weights file of the prior; empty for timm's cache or hub.")
+    prior: str = setting(
+        "none", "Frozen foundation model that the codes are aligned to, or several joined by +, as in dinov2+rad-dino.",
+        joinable=PRIOR_NAMES,
+    )  # fmt: skip
+    prior_policy: PriorPolicy = setting("auto", "Without a prior's weights: go on and say so, or stop.")
+    prior_path: str = setting(
+        "", "Local weights file of the prior, or a folder with a file named after each; empty for timm's cache or hub."
+    )
+
+    @property
+    def priors(self) -> tuple[str, ...]:
+        """Names of the frozen foundation models."""
+        return () if self.prior == "none" else tuple(self.prior.split("+"))
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from vqseg.distributed import average_gradients, averaged, from_first, own_part,
 from vqseg.errors import AnnotationError, ConfigError
 from vqseg.methods import create_method
 from vqseg.methods.base import Method
-from vqseg.models.priors import FeatureCache, Prior, load_prior
+from vqseg.models.priors import FeatureCache, Priors, load_priors
 from vqseg.predict import Predictor
 
 __all__ = ["StepReport", "Trainer"]
@@ -117,12 +117,12 @@ class Trainer:
             for case in self.cases:
                 case.to(self.device)
         self.method = self._make_method(_pretrained)
-        self._prior = self._load_prior()
+        self._priors = self._load_priors()
         self._features = FeatureCache()
         self._generator = torch.Generator().manual_seed(config.train.seed)
         self.sampler = BatchSampler(
             self.cases, config.data, config.model.neighbours, self._generator,
-            self._prior_features if self._prior is not None else None,
+            self._prior_features if self._priors is not None else None,
         )  # fmt: skip
         self.method.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         synchronise_batch_norm(self.method)
@@ -144,24 +144,23 @@ class Trainer:
             raise ConfigError("A warm-up needs vq-seg with its image branch; set warmup_s to 0, or choose these.")
         return method
 
-    def _load_prior(self) -> Prior | None:
+    def _load_priors(self) -> Priors | None:
         align_to = getattr(self.method, "align_to", None)
-        if align_to is None or self.config.model.prior == "none":
+        if align_to is None:
             return None
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            model = self.config.model
-            prior = load_prior(model.prior, model.prior_path, model.prior_policy)
+            priors = load_priors(self.config.model)
         self.warnings += [str(warning.message) for warning in caught]
-        if prior is not None:
-            align_to(prior.dim)
-            prior.to(self.device)
-        return prior
+        if priors is not None:
+            align_to(priors.dims)
+            priors.to(self.device)
+        return priors
 
     def _prior_features(self, case_index: int, z: int) -> Tensor:
-        assert self._prior is not None
+        assert self._priors is not None
         image = self.cases[case_index].images[z][None, None].to(self.device)
-        features = self._features.features([(case_index, z)], image, self._prior.features)[0]
+        features = self._features.features([(case_index, z)], image, self._priors.features)[0]
         return features.to(self.cases[case_index].device)
 
     def _make_optimizer(self) -> torch.optim.AdamW:

@@ -33,9 +33,9 @@ def test_the_adapter_learns_from_the_prior(acdc_folder, weights):
     before = run.method.adapter.project.weight.detach().clone()
     assert run.step()["alignment"] > 0
     assert not torch.equal(run.method.adapter.project.weight, before)
-    assert not any(parameter.requires_grad for parameter in run.prior.parameters())
+    assert not any(parameter.requires_grad for parameter in run.priors.parameters())
     prior_x = run._batch().prior_x
-    assert prior_x.shape == (2, run.prior.dim, 2, 2)
+    assert prior_x.shape == (2, sum(run.priors.dims), 2, 2)
 
 
 def test_the_adapters_row_goes_on_exactly(acdc_folder, weights, tmp_path):

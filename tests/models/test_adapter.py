@@ -28,7 +28,7 @@ def test_the_loss_is_log_patches_where_nothing_is_known_and_small_where_all_is()
 
 def test_the_adapter_resizes_projects_and_learns() -> None:
     torch.manual_seed(0)
-    adapter = FeatureAdapter(8, 16)
+    adapter = FeatureAdapter(8, [16])
     quantized, theirs = torch.randn(2, 8, 6, 5), torch.randn(2, 16, 4, 7)
     assert adapter(quantized, (4, 7)).shape == (2, 16, 4, 7)
     optimizer = torch.optim.Adam(adapter.parameters(), 0.05)
@@ -39,6 +39,18 @@ def test_the_adapter_resizes_projects_and_learns() -> None:
         loss.backward()
         optimizer.step()
     assert loss.item() < 0.8 * first
+
+
+def test_each_of_several_priors_has_a_head_and_the_loss_is_their_mean() -> None:
+    torch.manual_seed(0)
+    both = FeatureAdapter(8, [16, 6])
+    heads = [FeatureAdapter(8, [16]), FeatureAdapter(8, [6])]
+    for name in ("weight", "bias"):
+        for head, part in zip(heads, getattr(both.project, name).split([16, 6]), strict=True):
+            getattr(head.project, name).data.copy_(part)
+    quantized, theirs = torch.randn(2, 8, 4, 5), [torch.randn(2, 16, 4, 5), torch.randn(2, 6, 4, 5)]
+    apart = [head.loss(quantized, one).item() for head, one in zip(heads, theirs, strict=True)]
+    assert both.loss(quantized, torch.cat(theirs, 1)).item() == pytest.approx(sum(apart) / 2)
 
 
 def test_no_gradient_reaches_the_prior() -> None:

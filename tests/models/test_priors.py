@@ -9,9 +9,10 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from vqseg.errors import PriorError
+from vqseg.config import ModelConfig
+from vqseg.errors import ConfigError, PriorError
 from vqseg.models import priors
-from vqseg.models.priors import PRIORS, FeatureCache, Prior, PriorWarning, load_prior, load_weights
+from vqseg.models.priors import PRIORS, FeatureCache, Prior, PriorWarning, load_prior, load_priors, load_weights
 
 
 @pytest.fixture(autouse=True)
@@ -103,7 +104,7 @@ def test_a_prior_is_frozen_and_normalises_as_its_publisher_does() -> None:
 
 
 def test_no_prior_is_none() -> None:
-    assert load_prior("none") is None
+    assert load_priors(ModelConfig()) is None
 
 
 def test_files_that_do_not_fit_are_one_sentence(tmp_path: Path) -> None:
@@ -133,8 +134,43 @@ def test_out_of_reach_required_stops_and_auto_says_so(monkeypatch: pytest.Monkey
     monkeypatch.setattr(priors, "_reachable", lambda endpoint: False)
     with pytest.raises(PriorError, match="prior_path"):
         load_prior("dinov2", policy="required")
-    with pytest.warns(PriorWarning, match="without alignment"):
+    with pytest.warns(PriorWarning, match="without alignment to it"):
         assert load_prior("dinov2", policy="auto") is None
+
+
+def test_several_priors_stand_side_by_side(tmp_path: Path) -> None:
+    save_file(_state("dinov2"), tmp_path / "dinov2.safetensors")
+    torch.save(_to_transformers(_state("rad-dino")), tmp_path / "rad-dino.bin")
+    save_file(_state("mae"), tmp_path / "mae.safetensors")
+    together = load_priors(ModelConfig(prior="dinov2+mae+rad-dino", prior_path=str(tmp_path)))
+    assert together is not None
+    assert together.dims == [384, 768, 768]
+    x = torch.rand(2, 1, 70, 56)
+    features = together.features(x)
+    assert features.shape == (2, 1920, 5, 4), "on the grid of the first"
+    for name, part in (("dinov2", features[:, :384]), ("rad-dino", features[:, -768:])):
+        alone = load_prior(name, tmp_path)
+        assert alone is not None
+        torch.testing.assert_close(part, alone.features(x))
+
+
+def test_a_folder_must_hold_a_file_for_each_prior(tmp_path: Path) -> None:
+    save_file(_state("dinov2"), tmp_path / "dinov2.safetensors")
+    both = ModelConfig(prior="dinov2+mae", prior_path=str(tmp_path), prior_policy="required")
+    with pytest.raises(PriorError, match=r"holds 0 weights files of mae; put one there: mae\.safetensors or"):
+        load_priors(both)
+    with pytest.warns(PriorWarning, match="without alignment to it"):
+        left = load_priors(ModelConfig(prior="dinov2+mae", prior_path=str(tmp_path)))
+    assert left is not None
+    assert left.dims == [384]
+    with pytest.raises(PriorError, match="one file, but there are 2 priors; give a folder"):
+        load_priors(ModelConfig(prior="dinov2+mae", prior_path=str(tmp_path / "dinov2.safetensors")))
+
+
+@pytest.mark.parametrize("text", ["", "resnet", "dinov2+none", "dinov2+dinov2", "dinov2,mae", "dinov2+"])
+def test_other_combinations_are_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="choose none, or one or more of dinov2, clip"):
+        ModelConfig(prior=text)
 
 
 def test_the_cache_computes_each_slice_once() -> None:

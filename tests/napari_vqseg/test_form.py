@@ -28,6 +28,7 @@ def test_widgets_carry_range_unit_and_sentence(qtbot):
     assert "Perturbation intensity" in epsilon.tooltip
     assert form.widgets["time_budget_s"].label == "Time budget (s)"
     assert form.widgets["encoder"].choices[0] == "conv"
+    assert "as in dinov2+rad-dino. Choices: none, dinov2," in form.widgets["prior"].tooltip
     assert "epsilon" in form.live and "seed" not in form.live
 
 

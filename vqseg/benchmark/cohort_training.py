@@ -27,7 +27,7 @@ from vqseg.data.batch import Batch
 from vqseg.device import gains_from_bfloat16
 from vqseg.io.atomic import atomic_path
 from vqseg.methods import create_method
-from vqseg.models.priors import FeatureCache, Prior, load_prior
+from vqseg.models.priors import FeatureCache, Priors, load_priors
 from vqseg.tokens import CodebookReport
 
 __all__ = ["CohortRun", "predict", "stack_slices"]
@@ -105,7 +105,7 @@ class CohortRun:
         self.iterations, self.batch_size, self.size, self.device = iterations, batch, size, device
         torch.manual_seed(seed)
         self.method = create_method(name, self.config, 1, n_classes)
-        self.prior = self._load_prior()
+        self.priors = self._load_priors()
         self.method.to(device)
         self.generator = torch.Generator().manual_seed(seed)
         self.optimizer = self._make_optimizer()
@@ -115,16 +115,14 @@ class CohortRun:
         self.step_index, self.seconds = 0, 0.0
         self._features = FeatureCache()
 
-    def _load_prior(self) -> Prior | None:
-        """The frozen model that the method aligns its codes to, where the variant names one."""
-        align_to, model = getattr(self.method, "align_to", None), self.config.model
-        if align_to is None:
-            return None
-        prior = load_prior(model.prior, model.prior_path, model.prior_policy)
-        if prior is not None:
-            align_to(prior.dim)
-            prior.to(self.device)
-        return prior
+    def _load_priors(self) -> Priors | None:
+        """The frozen models that the method aligns its codes to, where the variant names some."""
+        align_to = getattr(self.method, "align_to", None)
+        priors = None if align_to is None else load_priors(self.config.model)
+        if align_to is not None and priors is not None:
+            align_to(priors.dims)
+            priors.to(self.device)
+        return priors
 
     def _make_optimizer(self) -> torch.optim.Optimizer:
         weights = [parameter for parameter in self.method.parameters() if parameter.requires_grad]
@@ -182,10 +180,10 @@ class CohortRun:
         return chosen.to(self.device), Warp(warp.rows.to(self.device), warp.columns.to(self.device))
 
     def _prior_features(self, chosen: Tensor, warp: Warp) -> Tensor | None:
-        """The prior's features (B, D, h, w) of labelled slices, turned as they are; computed once a slice."""
-        if self.prior is None:
+        """The priors' features (B, D, h, w) of labelled slices, turned as they are; computed once a slice."""
+        if self.priors is None:
             return None
-        features = self._features.features(chosen.tolist(), self.labelled.images[chosen], self.prior.features)
+        features = self._features.features(chosen.tolist(), self.labelled.images[chosen], self.priors.features)
         return warp_features(warp, features, (self.size, self.size))
 
     @torch.inference_mode()

@@ -124,7 +124,8 @@ def _settings(console: Console) -> None:
     rows, fields = [], {}
     for name, (field, kind) in known_settings().items():
         limits = field.metadata["limits"]
-        choices = "|".join(get_args(kind)) or (f"{limits[0]:g}..{limits[1]:g}" if limits else kind.__name__)
+        bounds = f"{limits[0]:g}..{limits[1]:g}" if limits else kind.__name__
+        choices = "|".join(get_args(kind) or field.metadata["joinable"]) or bounds
         unit = field.metadata["unit"]
         rows.append([name, str(field.default), f"{choices}{' ' * bool(unit)}{unit}", field.metadata["sentence"]])
         fields[name] = {"default": field.default, "choices": choices, "unit": unit, "help": field.metadata["sentence"]}

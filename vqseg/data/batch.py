@@ -32,7 +32,7 @@ class Batch:
     shape_x, shape_u : Tensor or None
         (B, K + 1, H, W) what geometry says about the slices (vqseg.data.shape_prior); methods may ignore it.
     prior_x : Tensor or None
-        (B, D, h, w) features of a frozen foundation model for the labelled slices.
+        (B, D, h, w) features of the frozen foundation models, one after the other, for the labelled slices.
     """
 
     image_x: Tensor

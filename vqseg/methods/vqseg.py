@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -54,9 +56,9 @@ class VQSegMethod(Method):
         self.register_buffer("overlap", torch.zeros(2, n_classes))
         self._revivable: Encoded | None = None
 
-    def align_to(self, prior_dim: int) -> None:
-        """Add the adapter (PFA) to a prior with `prior_dim` channels; the loop then fills ``batch.prior_x``."""
-        self.adapter = FeatureAdapter(self.student.encoder.channels[self.student.depth - 1], prior_dim)
+    def align_to(self, prior_dims: Sequence[int]) -> None:
+        """Add the adapter (PFA) to priors with so many channels each; the loop then fills ``batch.prior_x``."""
+        self.adapter = FeatureAdapter(self.student.encoder.channels[self.student.depth - 1], prior_dims)
 
     def losses(self, batch: Batch, step: int, progress: float) -> dict[str, Tensor]:
         """L = L_l + lambda_u L_u + lambda_a L_align + commitment (method, "Loss & Training")."""

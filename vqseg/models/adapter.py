@@ -1,10 +1,12 @@
-"""Alignment of the codes to a frozen prior, patch by patch (PFA).
+"""Alignment of the codes to frozen priors, patch by patch (PFA).
 
 VQ-Seg, section "Foundation-Model-Guided Post-quantization Feature Adapter", https://arxiv.org/abs/2601.10124:
-resize and 1x1 convolution, then patch-wise contrastive learning.
+resize and 1x1 convolution, then patch-wise contrastive learning; with several priors, the mean over them.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -14,34 +16,37 @@ __all__ = ["FeatureAdapter", "alignment_loss"]
 
 
 class FeatureAdapter(nn.Module):
-    """Brings post-quantization features to the shape of a prior's patch features.
+    """Brings post-quantization features to the shape of the priors' patch features.
 
     Parameters
     ----------
     in_channels : int
         Channels C of the post-quantization features.
-    prior_dim : int
-        Channels D of the prior's features.
+    prior_dims : sequence of int
+        Channels of each prior's features, D in all. Each has channels, and so a 1x1 convolution, of its own.
     temperature : float
         Temperature of the contrast; smaller is stricter.
     """
 
-    def __init__(self, in_channels: int, prior_dim: int, temperature: float = 0.1) -> None:
+    def __init__(self, in_channels: int, prior_dims: Sequence[int], temperature: float = 0.1) -> None:
         super().__init__()
-        self.temperature = temperature
-        self.project = nn.Conv2d(in_channels, prior_dim, 1)
+        self.temperature, self.prior_dims = temperature, list(prior_dims)
+        self.project = nn.Conv2d(in_channels, sum(self.prior_dims), 1)
 
     def forward(self, quantized: Tensor, grid: tuple[int, int]) -> Tensor:
-        """Features on the prior's patch grid: (B, C, h, w) -> (B, D, *grid)."""
+        """Features on the priors' patch grid: (B, C, h, w) -> (B, D, *grid)."""
         if quantized.shape[-2:] != grid:
             quantized = F.interpolate(quantized, size=grid, mode="bilinear", align_corners=False)
         result: Tensor = self.project(quantized)
         return result
 
     def loss(self, quantized: Tensor, prior_features: Tensor) -> Tensor:
-        """Alignment loss L_align of post-quantization features (B, C, h, w) to the prior's (B, D, h', w')."""
+        """Alignment loss L_align of post-quantization features (B, C, h, w) to the priors' (B, D, h', w')."""
         height, width = prior_features.shape[-2:]
-        return alignment_loss(self(quantized, (height, width)), prior_features, self.temperature)
+        ours = self(quantized, (height, width)).split(self.prior_dims, 1)
+        theirs = prior_features.split(self.prior_dims, 1)
+        pairs = zip(ours, theirs, strict=True)
+        return torch.stack([alignment_loss(*pair, self.temperature) for pair in pairs]).mean()
 
 
 def alignment_loss(adapted: Tensor, prior_features: Tensor, temperature: float = 0.1) -> Tensor:

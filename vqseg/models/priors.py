@@ -30,11 +30,22 @@ from timm.models.vision_transformer import checkpoint_filter_fn
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vqseg.config import PriorPolicy
+from vqseg.config import ModelConfig, PriorPolicy
 from vqseg.errors import PriorError
 
-__all__ = ["PRIORS", "FeatureCache", "Prior", "PriorSpec", "PriorWarning", "load_prior", "load_weights"]
+__all__ = [
+    "PRIORS",
+    "FeatureCache",
+    "Prior",
+    "PriorSpec",
+    "PriorWarning",
+    "Priors",
+    "load_prior",
+    "load_priors",
+    "load_weights",
+]
 
+SUFFIXES = (".safetensors", ".pth", ".bin")
 CONNECT_S = 3.0
 """Seconds to wait for the hub to answer before giving up."""
 
@@ -160,8 +171,47 @@ class Prior(nn.Module):
         return tokens.transpose(1, 2).reshape(len(x), self.dim, height, width)  # (B, h w, D) -> (B, D, h, w)
 
 
+class Priors(nn.Module):
+    """Frozen priors whose features stand side by side.
+
+    Parameters
+    ----------
+    priors : sequence of Prior
+        At least one.
+
+    Attributes
+    ----------
+    dims : list of int
+        Channels of each prior's features.
+    """
+
+    def __init__(self, priors: Sequence[Prior]) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(priors)
+        self.dims = [prior.dim for prior in priors]
+
+    @torch.no_grad()
+    def features(self, x: Tensor) -> Tensor:
+        """Patch features of slices by every prior, one after the other, on the first one's grid.
+
+        Parameters
+        ----------
+        x : Tensor
+            (B, 1, H, W) windowed to [0, 1].
+
+        Returns
+        -------
+        Tensor
+            (B, sum of :attr:`dims`, h, w) with (h, w) = :meth:`Prior.grid` of the first.
+        """
+        first, *others = (prior.features(x) for prior in self.members)  # type: ignore[operator]
+        size = first.shape[-2:]
+        resized = [F.interpolate(one, size=size, mode="bilinear", align_corners=False) for one in others]
+        return torch.cat([first, *resized], 1)
+
+
 class FeatureCache:
-    """A prior's features, computed once per slice and kept in memory as float16.
+    """The priors' features, computed once per slice and kept in memory as float16.
 
     Parameters
     ----------
@@ -186,7 +236,7 @@ class FeatureCache:
         images : Tensor
             (B, 1, H, W), all of one size.
         compute : callable
-            :meth:`Prior.features`.
+            :meth:`Priors.features`.
 
         Returns
         -------
@@ -208,35 +258,58 @@ def load_prior(name: str, path: str | Path = "", policy: PriorPolicy = "required
 
     Parameters
     ----------
-    name : {"none", "dinov2", "clip", "biomedclip", "mae", "rad-dino"}
+    name : {"dinov2", "clip", "biomedclip", "mae", "rad-dino"}
         Which foundation model.
     path : str or Path
-        Local weights file (.safetensors, .pth, .bin); empty for the hub and its cache.
+        Local weights file (.safetensors, .pth, .bin), or a folder that holds one named after the prior; empty for the
+        hub and its cache.
     policy : {"auto", "required"}
         Without weights: warn and return None, or raise.
 
     Returns
     -------
     Prior or None
-        None for "none", and under "auto" where the weights can't be had.
+        None under "auto" where the weights can't be had.
 
     Raises
     ------
     PriorError
         Under "required" where the weights can't be had or do not fit.
     """
-    if name == "none":
-        return None
     try:
         weights = load_weights(name, path)
     except PriorError as error:
         if policy == "required":
             raise
-        warnings.warn(f"{error} Training goes on without alignment.", PriorWarning, stacklevel=2)
+        warnings.warn(f"{error} Training goes on without alignment to it.", PriorWarning, stacklevel=2)
         return None
     vit = PRIORS[name].build()
     vit.load_state_dict(weights)
     return Prior(PRIORS[name], vit)
+
+
+def load_priors(model: ModelConfig) -> Priors | None:
+    """The frozen priors that a config names.
+
+    Returns
+    -------
+    Priors or None
+        Without those whose weights can't be had under "auto"; None where none is left.
+
+    Raises
+    ------
+    PriorError
+        Under "required" where the weights can't be had or do not fit, and for one file given for several priors.
+    """
+    names, path = model.priors, model.prior_path
+    if len(names) > 1 and path and not Path(path).expanduser().is_dir():
+        raise PriorError(
+            f"prior_path is {path}, one file, but there are {len(names)} priors; give a folder that holds a file named "
+            f"after each, such as {names[0]}.safetensors."
+        )
+    loaded = [load_prior(name, path, model.prior_policy) for name in names]
+    there = [prior for prior in loaded if prior is not None]
+    return Priors(there) if there else None
 
 
 def load_weights(name: str, path: str | Path = "") -> dict[str, Tensor]:
@@ -247,7 +320,7 @@ def load_weights(name: str, path: str | Path = "") -> dict[str, Tensor]:
     name : str
         Public name of the prior.
     path : str or Path
-        Local weights file; empty for the hub and its cache.
+        Local weights file, or a folder that holds one named after the prior; empty for the hub and its cache.
 
     Returns
     -------
@@ -260,7 +333,7 @@ def load_weights(name: str, path: str | Path = "") -> dict[str, Tensor]:
         Where the weights can't be had or do not fit.
     """
     spec = _spec(name)
-    file = Path(path).expanduser() if path else _from_hub(name, spec)
+    file = _local(name, Path(path).expanduser()) if path else _from_hub(name, spec)
     stored = _from_transformers(_read(name, file))
     with torch.device("meta"):
         vit = spec.build()  # its names and shapes only
@@ -282,6 +355,17 @@ def _spec(name: str) -> PriorSpec:
     if name not in PRIORS:
         raise PriorError(f"Unknown prior {name!r}; choose one of {', '.join(PRIORS)}, or none.")
     return PRIORS[name]
+
+
+def _local(name: str, path: Path) -> Path:
+    """The weights file that `path` is, or that it holds under the prior's name."""
+    if not path.is_dir():
+        return path
+    names = [name + suffix for suffix in SUFFIXES]
+    found = [path / file for file in names if (path / file).is_file()]
+    if len(found) != 1:
+        raise PriorError(f"{path} holds {len(found)} weights files of {name}; put one there: {' or '.join(names)}.")
+    return found[0]
 
 
 def _read(name: str, file: Path) -> dict[str, Any]:

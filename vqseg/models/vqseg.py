@@ -125,7 +125,7 @@ class VQSegNet(nn.Module):
     def __init__(self, config: ModelConfig, in_channels: int, n_classes: int, *, pretrained: bool = True) -> None:
         super().__init__()
         self.config = config
-        path = config.prior_path if config.prior == "dinov2" else ""
+        path = config.prior_path if "dinov2" in config.priors else ""
         self.encoder = create_encoder(config.encoder, in_channels, pretrained=pretrained, path=path)
         self.depth = sum(reduction <= config.stride for reduction in self.encoder.reductions)
         if self.depth == 0:
