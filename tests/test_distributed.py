@@ -2,6 +2,7 @@
 
 import json
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -12,14 +13,18 @@ import pytest
 from safetensors.numpy import load_file
 
 from vqseg.annotations import Annotations
+from vqseg.checkpoint import read_checkpoint
 from vqseg.cli import main
 from vqseg.config import preset
 from vqseg.errors import ConfigError, DeviceError
 from vqseg.io import read_volume
-from vqseg.project import Project
+from vqseg.memory import smaller
+from vqseg.project import Project, RunState
+from vqseg.runner import train_run
 from vqseg.team import check_devices, lead
 
 TWO_RANKS = Path(__file__).parent / "two_ranks.py"
+SHORT_OF_MEMORY = Path(__file__).parent / "short_of_memory.py"
 QUICK = {
     "device": "cpu",
     "size": 64,
@@ -93,6 +98,42 @@ def test_a_follower_that_fails_ends_the_run_with_a_sentence(project, capfd):
     with pytest.raises(DeviceError, match="One of the devices failed"), lead(run, 2):
         pass
     assert "device 1" in capfd.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("short", ["leader", "follower"])
+def test_where_the_memory_of_one_is_full_all_start_again_with_less(project, monkeypatch, short):
+    if short == "leader":
+        monkeypatch.setattr("vqseg.train.Trainer", runpy.run_path(str(SHORT_OF_MEMORY))["ShortOfMemory"])
+    else:
+        monkeypatch.setattr("vqseg.team.FOLLOWER", (sys.executable, str(SHORT_OF_MEMORY)))
+        monkeypatch.setenv("PYTHONPATH", str(TWO_RANKS.parent.parent))
+    run = project.new_run(preset("fast", **QUICK), [project.cases[0].id])
+    notices = []
+    assert train_run(run, devices=2, on_notice=notices.append) is RunState.FINISHED
+    assert notices == ["The memory is full: training starts again with batches of 2 + 2 slices at 64 pixels."]
+    assert run.info["step"] == QUICK["iterations"]
+    assert read_checkpoint(run.checkpoint_path)[0]["config"]["data"]["batch_x"] == 2
+
+
+def test_a_follower_that_the_system_killed_is_a_sentence(project, monkeypatch):
+    monkeypatch.setattr("vqseg.team.FOLLOWER", (sys.executable, "-c", "print('ready', flush=True); input()"))
+    monkeypatch.setattr("vqseg.team._join", lambda *_: None)
+    run = project.new_run(preset("fast", **QUICK), [project.cases[0].id])
+    sentence = "was killed, as happens when the memory is full; choose a smaller batch_x"
+    with pytest.raises(DeviceError, match=sentence), lead(run, 2) as team:  # noqa: PT012
+        team._followers[0].kill()
+        raise RuntimeError("Connection closed by peer")
+
+
+def test_batches_become_smaller_by_whole_shares(project):
+    config = preset("fast", **QUICK, batch_x=6, batch_u=0)
+    sizes = []
+    while (config := smaller(config, 3)) is not None:
+        sizes.append((config.data.batch_x, config.data.batch_u))
+    assert sizes == [(3, 0)]
+    config = preset("fast", **QUICK, batch_x=4, batch_u=8)
+    assert [(c.data.batch_x, c.data.batch_u) for c in (smaller(config, 2), smaller(config))] == [(2, 4), (2, 4)]
 
 
 def test_devices_that_are_not_there_and_batches_that_do_not_split_are_refused(project, capsys):

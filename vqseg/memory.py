@@ -24,18 +24,26 @@ def is_out_of_memory(error: BaseException) -> bool:
     )
 
 
-def smaller(config: Config) -> Config | None:
-    """The config with half the batch; at the smallest batch with smaller slices; None where nothing is left."""
+def smaller(config: Config, devices: int = 1) -> Config | None:
+    """The config with half the batch; at the smallest batch with smaller slices; None where nothing is left.
+
+    Batches stay multiples of `devices`, which share them.
+    """
     data = config.data
-    if data.batch_x > 1 or data.batch_u > 1:
-        return config.replace(batch_x=max(1, data.batch_x // 2), batch_u=data.batch_u and max(1, data.batch_u // 2))
+    if data.batch_x > devices or data.batch_u > devices:
+        return config.replace(batch_x=_half(data.batch_x, devices), batch_u=_half(data.batch_u, devices))
     if data.size > SMALLEST_SIZE:
         return config.replace(size=max(SMALLEST_SIZE, data.size * 3 // 4 // 32 * 32))
     return None
 
 
-def step_down(config: Config, error: MemoryError | RuntimeError) -> tuple[Config, str]:
-    """What to train with after an error, and the sentence that tells the person.
+def _half(batch: int, devices: int) -> int:
+    """Half a batch, at least a slice on each device; none stays none."""
+    return batch and devices * max(1, batch // devices // 2)
+
+
+def step_down(config: Config, error: MemoryError | RuntimeError, devices: int = 1) -> tuple[Config, str]:
+    """What to train with after an error, on so many devices, and the sentence that tells the person.
 
     Raises
     ------
@@ -46,7 +54,7 @@ def step_down(config: Config, error: MemoryError | RuntimeError) -> tuple[Config
     """
     if not is_out_of_memory(error):
         raise error
-    less = smaller(config)
+    less = smaller(config, devices)
     if less is None:
         raise DeviceError(
             "The memory does not suffice even for the smallest batch; close other programs or choose the CPU."

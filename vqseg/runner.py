@@ -16,15 +16,16 @@ import numpy as np
 
 from vqseg.annotations import Annotations
 from vqseg.config import Config
-from vqseg.errors import AnnotationError, DeviceError
+from vqseg.errors import AnnotationError
 from vqseg.io.atomic import atomic_path
-from vqseg.memory import free_memory, is_out_of_memory, step_down
+from vqseg.memory import free_memory, step_down
 from vqseg.profiles import confidence_profile
 from vqseg.project import Project, Run, RunState
 
 if TYPE_CHECKING:
     from vqseg.data import TrainingCase
     from vqseg.predict import Predictor
+    from vqseg.team import Team
     from vqseg.train import StepReport, Trainer
 
 __all__ = ["PausableClock", "RunLoop", "TrainerFactory", "load_cases", "make_trainer", "save_array", "train_run"]
@@ -110,8 +111,8 @@ class RunLoop:
         What makes the trainer.
     on_notice : callable, optional
         Told what the person should know, in sentences.
-    devices : int
-        Number of devices that train together; only a single one can start again with less when its memory is full.
+    team : Team, optional
+        The processes that train together with this one; all start again with less when the memory of one is full.
 
     Raises
     ------
@@ -128,13 +129,13 @@ class RunLoop:
         resume: bool = False,
         factory: TrainerFactory = make_trainer,
         on_notice: Callable[[str], None] | None = None,
-        devices: int = 1,
+        team: Team | None = None,
     ) -> None:
         if not any(case.annotations.used for case in cases):
             raise AnnotationError("No slice is labelled yet; paint one and mark it complete, then start the training.")
         self.run, self.cases, self.class_names = run, cases, class_names
         self.clock = PausableClock()
-        self._factory, self._devices = factory, devices
+        self._factory, self._team = factory, team
         self._on_notice = on_notice or (lambda text: log.info("%s", text))
         self._config = run.config
         self._saved_at = self._written_at = time.monotonic()
@@ -157,17 +158,24 @@ class RunLoop:
                 trainer = self._factory(self.run, self._config, self.cases, self.class_names, self.clock, checkpoint)
             except (MemoryError, RuntimeError) as error:
                 self._step_down(error)
-                continue
-            for warning in trainer.warnings:
-                self._on_notice(warning)
-            return trainer
+            else:
+                for warning in trainer.warnings:
+                    self._on_notice(warning)
+                return trainer
+            self._gather(checkpoint)
 
     def _step_down(self, error: MemoryError | RuntimeError) -> None:
-        """Take a smaller config after an out-of-memory error; raise anything else again."""
-        if self._devices > 1 and is_out_of_memory(error):
-            raise DeviceError("The memory of a device is full; choose a smaller batch_x, batch_u or size.") from error
-        self._config, notice = step_down(self._config, error)
+        """Take a smaller config after an out-of-memory error, ours or the team's; raise anything else again."""
+        if self._team is None:
+            self._config, notice = step_down(self._config, error)
+        else:
+            self._config, notice = step_down(self._config, self._team.cause(error), self._team.devices)
         self._on_notice(notice)
+
+    def _gather(self, checkpoint: Path | None = None) -> None:
+        """Let the team start again, with the config as it is now."""
+        if self._team is not None:
+            self._team.gather(self._config, resume=checkpoint is not None)
 
     @property
     def finished(self) -> bool:
@@ -189,6 +197,7 @@ class RunLoop:
         if report is None:  # out here, where no traceback holds the step's tensors any more
             del self.trainer
             free_memory()
+            self._gather()
             self.trainer = self._make()
             return None
         now = time.monotonic()
@@ -269,13 +278,12 @@ def train_run(
     project = Project.open(run.project_path)
     cases = load_cases(project, run.case_ids)
     with contextlib.ExitStack() as together:
+        team = None
         if devices > 1:
             from vqseg.team import lead
 
-            together.enter_context(lead(run, devices, resume=resume))
-        loop = RunLoop(
-            run, cases, project.class_names, resume=resume, factory=factory, on_notice=on_notice, devices=devices
-        )
+            team = together.enter_context(lead(run, devices, resume=resume))
+        loop = RunLoop(run, cases, project.class_names, resume=resume, factory=factory, on_notice=on_notice, team=team)
         state = RunState.FAILED
         try:
             while not loop.finished:
