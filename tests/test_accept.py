@@ -68,3 +68,43 @@ def test_a_component_completes_only_slices_that_hold_nothing_else(annotations, p
     assert beside.labels[14, 14] == 0, "the other class stays unknown"
     assert beside.labels[5, 10] == PAINTED_BACKGROUND, "the background close by is known"
     assert beside.labels[5, 15] == 0, "far away it is not"
+
+
+def take(annotations, prediction, index):
+    for z, change in accept_component(
+        annotations, prediction, component_at(prediction, index), (3.0, 1.0, 1.0)
+    ).items():
+        annotations.set_slice(z, change.labels, change.record.state, change.record.origin)
+
+
+def test_a_slice_is_complete_once_all_that_is_predicted_in_it_is_accepted(annotations, prediction):
+    prediction[5, 1, 14] = 3
+    take(annotations, prediction, (4, 5, 5))
+    take(annotations, prediction, (5, 14, 14))
+    assert annotations.records[7] == annotations.records[8] == ACCEPTED
+    assert annotations.state(5) is SliceState.SCRIBBLED, "the third structure is still open"
+    assert annotations.labels[5, 5, 5] == 1, "what was accepted before stays"
+    assert annotations.labels[5, 14, 14] == 2
+    take(annotations, prediction, (5, 1, 14))
+    assert annotations.records[5] == ACCEPTED
+    assert np.array_equal(annotations.labels[5], prediction[5])
+    assert annotations.state(6) is SliceState.COMPLETE
+    assert annotations.labels[6, 14, 14] == 0, "a drawn slice stays as it is"
+
+
+def test_a_component_joins_a_slice_that_was_accepted_as_a_whole(annotations, prediction):
+    annotations.set_slice(4, prediction[4], SliceState.COMPLETE, Origin.ACCEPTED)
+    better = prediction.copy()
+    better[4, 3:9, 9] = 1
+    better[4, 12, 12] = 2
+    take(annotations, better, (4, 5, 5))
+    assert annotations.records[4] == ACCEPTED, "its background was accepted too"
+    assert annotations.labels[4, 5, 9] == 1
+
+
+def test_a_component_leaves_what_a_person_has_painted(annotations, prediction):
+    annotations.mark(4, SliceState.DRAFT)
+    annotations.labels[4, 5, 5], annotations.labels[4, 5, 6] = 3, PAINTED_BACKGROUND
+    take(annotations, prediction, (4, 4, 4))
+    assert (annotations.labels[4, 5, 5], annotations.labels[4, 5, 6]) == (3, PAINTED_BACKGROUND)
+    assert annotations.labels[4, 4, 4] == 1

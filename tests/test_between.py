@@ -3,7 +3,7 @@
 import pytest
 
 from vqseg.annotations import Annotations, SliceState
-from vqseg.between import fill_between, gap_around
+from vqseg.between import fill_between, gap_around, gaps_between_shapes
 from vqseg.errors import AnnotationError
 
 SPACING_MM = (2.0, 1.0, 1.0)
@@ -31,6 +31,14 @@ def test_which_gap(annotations):
         annotations.mark(z, SliceState.COMPLETE)
     with pytest.raises(AnnotationError, match="nothing left"):
         gap_around(annotations, 12)
+
+
+def test_all_gaps_but_those_between_empty_slices(annotations):
+    assert gaps_between_shapes(annotations) == [(2, 10)], "11 and 15 are both empty"
+    annotations.labels[15, 8, 8] = 1
+    assert gaps_between_shapes(annotations) == [(2, 10), (11, 15)]
+    with pytest.raises(AnnotationError, match="no gap to fill"):
+        gaps_between_shapes(Annotations.empty((4, 8, 8)))
 
 
 def test_the_shape_grows_from_slice_to_slice(annotations):

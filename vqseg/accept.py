@@ -71,10 +71,10 @@ def accept_filling(annotations: Annotations, filling: Filling, slices: Iterable[
 def accept_component(
     annotations: Annotations, prediction: npt.NDArray[np.uint8], component: Component, spacing_mm: Sequence[float]
 ) -> dict[int, SliceChange]:
-    """A predicted component as annotations of the slices it lies in.
+    """A predicted component as annotations of the slices it lies in, beside what is labelled there.
 
-    A slice in which nothing else is predicted becomes complete. In the others only the component is known, with the
-    predicted background close around it; they become scribbled.
+    A slice becomes complete once nothing predicted in it is left to be accepted. Until then only its components are
+    known, with the predicted background close around them, and it is scribbled.
 
     Parameters
     ----------
@@ -87,16 +87,29 @@ def accept_component(
     spacing_mm : sequence of float
         Spacing along (z, y, x), mm.
     """
-    changes: dict[int, SliceChange] = {}
-    for z in component.slices:
-        if is_drawn(annotations, z):
-            continue
-        predicted, mask = prediction[z], component.slice(z, prediction.shape[1:])
-        proposed = np.where(mask, component.value, 0).astype(np.uint8)
-        state = SliceState.COMPLETE
-        if (predicted[~mask] > 0).any():
-            state = SliceState.SCRIBBLED
-            near = ndimage.distance_transform_edt(~mask, sampling=spacing_mm[1:]) <= MARGIN_MM
-            proposed[near & (predicted == 0)] = PAINTED_BACKGROUND
-        changes[z] = SliceChange(_over(annotations, z, proposed), SliceRecord(state, Origin.ACCEPTED))
-    return changes
+    return {
+        z: _beside(annotations, z, component.slice(z, prediction.shape[1:]), component.value, prediction[z], spacing_mm)
+        for z in component.slices if not is_drawn(annotations, z)
+    }  # fmt: skip
+
+
+def _beside(
+    annotations: Annotations,
+    z: int,
+    mask: npt.NDArray[np.bool_],
+    value: int,
+    predicted: npt.NDArray[np.uint8],
+    spacing_mm: Sequence[float],
+) -> SliceChange:
+    """Slice z with a component in it: over what was accepted there, under what a person has painted."""
+    labels, record = annotations.labels[z].copy(), annotations.records.get(z)
+    accepted = record is not None and record.origin is Origin.ACCEPTED
+    labels[mask & (accepted | (labels == 0))] = value
+    around = accepted & (labels == PAINTED_BACKGROUND)
+    labels[around & (predicted > 0)] = 0  # an older prediction's background
+    if annotations.state(z) is SliceState.COMPLETE or not (predicted[labels == 0] > 0).any():
+        labels[around] = 0
+        return SliceChange(labels, SliceRecord(SliceState.COMPLETE, Origin.ACCEPTED))
+    near = ndimage.distance_transform_edt(~mask, sampling=spacing_mm[1:]) <= MARGIN_MM
+    labels[near & (predicted == 0) & (labels == 0)] = PAINTED_BACKGROUND
+    return SliceChange(labels, SliceRecord(SliceState.SCRIBBLED, Origin.ACCEPTED))

@@ -13,7 +13,7 @@ from vqseg.annotations import Annotations
 from vqseg.errors import AnnotationError
 from vqseg.interpolation import interpolate_labels
 
-__all__ = ["Filling", "fill_between", "gap_around"]
+__all__ = ["Filling", "fill_between", "gap_around", "gaps_between_shapes"]
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,23 @@ def gap_around(annotations: Annotations, z: int) -> tuple[int, int]:
         if high - low > 1:
             return low, high
     raise AnnotationError(f"Every slice beside slice {z} is complete; there is nothing left to fill here.")
+
+
+def gaps_between_shapes(annotations: Annotations) -> list[tuple[int, int]]:
+    """All neighbouring complete slices with slices left between them; not those that are both empty.
+
+    Raises
+    ------
+    AnnotationError
+        If there is none.
+    """
+    empty = set(annotations.empty_complete)
+    gaps = [pair for pair in pairwise(annotations.complete) if pair[1] - pair[0] > 1 and not empty.issuperset(pair)]
+    if not gaps:
+        raise AnnotationError(
+            "There is no gap to fill: complete slices on both sides of one, at least one of them with a structure."
+        )
+    return gaps
 
 
 def fill_between(annotations: Annotations, gap: tuple[int, int], spacing_mm: Sequence[float]) -> Filling:

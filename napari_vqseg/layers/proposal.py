@@ -20,22 +20,20 @@ PALE = 0.5
 
 
 class Proposal:
-    """Labels of some slices in a row, never painted on; the layer is made before it is needed."""
+    """Labels of some slices, never painted on; the layer is made before it is needed."""
 
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
         self._shown: set[int] = set()
 
-    def show(self, first: int, labels: npt.NDArray[np.uint8], colours: Mapping[int, str]) -> None:
-        """Show labels (n, y, x) from slice `first` on; the caller keeps its array."""
+    def show(self, labels: npt.NDArray[np.uint8], slices: Collection[int], colours: Mapping[int, str]) -> None:
+        """Show slices of labels (z, y, x), which are zero in all others; the array is taken over, not copied."""
         layer = self._layer()
         if layer is None:
             return
-        content = np.zeros(layer.data.shape, dtype=np.uint8)
-        content[first : first + len(labels)] = labels
         layer.colormap = label_colormap({value: _pale(colour) for value, colour in colours.items()})
-        layer.data.replace(content)
-        self._shown = set(range(first, first + len(labels)))
+        layer.data.replace(labels)
+        self._shown = set(slices)
         if layer.visible:
             layer.refresh(extent=False, thumbnail=False)
         layer.visible = True  # draws a layer that was hidden

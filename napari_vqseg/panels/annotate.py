@@ -55,6 +55,8 @@ class AnnotatePanel(Panel):
                            session.annotating.copy_nearest)  # fmt: skip
         self.between = button("Fill between (F)", "Show the shape between the complete slices on either side; "
                               "nothing is changed until you accept it.", session.filling.propose)  # fmt: skip
+        self.between_all = button("All gaps (⇧F)", "Show the shape in every gap between complete slices at once; "
+                                  "nothing is changed until you accept it.", session.filling.propose_all)  # fmt: skip
         self.load = button("Import…", "Labels made elsewhere: NIfTI, NRRD, DICOM segmentation, RT structure set. "
                            "A file dropped on this section is imported too.", self.ask_labels)  # fmt: skip
         self.suggested = SuggestionNote(self.session)
@@ -63,7 +65,7 @@ class AnnotatePanel(Panel):
         self.column.addWidget(self.strip)
         self.column.addWidget(self.counts)
         self.column.addLayout(row(self.complete, self.scribbled))
-        self.column.addLayout(row(self.next, self.between))
+        self.column.addLayout(row(self.next, self.between, self.between_all))
         self.column.addLayout(row(self.copy, self.load, self.clear))
         self.column.addWidget(self.suggested)
         self.column.addWidget(self.reason)
@@ -74,7 +76,9 @@ class AnnotatePanel(Panel):
         self.accept = button(
             "This slice (A)", "Take the proposal of this slice over.", filling.accept_slice, strong=True
         )
-        self.accept_all = button("", "Take the proposal of all slices in between over.", filling.accept_all)
+        self.accept_all = button(
+            "", "Take the proposal of all slices over; one Ctrl+Z takes them back.", filling.accept_all
+        )
         self.dismiss = button("Dismiss (Esc)", "Take the proposal away.", filling.dismiss)
         self.proposal = QWidget()
         self.proposal.setLayout(row(self.accept, self.accept_all, self.dismiss))
@@ -104,7 +108,8 @@ class AnnotatePanel(Panel):
             for kind, mark in MARKS.items() if kind in kinds
         ]  # fmt: skip
         self.counts.setText(" &nbsp; ".join(parts) or "Paint what you look for, then press C: this slice is complete.")
-        self.between.setEnabled(len(session.annotations.complete) > 1)
+        for between in (self.between, self.between_all):
+            between.setEnabled(len(session.annotations.complete) > 1)
         self.suggested.refresh()
         self.show_z(session.z)
 
@@ -121,10 +126,10 @@ class AnnotatePanel(Panel):
         filling, left = self.session.filling, self.session.filling.left
         for widget in (self.proposed, self.proposal):
             widget.setVisible(bool(left))
-        if filling.proposal is not None and left:
-            self.proposed.setText(
-                f"Proposed between slices {filling.proposal.low} and {filling.proposal.high}, in pale contours."
-            )
+        if left:
+            gaps, low, high = len(filling.proposals), filling.proposals[0].low, filling.proposals[-1].high
+            where = f"between slices {low} and {high}" if gaps == 1 else f"in {gaps} gaps, from slice {low} to {high}"
+            self.proposed.setText(f"Proposed {where}, in pale contours.")
             self.accept_all.setText(f"All {len(left)} (⇧A)")
             self.accept.setEnabled(self.session.z in left)
 

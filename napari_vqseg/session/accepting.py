@@ -114,7 +114,10 @@ class Accepting(Concern):
         beside = len(changes) - complete
         words = f"Accepted a component of {volume_ml:.2f} ml in {len(changes)} slices."
         if beside:
-            words += f" {beside} hold other structures too and count as scribbled: only the component is known there."
+            words += (
+                f" {beside} of them hold{'s' * (beside == 1)} other predicted structures too: scribbled, and complete "
+                "once these are accepted as well."
+            )
         self._say(f"{words} Ctrl+Z takes it back.", "info")
 
     def _say(self, text: str, level: str) -> None:

@@ -1,26 +1,33 @@
-"""Fill between: the shape between two complete slices, shown first, accepted then."""
+"""Fill between: the shape between complete slices, in one gap or in all of them, shown first, accepted then."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import numpy.typing as npt
 from psygnal import Signal
 
 from napari_vqseg.session.annotating import Annotating
 from napari_vqseg.session.context import Concern, Context
-from vqseg.accept import accept_filling
-from vqseg.annotations import SliceState
-from vqseg.between import Filling, fill_between, gap_around
+from vqseg.accept import SliceChange, accept_filling
+from vqseg.between import Filling, fill_between, gap_around, gaps_between_shapes
 from vqseg.errors import AnnotationError
 
 __all__ = ["FillingBetween"]
 
+Gap = tuple[int, int]
+
 
 class FillingBetween(Concern):
-    """A proposal for the slices of one gap.
+    """Proposals for the slices of one gap, or of all.
 
     Attributes
     ----------
     changed : Signal()
-        Another proposal, less of it, or none any more.
+        Other proposals, fewer of them, or none any more.
+    proposals : list of Filling
+        One a gap.
     """
 
     changed = Signal()
@@ -33,8 +40,8 @@ class FillingBetween(Concern):
 
     def forget(self) -> None:
         """Forget the proposal for the case before."""
-        self.proposal: Filling | None = None
-        self._waiting_for: tuple[int, int] | None = None
+        self.proposals: list[Filling] = []
+        self._waiting_for: list[Gap] = []
 
     def announce(self) -> None:
         """Tell that there is none."""
@@ -42,69 +49,90 @@ class FillingBetween(Concern):
 
     @property
     def left(self) -> list[int]:
-        """The slices of the proposal that are still to be accepted."""
-        if self.proposal is None:
+        """The proposed slices that are still to be accepted."""
+        if not self.proposals:
             return []
         complete = set(self.context.annotations.complete)
-        return [z for z in self.proposal.slices if z not in complete]
+        return [z for filling in self.proposals for z in filling.slices if z not in complete]
 
     # ------------------------------------------------------------ the person
 
     def propose(self) -> None:
         """Key F: interpolate between the complete slices around the shown one, in the background."""
-        context = self.context
-        try:
-            gap = gap_around(context.annotations, context.z)
-        except AnnotationError as error:
-            context.notified.emit(str(error), "warning")
-            return
-        self._waiting_for = gap
-        annotations, spacing_mm = context.annotations, context.volume.spacing_mm
-        context.busy_changed.emit("Filling between")
-        context.background(lambda: fill_between(annotations, gap, spacing_mm), self._show)
+        self._propose(lambda: [gap_around(self.context.annotations, self.context.z)])
+
+    def propose_all(self) -> None:
+        """Key Shift+F: interpolate in every gap between complete slices, in the background."""
+        self._propose(lambda: gaps_between_shapes(self.context.annotations))
 
     def accept_slice(self) -> None:
         """Make the proposal of the shown slice a complete annotation."""
         self._accept([self.context.z])
 
     def accept_all(self) -> None:
-        """Make the proposal of all slices between complete annotations."""
+        """Make all that is proposed complete annotations, as one step of undo."""
         self._accept(self.left)
 
     def dismiss(self) -> None:
-        """Take the proposal away."""
-        self._waiting_for = None
-        if self.proposal is not None:
-            self.proposal = None
+        """Take the proposals away."""
+        self._waiting_for = []
+        if self.proposals:
+            self.proposals = []
             self.context.view.proposal.hide()
             self.changed.emit()
 
     # ------------------------------------------------------------ showing
 
-    def _show(self, filling: Filling) -> None:
+    def _propose(self, find: Callable[[], list[Gap]]) -> None:
+        context = self.context
+        try:
+            gaps = find()
+        except AnnotationError as error:
+            context.notified.emit(str(error), "warning")
+            return
+        self._waiting_for = gaps
+        annotations, spacing_mm, shape = context.annotations, context.volume.spacing_mm, context.volume.shape
+
+        def fill() -> tuple[list[Filling], npt.NDArray[np.uint8]]:
+            fillings = [fill_between(annotations, gap, spacing_mm) for gap in gaps]
+            shown = np.zeros(shape, dtype=np.uint8)
+            for filling in fillings:
+                shown[filling.low + 1 : filling.high] = filling.labels
+            return fillings, shown
+
+        context.busy_changed.emit("Filling between")
+        context.background(fill, lambda filled: self._show(*filled))
+
+    def _show(self, fillings: list[Filling], shown: npt.NDArray[np.uint8]) -> None:
         context = self.context
         context.busy_changed.emit("")
-        if self._waiting_for != (filling.low, filling.high) or not context.is_open:
+        if self._waiting_for != [(filling.low, filling.high) for filling in fillings] or not context.is_open:
             return
-        self._waiting_for, self.proposal = None, filling
-        context.view.proposal.show(filling.low + 1, filling.labels, context.case.colours)
-        if context.z not in filling.slices:
-            context.view.navigation.go_to((filling.low + filling.high) // 2)
+        self._waiting_for, self.proposals = [], fillings
+        context.view.proposal.show(shown, self.left, context.case.colours)
+        if context.z not in self.left:
+            nearest = min(
+                fillings, key=lambda filling: min(abs(filling.low - context.z), abs(filling.high - context.z))
+            )
+            context.view.navigation.go_to((nearest.low + nearest.high) // 2)
         self.changed.emit()
 
-    def _accept(self, slices: list[int]) -> None:
-        if self.proposal is not None:
-            left = [z for z in slices if z in self.left]
-            self._annotating.change(accept_filling(self.context.annotations, self.proposal, left))
+    def _accept(self, slices: Sequence[int]) -> None:
+        left, changes = set(slices).intersection(self.left), dict[int, SliceChange]()
+        for filling in self.proposals:
+            changes |= accept_filling(self.context.annotations, filling, sorted(left))
+        self._annotating.change(changes)
 
     def _check(self) -> None:
-        """Take away what has been accepted, and all of it once an end is no longer complete."""
-        if self.proposal is None:
+        """Take away what has been accepted, and the proposal of a gap whose end is no longer complete."""
+        if not self.proposals:
             return
-        annotations = self.context.annotations
-        ends = (self.proposal.low, self.proposal.high)
-        if not self.left or any(annotations.state(z) is not SliceState.COMPLETE for z in ends):
-            self.dismiss()
-        else:
+        complete = set(self.context.annotations.complete)
+        self.proposals = [filling for filling in self.proposals if complete.issuperset((filling.low, filling.high))]
+        if self.left:
             self.context.view.proposal.keep(self.left)
+            self.changed.emit()
+        else:
+            self.proposals = []
+            self.context.view.proposal.hide()
             self.changed.emit()

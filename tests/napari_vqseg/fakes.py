@@ -163,8 +163,8 @@ class FakeProposal:
     def __init__(self):
         self.shown = {}
 
-    def show(self, first, labels, colours):
-        self.shown = dict(enumerate(labels, start=first))
+    def show(self, labels, slices, colours):
+        self.shown = {z: labels[z] for z in slices}
 
     def keep(self, slices):
         self.shown = {z: self.shown[z] for z in slices}

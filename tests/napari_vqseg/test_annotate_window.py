@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QApplication
 
 from napari_vqseg.widget import VQSegWidget
+from vqseg import protocol
 from vqseg.annotations import Origin, SliceState
 from vqseg.io import write_map
 
@@ -95,16 +97,16 @@ def test_a_person_annotates(window, qtbot):
     # Fill between shows the shape first; Esc takes it away, A takes one slice over, Shift+A the others.
     session.go_to(6)
     canvas.press(viewer, Qt.Key.Key_F)
-    qtbot.waitUntil(lambda: session.filling.proposal is not None, timeout=20000)
+    qtbot.waitUntil(lambda: bool(session.filling.proposals), timeout=20000)
     assert viewer.layers["fill between"].visible
     assert panel.proposal.isVisible()
     assert "between slices 3 and 9" in panel.proposed.text()
     assert annotations.complete == [3, 9, 11]
     canvas.press(viewer, Qt.Key.Key_Escape)
-    assert session.filling.proposal is None
+    assert not session.filling.proposals
     assert not viewer.layers["fill between"].visible
     canvas.press(viewer, Qt.Key.Key_F)
-    qtbot.waitUntil(lambda: session.filling.proposal is not None, timeout=20000)
+    qtbot.waitUntil(lambda: bool(session.filling.proposals), timeout=20000)
     canvas.press(viewer, Qt.Key.Key_A)
     assert annotations.records[6].origin is Origin.ACCEPTED
     assert (labels[6][BLOCK] == 1).all()
@@ -114,6 +116,21 @@ def test_a_person_annotates(window, qtbot):
     undo(viewer)
     assert annotations.complete == [3, 6, 9, 11], "what Shift+A took over is one step"
     assert not labels[4].any()
+
+    # Every gap at once: one press shows them all, one accepts, one takes them back.
+    canvas.press(viewer, Qt.Key.Key_F, Qt.KeyboardModifier.ShiftModifier)
+    qtbot.waitUntil(lambda: bool(session.filling.proposals), timeout=20000)
+    assert session.filling.left == [4, 5, 7, 8, 10]
+    assert "in 3 gaps, from slice 3 to 11" in panel.proposed.text()
+    canvas.press(viewer, Qt.Key.Key_Escape)
+    click(panel.between_all)
+    qtbot.waitUntil(lambda: bool(session.filling.proposals), timeout=20000)
+    assert viewer.layers["fill between"].visible
+    click(panel.accept_all)
+    assert annotations.complete == [*range(3, 12)]
+    undo(viewer)
+    assert annotations.complete == [3, 6, 9, 11]
+    assert not labels[[4, 5, 7, 8, 10]].any()
 
     # The strip says what is what, by colour and shape and in numbers, and jumps.
     assert panel.strip.marks == {3: "complete", 6: "accepted", 9: "complete", 11: "empty"}
@@ -137,3 +154,33 @@ def test_a_person_annotates(window, qtbot):
     canvas.drag(viewer, layer, (8, 26, 5), (8, 26, 10))
     assert labels[8][outside].any()
     assert widget.sections["Annotate"][0].minimumSizeHint().width() <= widget.scroll_area.viewport().width()
+
+
+def test_components_accepted_one_after_the_other_complete_their_slices(window, qtbot, tmp_path):
+    widget, viewer = window
+    session, annotations = widget.session, widget.session.annotations
+    labels = np.zeros(fakes.SHAPE, np.uint8)
+    labels[3:6, 8:14, 6:12] = 1
+    labels[5:8, 22:26, 14:20] = 1
+    np.save(tmp_path / "labels.npy", labels)
+    session.engine.send(protocol.LoadCheckpoint("x"))
+    path = str(tmp_path / "labels.npy")
+    session.engine.worker.message.emit(protocol.PredictionReady(None, session.case.case.id, 3, path, path))
+    qtbot.waitUntil(lambda: session.reviewing.prediction is not None, timeout=5000)
+
+    def accept_component_at(z, y, x):
+        session.go_to(z)
+        QTest.mouseMove(canvas.native(viewer), canvas.point(viewer, viewer.layers["annotation"], (z, y, x)))
+        QApplication.processEvents()
+        before = dict(annotations.records)
+        canvas.press(viewer, Qt.Key.Key_A, Qt.KeyboardModifier.ShiftModifier)
+        qtbot.waitUntil(lambda: annotations.records != before, timeout=20000)
+
+    marks = widget.panel("Annotate").strip
+    accept_component_at(4, 10, 8)
+    assert marks.marks == {3: "accepted", 4: "accepted", 5: "scribbled"}
+    accept_component_at(6, 24, 16)
+    assert marks.marks == dict.fromkeys(range(3, 8), "accepted")
+    assert np.array_equal(annotations.labels, labels)
+    undo(viewer)
+    assert marks.marks == {3: "accepted", 4: "accepted", 5: "scribbled"}

@@ -87,7 +87,7 @@ def test_filling_is_shown_first_and_accepted_slice_by_slice(gap):
     assert sorted(view.proposal.shown) == [3, 4, 6, 7]
     session.filling.accept_all()
     assert session.annotations.complete == list(range(2, 9))
-    assert session.filling.proposal is None
+    assert not session.filling.proposals
     assert not view.proposal.shown
     view.annotation.undo()
     assert session.annotations.complete == [2, 5, 8], "all slices between are one step"
@@ -110,7 +110,7 @@ def test_a_proposal_goes_when_it_is_dismissed_or_loses_an_end(gap):
     assert session.annotations.complete == [2, 8]
     session.filling.propose()
     session.annotating.mark(SliceState.DRAFT, 8)
-    assert session.filling.proposal is None
+    assert not session.filling.proposals
     session.filling.propose()
     assert "either side" in gap.heard[-1][1]
 
@@ -119,6 +119,31 @@ def test_from_a_finished_slice_the_gap_beside_it_is_filled_and_shown(gap):
     gap.session.go_to(8)
     gap.session.filling.propose()
     assert gap.session.z == 5
+
+
+def test_all_gaps_at_once_are_one_step_and_lose_only_what_is_without_an_end(gap):
+    session, view = gap.session, gap.view
+    view.stroke(11)
+    session.annotating.mark_complete(11)
+    session.annotating.mark_complete(0)
+    session.go_to(11)
+    session.filling.propose_all()
+    assert sorted(view.proposal.shown) == session.filling.left == [1, 3, 4, 5, 6, 7, 9, 10]
+    assert session.annotations.complete == [0, 2, 8, 11], "nothing is taken over unasked"
+    assert session.z == 9, "where something is proposed"
+    session.filling.accept_slice()
+    session.annotating.mark(SliceState.DRAFT, 0)
+    assert sorted(view.proposal.shown) == [3, 4, 5, 6, 7, 10]
+    session.filling.accept_all()
+    assert session.annotations.complete == list(range(2, 12))
+    assert session.annotations.labels[10][6, 6] == 1
+    view.annotation.undo()
+    assert session.annotations.complete == [2, 8, 9, 11]
+    for z in (2, 8, 9, 11):
+        session.annotating.clear_slice(z)
+        session.annotating.mark_complete(z)
+    session.filling.propose_all()
+    assert "at least one of them with a structure" in gap.heard[-1][1]
 
 
 # ------------------------------------------------------------ accepting
@@ -165,7 +190,13 @@ def test_the_component_under_the_mouse(desk, tmp_path):
     assert session.annotations.scribbled == [5, 8]
     assert session.annotations.labels[5, 20, 4] == 0
     assert "7 slices" in desk.heard[-1][1]
-    assert "2 hold other structures" in desk.heard[-1][1]
+    assert "2 of them hold other predicted structures" in desk.heard[-1][1]
+    desk.view.pointer.pointed.emit(Pointed((5, 20, 4), 40.0, (0.0, 0.0, 0.0)))
+    session.accepting.component()
+    assert session.annotations.scribbled == [8], "nothing predicted is left to accept in slice 5"
+    assert session.annotations.labels[5, 8, 8]
+    assert "scribbled" not in desk.heard[-1][1]
+    desk.view.annotation.undo()
     desk.view.annotation.undo()
     assert not session.annotations.records
 
