@@ -20,7 +20,7 @@ def test_rows_that_sweeps_share_have_one_name(parse, tmp_path):
     args = parse(ablations, *options(tmp_path, tmp_path, prior="mae", prior_path="mae.pth"))
     rows = ablations.sections(args)
     assert list(rows) == ["Parts", "Strength of the perturbation", "Size of the codebook"]
-    assert list(rows["Parts"]) == ["base", "+ QPM", "+ dual branch", "+ adapter"]
+    assert list(rows["Parts"]) == ["labelled only", "base", "+ QPM", "+ dual branch", "+ adapter"]
     assert rows["Parts"]["+ adapter"] == "vq-seg:prior=mae:prior_path=mae.pth"
     assert len(rows["Strength of the perturbation"]) == 18
     assert rows["Strength of the perturbation"]["dropout, p 0.9"] == "vq-seg:perturbation=dropout:epsilon=0.9"
@@ -35,7 +35,7 @@ def test_one_command_makes_tables_and_figure(acdc_folder, tmp_path, parse, capsy
     flags = options(acdc_folder, tmp_path / "out", strengths="0.3,0.7", codebook_sizes="64,16384")
     assert ablations.run(parse(ablations, *flags)) == 0
     rows = json.loads((tmp_path / "out" / "results.json").read_text())["rows"]
-    assert len(rows) == len({row["method"] for row in rows}) == 7  # 3 parts + 4 strengths + 2 sizes, two shared
+    assert len(rows) == len({row["method"] for row in rows}) == 8  # 4 parts + 4 strengths + 2 sizes, two shared
     assert all(0 < row["utilisation"] <= 1 for row in rows)
     table = (tmp_path / "out" / "table.md").read_text()
     assert table.count("### ") == 3
@@ -48,4 +48,4 @@ def test_the_figure_is_made_of_the_base_row(acdc_folder, tmp_path, parse, capsys
     flags = options(acdc_folder, tmp_path / "out", sweeps="parts")
     assert ablations.run(parse(ablations, *flags)) == 0
     rows = json.loads((tmp_path / "out" / "results.json").read_text())["rows"]
-    assert ["divergence" in row for row in rows] == [True, False, False]
+    assert ["divergence" in row for row in rows] == [False, True, False, False]

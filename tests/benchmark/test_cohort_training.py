@@ -70,3 +70,11 @@ def test_bcp_keeps_its_learning_rate(acdc_folder):
         rates[name] = run.optimizer.param_groups[0]["lr"]
     assert rates["bcp"] == 0.01
     assert rates["unimatch"] == pytest.approx(0.01 * (2 / 3) ** 0.9)
+
+
+def test_a_row_can_do_without_the_unlabelled_slices(acdc_folder):
+    settings = "codebook_size=64:code_dim=8:unlabelled_from=0"
+    with_them, without = (
+        make(acdc_folder, f"vq-seg:{settings}:use_unlabelled={use}") for use in ("true", "false")
+    )  # fmt: skip
+    assert "unlabelled" in with_them.step() and "unlabelled" not in without.step()

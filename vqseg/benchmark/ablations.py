@@ -28,6 +28,7 @@ __all__ = ["add_arguments", "run", "sections"]
 
 BASE = "vq-seg:perturbation=none:image_branch=false"
 FULL = "vq-seg"
+LABELLED_ONLY = "vq-seg:use_unlabelled=false"
 STRENGTHS = "0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.9"
 CODEBOOK_SIZES = "1024,4096,16384,65536"
 DEFAULTS = {"epsilon=0.7", "codebook_size=16384"}
@@ -52,7 +53,7 @@ def sections(args: argparse.Namespace) -> dict[str, dict[str, str]]:
     if unknown := set(wanted) - set(SWEEPS):
         raise ConfigError(f"Unknown sweep {', '.join(sorted(unknown))}; choose of {', '.join(SWEEPS)}.")
     strengths, sizes = split_list(args.strengths), split_list(args.codebook_sizes)
-    parts = {"base": BASE, "+ QPM": "vq-seg:image_branch=false", "+ dual branch": FULL}
+    parts = {"labelled only": LABELLED_ONLY, "base": BASE, "+ QPM": "vq-seg:image_branch=false", "+ dual branch": FULL}
     if args.prior != "none":
         path = [f"prior_path={args.prior_path}"] if args.prior_path else []
         parts["+ adapter"] = _variant(f"prior={args.prior}", *path)
