@@ -31,7 +31,7 @@ from napari_vqseg.panels.classes import ClassesPanel
 from napari_vqseg.panels.codebook import CodebookPanel
 from napari_vqseg.panels.data import DataPanel
 from napari_vqseg.panels.export import ExportPanel
-from napari_vqseg.panels.parts import Panel, Section, dropped, note, row
+from napari_vqseg.panels.parts import Panel, Section, WheelGuard, dropped, note, row
 from napari_vqseg.panels.quality import QualityPanel
 from napari_vqseg.panels.review import ReviewPanel
 from napari_vqseg.panels.train import TrainPanel
@@ -148,6 +148,8 @@ class VQSegWidget(QWidget):
             self.sections[title] = (section, panel)
             self._column.addWidget(section)
         self._column.addStretch(1)
+        self._wheel_guard = WheelGuard(self)
+        self._wheel_guard.guard(inside)
         self.scroll_area = QScrollArea()
         self.scroll_area.setWidgetResizable(True)
         self.scroll_area.setFrameShape(QFrame.Shape.NoFrame)

@@ -7,14 +7,25 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QSignalBlocker, Qt, Signal
+from qtpy.QtCore import QEvent, QObject, QSignalBlocker, Qt, Signal
 from qtpy.QtGui import QDropEvent
-from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtWidgets import (
+    QAbstractSlider,
+    QAbstractSpinBox,
+    QComboBox,
+    QHBoxLayout,
+    QLabel,
+    QPushButton,
+    QScrollBar,
+    QSizePolicy,
+    QVBoxLayout,
+    QWidget,
+)
 
 if TYPE_CHECKING:
     from napari_vqseg.session import Session
 
-__all__ = ["Panel", "Section", "button", "dropped", "note", "row", "silently"]
+__all__ = ["Panel", "Section", "WheelGuard", "button", "dropped", "note", "row", "silently"]
 
 silently = QSignalBlocker
 
@@ -45,6 +56,24 @@ class Panel(QWidget):
     @property
     def useful(self) -> bool:
         """Whether a person can do anything here now."""
+        return True
+
+
+class WheelGuard(QObject):
+    """Keeps the wheel, which scrolls the column, from changing the value that happens to lie under the mouse."""
+
+    def guard(self, column: QWidget) -> None:
+        """Guard all inputs in a column."""
+        for kind in (QAbstractSpinBox, QAbstractSlider, QComboBox):
+            for child in column.findChildren(kind):
+                if not isinstance(child, QScrollBar):
+                    child.installEventFilter(self)
+
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:  # noqa: N802 - Qt's name
+        """Hand the wheel on to what lies behind."""
+        if event is None or event.type() != QEvent.Type.Wheel:
+            return super().eventFilter(watched, event)
+        event.ignore()
         return True
 
 

@@ -81,11 +81,10 @@ class Profiles(Concern):
             self._request(0.0)
 
     def _survey(self) -> None:
-        """Ask for the stability; while training only where a person has asked, for it takes the training's time."""
-        asked = self._reviewing.epsilon
-        epsilon = asked or SURVEY_EPSILON
+        """Ask for the stability of all slices, but not while training: it would take the training's time."""
+        epsilon = self._reviewing.epsilon or SURVEY_EPSILON
         known = self.stability is not None and epsilon == self.epsilon
-        if self.confidence is not None and not known and (asked > 0 or self._training.is_idle):
+        if self.confidence is not None and not known and self._training.is_idle:
             self._request(epsilon)
 
     def _request(self, epsilon: float) -> None:

@@ -1,7 +1,7 @@
 """The canvas as a person's mouse and keys meet it: real events at the place where a voxel is drawn."""
 
 from qtpy.QtCore import QEvent, QPoint, QPointF, Qt
-from qtpy.QtGui import QMouseEvent
+from qtpy.QtGui import QMouseEvent, QWheelEvent
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
 
@@ -45,6 +45,18 @@ def _move(widget, place, button):
         ),
     )  # fmt: skip
     QApplication.processEvents()
+
+
+def turn_wheel(widget, angle, modifier=Qt.KeyboardModifier.NoModifier, at=None):
+    """The wheel, turned away from the hand where `angle` is positive (a notch is 120); whether it was of use."""
+    at = widget.rect().center() if at is None else at
+    event = QWheelEvent(
+        QPointF(at), QPointF(widget.mapToGlobal(at)), QPoint(), QPoint(0, angle), Qt.MouseButton.NoButton, modifier,
+        Qt.ScrollPhase.NoScrollPhase, False,
+    )  # fmt: skip
+    QApplication.sendEvent(widget, event)
+    QApplication.processEvents()
+    return event.isAccepted()
 
 
 def press(viewer, key, modifier=Qt.KeyboardModifier.NoModifier):

@@ -269,8 +269,10 @@ def test_a_new_prediction_takes_the_old_stability_away(desk, tmp_path):
     assert session.profiles.stability is None
 
 
-def test_training_ends_the_survey_and_is_not_slowed_by_one_unasked(desk, tmp_path):
+@pytest.mark.parametrize("left_at", [0.0, 0.6])
+def test_training_ends_the_survey_and_is_not_slowed_by_another(desk, tmp_path, left_at):
     session = predict(desk, tmp_path)
+    session.reviewing.preview(left_at)
     desk.clock.fire()
     session.annotating.change({1: SliceChange(np.zeros(session.volume.shape[1:], np.uint8), ACCEPTED)})
     session.training.start()
@@ -281,4 +283,4 @@ def test_training_ends_the_survey_and_is_not_slowed_by_one_unasked(desk, tmp_pat
     assert not [m for m in desk.worker.sent[count:] if isinstance(m, protocol.RequestStability)]
     desk.worker.message.emit(protocol.TrainingEnded("finished", 5, ""))
     desk.clock.fire()
-    assert desk.worker.last(protocol.RequestStability).epsilon == 0.5
+    assert desk.worker.last(protocol.RequestStability).epsilon == (left_at or 0.5)

@@ -9,7 +9,7 @@ import pytest
 from napari.utils._proxies import PublicOnlyProxy
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QApplication, QMessageBox
+from qtpy.QtWidgets import QAbstractSpinBox, QApplication, QComboBox, QMessageBox, QSlider
 
 from napari_vqseg.session import TrainingState
 from napari_vqseg.widget import VQSegWidget
@@ -17,9 +17,12 @@ from vqseg import protocol
 from vqseg.annotations import SliceState
 from vqseg.io import read_labels, write_map
 
-spec = importlib.util.spec_from_file_location("fakes", Path(__file__).with_name("fakes.py"))
-fakes = sys.modules.setdefault("fakes", importlib.util.module_from_spec(spec))
-spec.loader.exec_module(fakes)
+for name in ("fakes", "canvas"):
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+    module = sys.modules.setdefault(name, importlib.util.module_from_spec(spec))
+    spec.loader.exec_module(module)
+import canvas  # noqa: E402
+import fakes  # noqa: E402
 
 
 @pytest.fixture
@@ -128,6 +131,19 @@ def test_both_arrows_of_the_brush(window, viewer):
     assert viewer.layers["annotation"].brush_size == 20
     viewer.layers["annotation"].brush_size = 10
     assert panel.tools.brush.value() == pytest.approx(8.0)
+
+
+def test_the_wheel_over_the_sections_changes_no_value(window):
+    train, review = window.panel("Train"), window.panel("Review")
+
+    def values():
+        return train.budget.value(), train.preset.currentText(), train.form.values, review.epsilon.value()
+
+    before = values()
+    for kind in (QAbstractSpinBox, QComboBox, QSlider):
+        for widget in window.scroll_area.findChildren(kind):
+            assert not canvas.turn_wheel(widget, -120), f"{widget.toolTip()} keeps the sections from scrolling"
+    assert values() == before
 
 
 def test_the_strip_jumps_and_marks(window, qtbot):
