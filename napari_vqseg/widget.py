@@ -17,7 +17,6 @@ from qtpy.QtGui import (
     QKeySequence,
 )
 from qtpy.QtWidgets import (
-    QDialog,
     QFrame,
     QLabel,
     QScrollArea,
@@ -27,6 +26,7 @@ from qtpy.QtWidgets import (
 
 from napari_vqseg.layers import Pointed, ViewerLayers, compile_colours
 from napari_vqseg.panels.annotate import AnnotatePanel
+from napari_vqseg.panels.card import KeyCard
 from napari_vqseg.panels.classes import ClassesPanel
 from napari_vqseg.panels.codebook import CodebookPanel
 from napari_vqseg.panels.data import DataPanel
@@ -46,29 +46,6 @@ if TYPE_CHECKING:
     import napari
 
 __all__ = ["VQSegWidget"]
-
-KEYS = {
-    "C": "Complete: this slice is finished (again: reopen it)",
-    "A": "Accept what is predicted, or proposed, in this slice",
-    "Shift+A": "Accept the component under the mouse, or all that is proposed",
-    "F": "Fill between: propose the shape between complete slices; Esc takes it away",
-    "Shift+F": "Fill every gap between complete slices, as a proposal",
-    "N": "Next slice worth labelling",
-    "G": "Overlay on and off",
-    "I": "Inspect the code under the mouse",
-    "[ ]": "Brush smaller, larger",
-    "R": "Paint in the HU range only, on and off",
-    "1 … 9": "Class to paint with",
-    "0": "Background, for scribbled slices",
-    "P E B": "Brush, eraser, bucket",
-    "Ctrl+Z": "Undo, in any slice",
-    "T": "Next task that is neither done nor flagged",
-    "D": "This volume is done (again: it is not)",
-    "F1 … F6": f"Window: {', '.join(NAMES)}",
-    "Right-drag": "Window: across the width, downwards the level",
-    "H": "This card",
-}
-"""The card behind key H."""
 
 PROVIDER = "napari-vqseg"
 
@@ -106,7 +83,7 @@ class VQSegWidget(QWidget):
         # napari hands plugins a proxy, which warns of the private names that _follow_task needs.
         self._window: Any = getattr(getattr(napari_viewer, "__wrapped__", napari_viewer), "window", None)
         self._task: Any = None
-        self._card: QDialog | None = None
+        self._card: KeyCard | None = None
         self.sections: dict[str, tuple[Section, Panel]] = {}
         self._unfolded: set[str] = set()
         self._build()
@@ -310,10 +287,7 @@ class VQSegWidget(QWidget):
     def show_card(self) -> None:
         """Show or hide the card of keys."""
         if self._card is None:
-            self._card = QDialog(self)
-            self._card.setWindowTitle("Keys")
-            rows = "".join(f"<tr><td><b>{key}</b>&nbsp;&nbsp;</td><td>{words}</td></tr>" for key, words in KEYS.items())
-            QVBoxLayout(self._card).addWidget(QLabel(f"<table cellpadding='3'>{rows}</table>"))
+            self._card = KeyCard(self)
         self._card.setVisible(not self._card.isVisible())
 
     # ------------------------------------------------------------ dropping, closing

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from napari_vqseg.widget import KEYS
+from napari_vqseg.panels.card import KEYS
 
 
 def table() -> str:

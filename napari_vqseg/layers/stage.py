@@ -45,6 +45,7 @@ class Stage:
         self._layers: dict[Kind, Layer] = {}
         self._connections: list[tuple[Any, Callable[..., Any]]] = []
         self._drags: list[Callable[[Any, Any], Iterator[None]]] = []
+        self._wheels: list[Callable[[Any, Any], None]] = []
         self._removing = False
         self.listen(viewer.layers.events.removed, self._on_removed)
 
@@ -57,6 +58,11 @@ class Stage:
         """Call `callback` with the viewer and each press of a mouse button until :meth:`close`."""
         self.viewer.mouse_drag_callbacks.append(callback)
         self._drags.append(callback)
+
+    def on_wheel(self, callback: Callable[[Any, Any], None]) -> None:
+        """Call `callback` with the viewer and each turn of the wheel until :meth:`close`."""
+        self.viewer.mouse_wheel_callbacks.append(callback)
+        self._wheels.append(callback)
 
     # ------------------------------------------------------------ layers
 
@@ -124,6 +130,9 @@ class Stage:
         for drag in self._drags:
             self.viewer.mouse_drag_callbacks.remove(drag)
         self._drags.clear()
+        for wheel in self._wheels:
+            self.viewer.mouse_wheel_callbacks.remove(wheel)
+        self._wheels.clear()
         self.volume = None
         self._layers.clear()
 

@@ -15,6 +15,7 @@ from napari_vqseg.layers.pointer import Pointer
 from napari_vqseg.layers.proposal import Proposal
 from napari_vqseg.layers.stage import Stage, label_colormap
 from napari_vqseg.layers.tokens import TokenLayer
+from napari_vqseg.layers.wheel import Wheel
 from vqseg.volume import Volume, Window
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ class ViewerLayers:
         self.proposal = Proposal(self._stage)
         self.tokens = TokenLayer(self._stage, self.keys)
         self.pointer = Pointer(self._stage)
+        self._wheel = Wheel(self._stage)
         self.lost = self._stage.lost
 
     def show_volume(self, volume: Volume, window: Window, name: str) -> None:

@@ -117,6 +117,8 @@ def test_keys_on_the_canvas(window, viewer, qtbot, tmp_path):
     assert session.annotations.complete == [session.z]
     press(viewer, "H")
     assert window._card.isVisible()
+    QTest.keyClick(window._card, Qt.Key.Key_H)
+    assert not window._card.isVisible()
 
 
 def test_keys_in_the_dock(window, qtbot):
@@ -131,6 +133,31 @@ def test_both_arrows_of_the_brush(window, viewer):
     assert viewer.layers["annotation"].brush_size == 20
     viewer.layers["annotation"].brush_size = 10
     assert panel.tools.brush.value() == pytest.approx(8.0)
+
+
+def test_the_wheel_over_the_image_goes_through_the_slices_and_zooms_with_shift(window, viewer):
+    session, native = window.session, canvas.native(viewer)
+    session.go_to(5)
+    zoom = viewer.camera.zoom
+    canvas.turn_wheel(native, 120)
+    assert (session.z, viewer.camera.zoom) == (6, zoom), "away from the hand goes to the head"
+    for _ in range(4):
+        canvas.turn_wheel(native, -30)  # a touchpad
+    assert session.z == 5
+    session.view.navigation.show_plane("coronal")
+    y = viewer.dims.current_step[1]
+    canvas.turn_wheel(native, -120)
+    assert (session.z, viewer.dims.current_step[1]) == (5, y - 1)
+    session.view.navigation.show_plane("axial")
+    layer, corner = viewer.layers["annotation"], canvas.point(viewer, viewer.layers["annotation"], (5, 30, 30))
+    canvas.turn_wheel(native, 120, Qt.KeyboardModifier.ShiftModifier, corner)
+    assert viewer.camera.zoom > zoom
+    assert session.z == 5
+    moved = canvas.point(viewer, layer, (5, 30, 30)) - corner
+    assert max(abs(moved.x()), abs(moved.y())) <= 1, "what lies under the mouse stays there"
+    viewer.layers.selection.active = viewer.add_image(np.zeros((12, 40, 40)), name="theirs")
+    canvas.turn_wheel(native, 120)
+    assert session.z == 5, "over other layers the wheel is napari's"
 
 
 def test_the_wheel_over_the_sections_changes_no_value(window):
