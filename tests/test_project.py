@@ -280,6 +280,58 @@ def test_a_killed_window_gives_its_locks_back_and_its_run_can_be_resumed(project
     project.unlock()
 
 
+WRITER = """
+import sys, time
+from vqseg.io.atomic import atomic_path
+from vqseg.project import Project
+from vqseg.records import new_folder
+project = Project.open(sys.argv[1])
+with new_folder(project.path / "cases" / "case-002") as folder, atomic_path(folder / "case.json") as file:
+    file.write_text("half")
+    with atomic_path(project.cases[0].annotations_path) as other, atomic_path(project.runs[0].checkpoint_path) as third:
+        other.write_text("half")
+        third.write_text("half")
+        print("writing", flush=True)
+        time.sleep(60)
+"""
+
+
+def hidden(project):
+    return sorted(path.name[10:] for path in project.path.rglob(".*"))
+
+
+def test_what_a_killed_process_was_writing_goes_at_the_next_opening(project, case):
+    run = project.new_run(Config(), [case.id])
+    case.save_annotations(labelled(case.shape))
+    process = subprocess.Popen([sys.executable, "-c", WRITER, str(project.path)], stdout=subprocess.PIPE)
+    assert process.stdout.readline()
+    process.kill()
+    process.communicate()
+    half = ["new-case-002", "tmp-annotations.npz", "tmp-case.json", "tmp-checkpoint"]
+    assert hidden(project) == half
+    for name in (".mine.tmp-notes", ".01234567.tmp", ".annotations.previous.npz"):
+        (case.path / name).write_text("not ours to remove")
+    other = Project.open(project.path)
+    other.lock()
+    with pytest.raises(ProjectError):
+        project.lock()
+    other.unlock()
+    mine = sorted(path.name for path in case.path.glob(".*"))
+    assert len(mine) == 3, "only names that the program itself gives, and only by who holds the lock"
+    assert hidden(project).count("tmp-checkpoint") == 1, "an engine may outlive its window for a moment"
+    leftover = next(run.path.glob(".*"))
+    os.utime(leftover, (time.time() - 3600,) * 2)
+    run.claim()
+    project.lock()
+    assert leftover.exists(), "an engine trains this run"
+    run.release()
+    project.unlock()
+    project.lock()
+    assert not leftover.exists()
+    assert len(case.load_annotations().complete) == 2
+    project.unlock()
+
+
 # -------------------------------------------------------------------------------------------------- runs
 
 

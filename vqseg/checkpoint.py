@@ -19,6 +19,7 @@ from torch import Tensor
 from vqseg.config import Config
 from vqseg.data.case import Framing
 from vqseg.errors import CheckpointError
+from vqseg.io.atomic import beside
 from vqseg.methods.base import Method
 from vqseg.volume import Window
 
@@ -52,15 +53,14 @@ def write_checkpoint(path: Path, description: Mapping[str, Any], tensors: Mappin
         If it cannot be written, as on a full disk; the one before stays.
     """
     path = Path(path)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = beside(path, "new")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(beside, ignore_errors=True)
-        beside.mkdir()
-        _fill(beside, description, tensors)
-        _swap_in(beside, path)
+        temporary.mkdir()
+        _fill(temporary, description, tensors)
+        _swap_in(temporary, path)
     except (OSError, SafetensorError) as error:
-        shutil.rmtree(beside, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
         reason = getattr(error, "strerror", None) or str(error).rsplit(": ", 1)[-1]
         raise CheckpointError(
             f"The checkpoint could not be written to {path} ({reason}); make room there, or choose another folder."
@@ -80,13 +80,13 @@ def _fill(folder: Path, description: Mapping[str, Any], tensors: Mapping[str, Ma
             os.fsync(stream.fileno())
 
 
-def _swap_in(beside: Path, path: Path) -> None:
+def _swap_in(whole: Path, path: Path) -> None:
     """Let a whole folder take the place of `path`."""
     previous = path.with_name(f".{path.name}.previous")
     shutil.rmtree(previous, ignore_errors=True)
     if path.exists():
         path.rename(previous)
-    beside.rename(path)
+    whole.rename(path)
     shutil.rmtree(previous, ignore_errors=True)
 
 

@@ -19,16 +19,16 @@ import numpy.typing as npt
 
 from vqseg.annotations import Annotations
 from vqseg.client import Engine
-from vqseg.config import preset
+from vqseg.config import Config, preset
 from vqseg.display import on_a_display
-from vqseg.errors import AnnotationError, DeviceError, ProjectError
+from vqseg.errors import AnnotationError, ConfigError, DeviceError, ProjectError
 from vqseg.io import read_volume, write_labels, write_map
 from vqseg.metrics import ClassScores, evaluate
 from vqseg.phantom import synthetic_thorax
 from vqseg.project import Project
 from vqseg.protocol import Notice, Progress
 
-__all__ = ["DemoResult", "run_demo", "sensible_slices"]
+__all__ = ["DemoResult", "demo_config", "run_demo", "sensible_slices"]
 
 CANDIDATES = 28
 MAX_SLICES = 6
@@ -106,6 +106,17 @@ def take_screenshot(project_path: Path, path: Path) -> str | None:
     return None
 
 
+def demo_config(time_budget_s: float, n_slices: int, seed: int) -> Config:
+    """The settings of a demo, once it is known that it can be; see :func:`run_demo`."""
+    if not 1 <= n_slices <= MAX_SLICES:
+        raise AnnotationError(
+            f"The demo labels from 1 to {MAX_SLICES} slices, not {n_slices}; choose a number of these."
+        )
+    if time_budget_s == 0:
+        raise ConfigError("The demo trains for 0 s, which teaches nothing; give it some seconds with --time-budget.")
+    return preset("fast", time_budget_s=time_budget_s, seed=seed)
+
+
 def run_demo(
     output: Path,
     *,
@@ -145,11 +156,7 @@ def run_demo(
     VQSegError
         For a number of slices or a time budget out of range, or a CT too small to show its structures.
     """
-    if not 1 <= n_slices <= MAX_SLICES:
-        raise AnnotationError(
-            f"The demo labels from 1 to {MAX_SLICES} slices, not {n_slices}; choose a number of these."
-        )
-    config = preset("fast", time_budget_s=time_budget_s, seed=seed)
+    config = demo_config(time_budget_s, n_slices, seed)
     project_path = output / "project"
     if project_path.exists():
         if not (Project.is_project(project_path) and Project.open(project_path).info.get("demo")):

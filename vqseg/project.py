@@ -15,9 +15,10 @@ from typing import Any
 from vqseg.case import Case
 from vqseg.config import Config
 from vqseg.errors import ProjectError
+from vqseg.io.atomic import sweep
 from vqseg.lock import FolderLock
 from vqseg.records import checked_id, new_folder, now, read_record, write_record
-from vqseg.run import Run, RunState
+from vqseg.run import Run, RunState, sweep_runs
 from vqseg.volume import Volume
 
 __all__ = ["Case", "Project", "Run", "RunState"]
@@ -110,7 +111,9 @@ class Project:
         ProjectError
             If another window has it.
         """
-        self._lock.acquire(f"The project {self.name!r}")
+        if not self.locked:
+            self._lock.acquire(f"The project {self.name!r}")
+            self._sweep()
 
     def unlock(self) -> None:
         """End the claim."""
@@ -120,6 +123,12 @@ class Project:
     def locked(self) -> bool:
         """Whether this object holds the claim."""
         return self._lock.held
+
+    def _sweep(self) -> None:
+        """Remove what was half written when a process was killed; an engine that outlives its window is left alone."""
+        for folder in (self.path, self.path / "cases", *self.path.glob("cases/*/")):
+            sweep(folder)
+        sweep_runs(self.path / "runs")
 
     # ------------------------------------------------------------------------------------------------ cases
 

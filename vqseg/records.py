@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from vqseg.errors import ProjectError
-from vqseg.io.atomic import atomic_path
+from vqseg.io.atomic import atomic_path, beside
 
 __all__ = ["checked_id", "new_folder", "now", "read_record", "write_record"]
 
@@ -82,7 +81,7 @@ def new_folder(path: Path) -> Iterator[Path]:
     if path.exists():
         raise ProjectError(f"{path.name} exists already; choose another name.")
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{secrets.token_hex(4)}.new-{path.name}")
+    temporary = beside(path, "new")
     temporary.mkdir()
     try:
         yield temporary

@@ -19,12 +19,16 @@ from typing import Any
 
 from vqseg.config import Config
 from vqseg.errors import ProjectError
+from vqseg.io.atomic import sweep
 from vqseg.lock import FolderLock
 from vqseg.records import checked_id, new_folder, now, read_record, write_record
 
-__all__ = ["Run", "RunState"]
+__all__ = ["Run", "RunState", "sweep_runs"]
 
 SCHEMA = 1
+LOCK = "engine.lock"
+ENGINE_GONE_S = 60.0
+"""An engine whose window is gone has left, and has written what it had to, after so long."""
 PACKAGES = ("napari-vqseg", "torch", "timm", "monai", "numpy", "scipy")
 
 
@@ -84,7 +88,7 @@ class Run:
         self.path = Path(path)
         self.info: dict[str, Any] = read_record(self.path / "run.json", "run", SCHEMA)
         self.config = Config.from_json(self.config_path.read_text(encoding="utf-8"))
-        self._lock = FolderLock(self.path / "engine.lock")
+        self._lock = FolderLock(self.path / LOCK)
 
     @classmethod
     def create(cls, path: Path, config: Config, case_ids: Sequence[str]) -> Run:
@@ -249,3 +253,16 @@ def _finite(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _finite(item) for key, item in value.items()}
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def sweep_runs(folder: Path) -> None:
+    """Remove what engines that were killed have left half written in the runs of a project.
+
+    A run that is being trained is left alone, and so is what changed a moment ago: an engine whose window was killed
+    writes its checkpoint before it leaves.
+    """
+    sweep(folder, ENGINE_GONE_S)
+    for path in folder.glob("[!.]*/"):
+        if not FolderLock(path / LOCK).taken:
+            for place in (path, *path.glob("predictions/*/")):
+                sweep(place, ENGINE_GONE_S)

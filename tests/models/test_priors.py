@@ -125,8 +125,11 @@ def test_files_that_do_not_fit_are_one_sentence(tmp_path: Path) -> None:
 
 def test_a_file_with_code_in_it_is_refused(tmp_path: Path) -> None:
     torch.save({"weights": print}, tmp_path / "evil.pth")
-    with pytest.raises(PriorError, match="cannot be read"):
+    with pytest.raises(PriorError, match="cannot be read") as refused:
         load_prior("dinov2", tmp_path / "evil.pth")
+    said = str(refused.value)
+    assert "could be a program" in said
+    assert said.count("\n") == said.count("\x1b") == said.count("weights_only") == 0, "our sentence, not torch's page"
 
 
 def test_out_of_reach_required_stops_and_auto_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -40,11 +40,12 @@ def run(args: argparse.Namespace) -> None:
     console = Console(args)
     started = time.monotonic()
     folder = Path(args.output)
-    check_outputs([folder], folders=True)
 
-    from vqseg.demo import run_demo
+    from vqseg.demo import demo_config, run_demo
     from vqseg.metrics import summarise
 
+    demo_config(args.time_budget, args.slices, args.seed)
+    check_outputs([folder], folders=True)
     demo = run_demo(
         folder, time_budget_s=args.time_budget, n_slices=args.slices, seed=args.seed, window=not args.no_window,
         shape=tuple(args.size) if args.size else None, on_progress=console.training, say=console.say,

@@ -1,14 +1,24 @@
-"""Files that are either whole or as they were before: written beside, flushed to disk, then renamed."""
+"""Files that are either whole or as they were before: written beside, flushed to disk, then renamed.
+
+A process that is killed meanwhile leaves what it was writing under a name that only we give; :func:`sweep` removes it.
+"""
 
 from __future__ import annotations
 
 import os
+import re
 import secrets
+import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Literal
 
-__all__ = ["atomic_path"]
+__all__ = ["atomic_path", "beside", "sweep"]
+
+LEFTOVER = re.compile(r"\.[0-9a-f]{8}\.(tmp|new)-.")
+"""How the names of :func:`beside` begin."""
 
 
 @contextmanager
@@ -34,7 +44,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         Where the folder is missing or cannot be written to.
     """
     target = Path(os.path.realpath(path))
-    temporary = target.with_name(f".{secrets.token_hex(4)}.tmp-{target.name}")
+    temporary = beside(target, "tmp")
     try:
         yield temporary
         _flush(temporary)
@@ -44,6 +54,29 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
             temporary.unlink()
     with suppress(OSError):  # not every system can flush a folder
         _flush(target.parent)
+
+
+def beside(path: Path, kind: Literal["tmp", "new"]) -> Path:
+    """A name beside `path` for what is to take its place; "tmp" for files, "new" for folders."""
+    return path.with_name(f".{secrets.token_hex(4)}.{kind}-{path.name}")
+
+
+def sweep(folder: Path, untouched_s: float = 0.0) -> None:
+    """Remove what killed processes were writing in a folder, not below it; the caller knows that nobody writes there.
+
+    Parameters
+    ----------
+    folder : Path
+        Where to look.
+    untouched_s : float
+        Leave alone what was changed less than so many seconds ago.
+    """
+    for path in folder.glob(".*"):
+        if LEFTOVER.match(path.name):
+            with suppress(OSError):
+                parts = [path, *path.iterdir()] if path.is_dir() else [path]
+                if time.time() - max(part.stat().st_mtime for part in parts) >= untouched_s:
+                    shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
 
 def _flush(path: Path) -> None:

@@ -376,9 +376,11 @@ def _read(name: str, file: Path) -> dict[str, Any]:
         if file.suffix == ".safetensors":
             return load_file(file)
         stored = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # safetensors, pickle and zip each have their own errors
-        first = (str(error).splitlines() or [""])[0]
-        raise PriorError(f"{file} cannot be read as weights of {name} ({first}); download it again.") from None
+    except Exception as error:  # safetensors, pickle and zip each have their own errors, pages long
+        reason = getattr(error, "strerror", None) or "damaged, or more than tensors, which could be a program"
+        raise PriorError(
+            f"{file} cannot be read as weights of {name} ({reason}); give them as .safetensors or as a state dict."
+        ) from None
     if not isinstance(stored, dict):
         raise PriorError(f"{file} holds a {type(stored).__name__}, not tensors by name; give a state dict of {name}.")
     return stored
