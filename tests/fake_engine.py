@@ -98,6 +98,8 @@ class FakeTrainer:
             confident_share=0.5,
             utilisation=None,
             perplexity=3.0,
+            revived=2,
+            drift=None,
         )
 
     def update_settings(self, **settings):

@@ -1,11 +1,14 @@
 """What the codebook of a network holds."""
 
+import copy
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 
 from vqseg.annotations import Annotations
-from vqseg.codebook import codeword, substitutes, survey_codebook, usage_report
+from vqseg.codebook import CodeDrift, codeword, substitutes, survey_codebook, usage_report
 from vqseg.config import preset
 from vqseg.data import TrainingCase
 from vqseg.errors import ConfigError
@@ -53,10 +56,22 @@ def predictor(volume: Volume) -> Predictor:
     return predictor
 
 
+def test_drift_is_the_share_of_tokens_whose_code_has_changed(predictor: Predictor, volume: Volume) -> None:
+    network: Any = copy.deepcopy(predictor.network)
+    drift = CodeDrift(predictor.prepare(volume), predictor.config.model.neighbours)
+    drift.look(network)
+    assert drift.share is None
+    drift.look(network)
+    assert drift.share == 0
+    network.quantizer.base.copy_(network.quantizer.base.flip(0))
+    drift.look(network)
+    assert drift.share == 1  # there is an even number of codewords
+
+
 def test_a_survey_holds_every_token_and_every_voxel_under_it(predictor: Predictor, volume: Volume) -> None:
     told: list[float] = []
     labels = labels_of(volume)
-    found = survey_codebook(predictor, volume, labels, history=[(1, 0.5, 3.0)], on_progress=told.append)
+    found = survey_codebook(predictor, volume, labels, history=[(1, 0.5, 3.0, 2, None)], on_progress=told.append)
     np.testing.assert_array_equal(found.codes, predictor.codes(volume, list(range(5))))
     assert found.codes.shape[1:] == found.grid.shape_yx
     assert found.report.codebook_size == SIZE
@@ -64,7 +79,7 @@ def test_a_survey_holds_every_token_and_every_voxel_under_it(predictor: Predicto
     assert found.class_voxels.sum() == 5 * (y1 - y0) * (x1 - x0)
     assert found.class_voxels[:, 1].sum() == labels[:, y0:y1, x0:x1].sum()
     assert told[-1] == 1
-    assert found.history.tolist() == [[1, 0.5, 3]]
+    np.testing.assert_array_equal(found.history, [[1, 0.5, 3, 2, np.nan]])
 
     code = int(found.codes[2, 0, 0])
     under = np.stack([found.grid.on_voxels(found.codes[z]) == code for z in range(5)])

@@ -150,7 +150,7 @@ def test_a_run_from_start_to_end(engine, project):
     assert engine.until(CaseOpened).shape == [8, 10, 12]
     progress = engine.until(Progress)
     assert progress.losses["total"] > 0
-    assert progress.utilisation is None
+    assert (progress.utilisation, progress.revived, progress.drift) == (None, 2, None)
     prediction = engine.until(PredictionReady, final=True)
     assert prediction.step > 1
     assert prediction.learnt == [3]

@@ -121,6 +121,23 @@ def test_aligns_to_several_priors_and_resumes_exactly(ball, tmp_path, monkeypatc
     assert Predictor.load(tmp_path / "checkpoint").preview(ball[0], 8).labels.shape == ball[0].shape[1:]
 
 
+def test_tells_how_the_codebook_settles_and_training_takes_no_notice(ball, monkeypatch):
+    unwatched = run(trainer_of(ball, iterations=12))
+    monkeypatch.setattr("vqseg.train.LOOK_EVERY", 2)
+    trainer = trainer_of(ball, iterations=12)
+    reports = [trainer.step() for _ in range(12)]
+    assert all(0 <= report.revived <= TINY["codebook_size"] for report in reports)
+    assert any(report.revived for report in reports)
+    drifts = [report.drift for report in reports]
+    assert drifts[:2] == [None, None]
+    assert all(0 <= drift <= 1 for drift in drifts[2:])
+    assert drifts[2] == drifts[3]
+    for name, value in unwatched.method.state_dict().items():
+        assert torch.equal(value, trainer.method.state_dict()[name]), name
+    supervised = trainer_of(ball, iterations=1, method="supervised").step()
+    assert (supervised.revived, supervised.drift) == (None, None)
+
+
 def test_checkpoint_predicts_alike_without_the_trainer(ball, tmp_path):
     volume, _, annotations = ball
     trainer = run(trainer_of(ball, iterations=4))

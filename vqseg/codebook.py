@@ -6,17 +6,23 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import Tensor
 
+from vqseg.data.case import PreparedCase
 from vqseg.models.perturbation import substitution_probabilities
 from vqseg.models.quantizer import VectorQuantizer
+from vqseg.models.vqseg import VQSegNet
 from vqseg.predict import Predictor
-from vqseg.tokens import CodebookReport, CodebookSurvey, Codeword, Substitutes
+from vqseg.tokens import HISTORY_COLUMNS, CodebookReport, CodebookSurvey, Codeword, Substitutes
 from vqseg.volume import Volume
 
-__all__ = ["codeword", "substitutes", "survey_codebook", "usage_report"]
+__all__ = ["LOOK_EVERY", "CodeDrift", "codeword", "substitutes", "survey_codebook", "usage_report"]
 
 AT_ONCE = 4
 """Slices encoded at once."""
+LOOK_EVERY, LOOKED_AT = 50, 3
+"""Steps between two looks at how far the codes have settled, and slices looked at."""
 
 
 def usage_report(indices: Iterable[npt.NDArray[np.int64]], codebook_size: int) -> CodebookReport:
@@ -40,7 +46,7 @@ def survey_codebook(
     volume: Volume,
     labels: npt.NDArray[np.uint8],
     *,
-    history: Sequence[Sequence[float]] = (),
+    history: Sequence[Sequence[float | None]] = (),
     on_progress: Callable[[float], None] | None = None,
 ) -> CodebookSurvey:
     """The codes of all slices, and what they fall in, as the predictor's network encodes them now.
@@ -53,8 +59,8 @@ def survey_codebook(
         The image, HU.
     labels : ndarray
         (z, y, x) uint8 labels of the volume, such as a prediction; may be a memory map.
-    history : sequence of (step, utilisation, perplexity)
-        How the codebook was used over the training.
+    history : sequence of rows
+        How the codebook was used over the training, by :data:`vqseg.tokens.HISTORY_COLUMNS`.
     on_progress : callable, optional
         Told the share that is done, in [0, 1].
 
@@ -89,7 +95,7 @@ def survey_codebook(
     return CodebookSurvey(
         codes, grid, class_voxels, mean.astype(np.float32),
         np.sqrt(np.maximum(square - mean * mean, 0)).astype(np.float32), places, explained,
-        np.array(history, np.float32).reshape(-1, 3),
+        np.array(history, np.float32).reshape(-1, len(HISTORY_COLUMNS)),
     )  # fmt: skip
 
 
@@ -107,6 +113,39 @@ def _principal_plane(
     places[used] = centred @ axes
     total = float(variances.sum())
     return places, float(variances[-2:].sum()) / total if total > 0 else 0.0
+
+
+class CodeDrift:
+    """Share of tokens whose code has changed from one look to the next, on a few slices that stay the same.
+
+    A codebook that has settled gives the same patch the same code again.
+
+    Parameters
+    ----------
+    case : PreparedCase
+        Where the slices are, evenly spaced.
+    neighbours : int
+        Neighbouring slices on each side, as the network takes them.
+
+    Attributes
+    ----------
+    share : float or None
+        In [0, 1]; None before the second look.
+    """
+
+    def __init__(self, case: PreparedCase, neighbours: int) -> None:
+        places = torch.linspace(0, len(case.images) - 1, LOOKED_AT + 2)[1:-1]
+        self._images = case.input(places.round().long().tolist(), neighbours)
+        self._codes: Tensor | None = None
+        self.share: float | None = None
+
+    @torch.inference_mode()
+    def look(self, network: VQSegNet) -> None:
+        """Encode the slices with a network in evaluation mode."""
+        codes = network.encode(self._images.to(network.blend.device)).indices
+        if self._codes is not None:
+            self.share = float((codes != self._codes).float().mean())
+        self._codes = codes
 
 
 def codeword(predictor: Predictor, code: int, top: int = 7) -> Codeword:

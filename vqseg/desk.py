@@ -40,6 +40,7 @@ from vqseg.protocol import (
 )
 from vqseg.runner import predict_case
 from vqseg.survey import StabilitySurvey, SuggestionSurvey, Survey
+from vqseg.tokens import HISTORY_COLUMNS
 from vqseg.weights import Weights
 from vqseg.workspace import Workspace
 
@@ -281,10 +282,8 @@ class Desk(threading.Thread):
         case = self._prepare(predictor, message.case_id)
         predictor.token_grid(case.volume)  # says so at once where there is no codebook
         labels = self._predicted(run, message.case_id)
-        history = [
-            (row["step"], row["utilisation"], row["perplexity"])
-            for row in run.read_metrics() if row.get("utilisation") is not None and row.get("perplexity") is not None
-        ]  # fmt: skip
+        rows = [row for row in run.read_metrics() if row.get("utilisation") is not None]
+        history = [[row.get(name) for name in HISTORY_COLUMNS] for row in rows]
         survey = survey_codebook(predictor, case.volume, labels, history=history, on_progress=self._between)
         self._surveyed = predictor
         path = self.workspace.scratch(f"codebook-{message.request_id % KEPT_FILES}.npz")

@@ -304,6 +304,8 @@ class Engine:
             confident_share=_number(report.confident_share),
             utilisation=_number(report.utilisation),
             perplexity=_number(report.perplexity),
+            revived=report.revived,
+            drift=_number(report.drift),
             paused=self._paused,
         ))  # fmt: skip
 

@@ -199,6 +199,8 @@ class Progress(Message):
     confident_share: float | None = None
     utilisation: float | None = None
     perplexity: float | None = None
+    revived: int | None = None
+    drift: float | None = None
     paused: bool = False
 
 

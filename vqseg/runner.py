@@ -348,4 +348,6 @@ def describe(report: StepReport) -> dict[str, Any]:
         "confident_share": report.confident_share,
         "utilisation": report.utilisation,
         "perplexity": report.perplexity,
+        "revived": report.revived,
+        "drift": report.drift,
     }

@@ -16,7 +16,10 @@ import numpy.typing as npt
 from vqseg.errors import EngineError
 from vqseg.io.atomic import atomic_path
 
-__all__ = ["CodebookReport", "CodebookSurvey", "Codeword", "Occurrence", "Substitutes", "TokenGrid"]
+__all__ = ["HISTORY_COLUMNS", "CodebookReport", "CodebookSurvey", "Codeword", "Occurrence", "Substitutes", "TokenGrid"]
+
+HISTORY_COLUMNS = ("step", "utilisation", "perplexity", "revived", "drift")
+"""What is told of the codebook over the training, as the metrics name it."""
 
 
 @dataclass(frozen=True)
@@ -143,7 +146,7 @@ class CodebookSurvey:
     explained : float
         Share of the codewords' variance that the two components show, in [0, 1].
     history : ndarray of float32
-        (n, 3) training step, utilisation and perplexity over the training.
+        (n, 5) the training over time, by :data:`HISTORY_COLUMNS`; NaN where something was not measured.
     """
 
     codes: npt.NDArray[np.uint16]

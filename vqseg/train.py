@@ -18,6 +18,7 @@ from torch import Tensor
 from vqseg import __version__
 from vqseg.annotations import Annotations
 from vqseg.checkpoint import read_checkpoint, restore_settings, restore_weights, write_checkpoint
+from vqseg.codebook import LOOK_EVERY, CodeDrift
 from vqseg.config import Config
 from vqseg.data.case import Framing, PreparedCase, TrainingCase, frame_cases
 from vqseg.data.sampling import BatchSampler
@@ -27,6 +28,7 @@ from vqseg.errors import AnnotationError, ConfigError
 from vqseg.methods import create_method
 from vqseg.methods.base import Method
 from vqseg.models.priors import FeatureCache, Priors, load_priors
+from vqseg.models.vqseg import VQSegNet
 from vqseg.predict import Predictor
 
 __all__ = ["StepReport", "Trainer"]
@@ -56,6 +58,10 @@ class StepReport:
         Share of the pseudo-labelled voxels that were used, where there were any.
     utilisation, perplexity : float or None
         State of the codebook, for methods with one.
+    revived : int or None
+        Dead codewords that this step has put to use.
+    drift : float or None
+        Share of tokens whose code has changed between the last two looks at the same slices.
     """
 
     step: int
@@ -65,6 +71,8 @@ class StepReport:
     confident_share: float | None = None
     utilisation: float | None = None
     perplexity: float | None = None
+    revived: int | None = None
+    drift: float | None = None
 
 
 class Trainer:
@@ -130,6 +138,7 @@ class Trainer:
             compile_networks(self.method.student, self.method.teacher)
         self._optimizer = self._make_optimizer()
         self._bfloat16 = config.train.mixed_precision and gains_from_bfloat16(self.device)
+        self._drift = CodeDrift(self.cases[0], config.model.neighbours)
         self.step_index = 0
         self._elapsed_s = 0.0
         self._warmup_elapsed_s = 0.0
@@ -222,6 +231,8 @@ class Trainer:
         self._set_learning_rate(warming_up)
         self._optimizer.step()
         self.method.update_teacher(self.step_index)
+        if self.step_index % LOOK_EVERY == 0 and not warming_up:
+            self._look_at_codes()
         report = self._report(terms)
         seconds = from_first(self._clock() - start)
         if warming_up:
@@ -236,6 +247,12 @@ class Trainer:
         batch = self.sampler.draw(strong_views=strong_views).own_part().to(self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._bfloat16):
             return self.method.losses(batch, self.step_index, self.progress)
+
+    def _look_at_codes(self) -> None:
+        network = self.method.network_for_prediction
+        if isinstance(network, VQSegNet):
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self._bfloat16):
+                self._drift.look(network)
 
     @property
     def _wants_unlabelled(self) -> bool:
@@ -265,6 +282,7 @@ class Trainer:
             confident_share=values.pop("confident_share", None), losses=values,
             utilisation=None if quantizer is None else quantizer.utilisation,
             perplexity=None if quantizer is None else quantizer.perplexity,
+            revived=getattr(self.method, "revived", None), drift=self._drift.share,
         )  # fmt: skip
 
     # ------------------------------------------------------------ changes while training

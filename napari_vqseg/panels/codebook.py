@@ -15,6 +15,7 @@ from napari_vqseg.panels.plots import Chart, Curve, HistogramPlot
 from napari_vqseg.session import TrainingState
 from napari_vqseg.timers import Paced
 from vqseg import protocol
+from vqseg.tokens import HISTORY_COLUMNS
 
 if TYPE_CHECKING:
     from napari_vqseg.session import Session
@@ -26,7 +27,7 @@ __all__ = ["CodebookPanel"]
 DRAW_EVERY_S = 1.0
 LONGEST = 400
 MAP, USAGE, HISTORY, CODE = range(4)
-UTILISATION, PERPLEXITY = "#56B4E9", "#F6A600"
+UTILISATION, PERPLEXITY, REVIVED, DRIFT = "#56B4E9", "#F6A600", "#009E73", "#CC79A7"
 NOT_MEASURED = "Measure reads the code of every patch of this volume."
 
 
@@ -35,7 +36,7 @@ class CodebookPanel(Panel):
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
-        self._history: list[tuple[float, float, float]] = []
+        self._history: list[tuple[float | None, ...]] = []
         self.facts = note(NOT_MEASURED)
         self.column.addWidget(self.facts)
         self._build_buttons()
@@ -74,7 +75,7 @@ class CodebookPanel(Panel):
         for name, tip, page in (
             ("Map", "Codewords in use: near ones look alike, size is use, colour and shape are the class.", self.map),
             ("Usage", "How often each codeword is used, the most used first.", self.usage),
-            ("History", "Utilisation and perplexity over the training.", self.history),
+            ("History", "How the codebook was used and settled over the training.", self.history),
             (
                 "Code",
                 "The code that was clicked: its looks, its places, and what replaces it.",
@@ -158,7 +159,9 @@ class CodebookPanel(Panel):
     def _history_legend() -> str:
         return (
             f'<span style="color:{UTILISATION}">━</span>&nbsp;utilisation &nbsp; '
-            f'<span style="color:{PERPLEXITY}">╍</span>&nbsp;perplexity, as a share of the codebook'
+            f'<span style="color:{PERPLEXITY}">╍</span>&nbsp;perplexity &nbsp; '
+            f'<span style="color:{REVIVED}">█</span>&nbsp;revived in a step: shares of the codebook. '
+            f'<span style="color:{DRIFT}">┅</span>&nbsp;share of patches whose code changed in 50 steps.'
         )
 
     # ------------------------------------------------------------ history
@@ -169,22 +172,25 @@ class CodebookPanel(Panel):
 
     def note_progress(self, progress: protocol.Progress) -> None:
         """Take up a step; it is drawn in a while."""
-        if progress.utilisation is not None and progress.perplexity is not None:
-            self._history.append((progress.step, progress.utilisation, progress.perplexity))
+        if progress.utilisation is not None:
+            self._history.append(tuple(getattr(progress, name) for name in HISTORY_COLUMNS))
             if len(self._history) > LONGEST:
                 del self._history[::2]
             self._drawing.ask()
 
     def show_history(self) -> None:
-        """Draw utilisation and perplexity."""
-        points = np.array(self._history, dtype=float).reshape(-1, 3)
+        """Draw how the codebook was used and settled."""
+        points = np.array(self._history, dtype=float).reshape(-1, len(HISTORY_COLUMNS))
         size = self.session.settings.config.model.codebook_size
         if self.session.codebook.survey is not None:
             size = self.session.codebook.survey.report.codebook_size
-        self.history.limits = (0.0, 0.0), (max(1.0, float(points[:, 0].max(initial=1.0))), 1.0)
+        step, utilisation, perplexity, revived, drift = points.T
+        self.history.limits = (0.0, 0.0), (float(step.max(initial=1.0)), 1.0)
         self.history.curves = {
-            "utilisation": Curve(UTILISATION, points[:, :2]),
-            "perplexity": Curve(PERPLEXITY, np.column_stack([points[:, 0], points[:, 2] / size]), dashed=True),
+            "revived": Curve(REVIVED, np.column_stack([step, revived / size]), filled=True),
+            "utilisation": Curve(UTILISATION, np.column_stack([step, utilisation])),
+            "perplexity": Curve(PERPLEXITY, np.column_stack([step, perplexity / size]), dashed=True),
+            "drift": Curve(DRIFT, np.column_stack([step, drift]), dotted=True),
         }
         self.history.update()
         if self.tabs.isHidden() and len(points):

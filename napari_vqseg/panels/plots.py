@@ -20,12 +20,13 @@ LEFT, RIGHT, TOP, BOTTOM = 42, 8, 8, 34
 
 @dataclass
 class Curve:
-    """A line of a chart: points (n, 2), a gap where one is NaN; filled to the axis, dashed, or dots, on request."""
+    """A line of a chart: points (n, 2), a gap where one is NaN; on request filled, dashed, dotted, or dots alone."""
 
     colour: str
     points: npt.NDArray[np.float64]
     filled: bool = False
     dashed: bool = False
+    dotted: bool = False
     dots: bool = False
 
 
@@ -130,7 +131,8 @@ def _draw_curve(painter: QPainter, frame: QRectF, curve: Curve, places: npt.NDAr
             painter.setPen(Qt.PenStyle.NoPen)
             ends = [QPointF(line[-1].x(), frame.bottom()), QPointF(line[0].x(), frame.bottom())]
             painter.drawPolygon(QPolygonF([*line, *ends]))
-        style = Qt.PenStyle.DashLine if curve.dashed else Qt.PenStyle.SolidLine
+        styles = {curve.dashed: Qt.PenStyle.DashLine, curve.dotted: Qt.PenStyle.DotLine}
+        style = styles.get(True, Qt.PenStyle.SolidLine)
         painter.setBrush(Qt.BrushStyle.NoBrush)
         painter.setPen(QPen(QColor(curve.colour), 2, style))
         painter.drawPolyline(QPolygonF(line if len(line) > 1 else [line[0] - QPointF(1, 0), line[0] + QPointF(1, 0)]))

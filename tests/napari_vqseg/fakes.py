@@ -29,7 +29,7 @@ def make_survey(shape):
     voxels = np.array([[90, 0, 0], [0, 0, 0], [10, 30, 0], [0, 0, 20]])
     places = np.array([[-1, 0], [np.nan, np.nan], [1, 1], [1, -1]], np.float32)
     hu = np.array([-700, np.nan, 40, 60], np.float32)
-    history = np.array([[10, 0.25, 1.5], [20, 0.75, 2.5]], np.float32)
+    history = np.array([[10, 0.25, 1.5, 2, np.nan], [20, 0.75, 2.5, 0, 0.125]], np.float32)
     return CodebookSurvey(codes, grid, voxels, hu, np.abs(hu) / 10, places, 0.8, history)
 
 

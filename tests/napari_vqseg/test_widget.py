@@ -247,6 +247,14 @@ def test_review_and_codebook(window, viewer, tmp_path, qtbot):
     qtbot.waitUntil(lambda: session.codebook.survey is not None, timeout=5000)
     assert "75.0 %" in window.panel("Codebook").facts.text()
     assert "1 dead" in window.panel("Codebook").facts.text()
+    panel = window.panel("Codebook")
+    panel.tabs.setCurrentIndex(2)
+    panel.note_progress(protocol.Progress(30, 0.5, 9.0, utilisation=1.0, perplexity=3.0, revived=1, drift=0.0))
+    panel.show_history()
+    last = {name: curve.points[-1].tolist() for name, curve in panel.history.curves.items()}
+    assert last == {"revived": [30, 0.25], "utilisation": [30, 1], "perplexity": [30, 0.75], "drift": [30, 0]}
+    assert panel.history.curves["drift"].points[-2:].tolist() == [[20, 0.125], [30, 0]]
+    assert "patches whose code changed" in panel.legend.text()
 
 
 def test_overwriting_asks(window, qtbot, tmp_path, monkeypatch):

@@ -39,6 +39,11 @@ class VQSegMethod(Method):
     ----------
     config, in_channels, n_classes
         As in :class:`Method`.
+
+    Attributes
+    ----------
+    revived : int
+        Dead codewords that the last step has put to use.
     """
 
     name = "vq-seg"
@@ -55,6 +60,7 @@ class VQSegMethod(Method):
         self.adapter: FeatureAdapter | None = None
         self.register_buffer("overlap", torch.zeros(2, n_classes))
         self._revivable: Encoded | None = None
+        self.revived = 0
 
     def align_to(self, prior_dims: Sequence[int]) -> None:
         """Add the adapter (PFA) to priors with so many channels each; the loop then fills ``batch.prior_x``."""
@@ -116,8 +122,7 @@ class VQSegMethod(Method):
 
     def update_teacher(self, step: int) -> None:
         """EMA of the student, with its share of quantization; dead codewords are put to use."""
-        if self._revivable is not None:
-            self.student.revive(self._revivable, self.generator)
+        self.revived = 0 if self._revivable is None else self.student.revive(self._revivable, self.generator)
         self._revivable = None
         super().update_teacher(step)
         self.teacher.blend.copy_(self.student.blend)
