@@ -93,7 +93,7 @@ class Session:
         self.accepting = Accepting(context, self.annotating, self.filling, self.reviewing, self.profiles)
         self.quality = Quality(context, self.annotating, self.reviewing)
         self.codebook = Codebook(context, self.engine)
-        self.suggesting = Suggesting(context, self.engine, self.training, self.reviewing)
+        self.suggesting = Suggesting(context, self.engine, self.annotating, self.training, self.reviewing)
         self.exporting = Exporting(context, self.engine, self.annotating, self.classes, self.cleaning, self.reviewing)
         self.importing = Importing(context, self.annotating, self.classes)
         self._concerns: tuple[Concern, ...] = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from psygnal import Signal
 
+from napari_vqseg.session.annotating import Annotating
 from napari_vqseg.session.context import Concern, Context
 from napari_vqseg.session.engine import Engine
 from napari_vqseg.session.reviewing import Reviewing
@@ -29,11 +30,14 @@ class Suggesting(Concern):
 
     changed = Signal()
 
-    def __init__(self, context: Context, engine: Engine, training: Training, reviewing: Reviewing) -> None:
+    def __init__(
+        self, context: Context, engine: Engine, annotating: Annotating, training: Training, reviewing: Reviewing
+    ) -> None:
         super().__init__(context)
         self._engine, self._training, self._reviewing = engine, training, reviewing
         self.forget()
         engine.on(protocol.SuggestionsReady, self._on_suggestions)
+        annotating.slices_changed.connect(self._on_slices)
         reviewing.prediction_changed.connect(self._on_network)
         training.changed.connect(self._on_network)
         context.view.navigation.z_changed.connect(self._on_z)
@@ -42,16 +46,15 @@ class Suggesting(Concern):
         """Forget the suggestions for the case before."""
         self.suggestions: list[Suggestion] = []
         self.current: Suggestion | None = None
+        self._by_geometry, self._labelled = False, list[int]()
 
     def next(self) -> None:
         """Key N: go to the slice most worth labelling next."""
         context = self.context
-        remaining = self._remaining()
-        if not remaining:
-            names = context.case.project.class_names
-            self.suggestions = suggest_slices(context.annotations, context.volume.spacing_mm, class_names=names)
+        if self._by_geometry or not self._remaining():
+            self._measure()
             self._ask()
-            remaining = self._remaining() or self.suggestions
+        remaining = self._remaining() or self.suggestions
         if not remaining:
             context.notified.emit("Every slice is labelled.", "info")
             return
@@ -60,9 +63,17 @@ class Suggesting(Concern):
         self.current = chosen
         self.changed.emit()
 
+    def _measure(self) -> None:
+        """Suggest by where the labelled slices lie."""
+        context = self.context
+        names = context.case.project.class_names
+        self.suggestions = suggest_slices(context.annotations, context.volume.spacing_mm, class_names=names)
+        self._by_geometry, self._labelled = True, context.annotations.used
+
     def _remaining(self) -> list[Suggestion]:
-        annotations, z = self.context.annotations, self.context.z
-        return [item for item in self.suggestions if item.z not in annotations.records and item.z != z]
+        """The unlabelled ones, but for the one that was gone to last."""
+        records, seen = self.context.annotations.records, self.current.z if self.current is not None else -1
+        return [item for item in self.suggestions if item.z not in records and item.z != seen]
 
     def _ask(self) -> None:
         """Ask the network; its answer counts from the next time on."""
@@ -80,7 +91,15 @@ class Suggesting(Concern):
             self.suggestions = [
                 Suggestion(int(item["z"]), float(item["score"]), str(item["reason"])) for item in message.suggestions
             ]
+            self._by_geometry = False
             self.changed.emit()
+
+    def _on_slices(self) -> None:
+        """What has been labelled is asked for no longer, and changes what is far from it."""
+        if self.current is not None and self.current.z in self.context.annotations.used:
+            self.current = None
+        if self.suggestions and self._by_geometry and self.context.annotations.used != self._labelled:
+            self._measure()
 
     def _on_z(self, z: int) -> None:
         if self.current is not None and self.current.z != z:

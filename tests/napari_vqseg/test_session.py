@@ -254,11 +254,18 @@ def test_classes(desk):
 
 
 def test_next_suggestion_without_a_network_gives_a_reason(desk):
-    suggesting = desk.session.suggesting
+    session, suggesting = desk.session, desk.session.suggesting
+    middle = session.volume.shape[0] // 2
+    session.go_to(middle)
     suggesting.next()
-    assert desk.session.z != 0
-    assert suggesting.current.z == desk.session.z
+    assert session.z == suggesting.current.z == middle, "the slice on show may be the best to begin with"
     assert "Nothing is labelled yet" in suggesting.current.reason
+    suggesting.next()
+    assert session.z != middle
+    session.go_to(middle)
+    session.annotating.mark_complete(middle)
+    assert suggesting.current is None, "what is labelled is asked for no longer"
+    assert not any(item.z == middle or "Nothing is labelled" in item.reason for item in suggesting.suggestions)
 
 
 def test_windows_set_training_too(desk):
