@@ -68,7 +68,7 @@ class ClassesPanel(Panel):
         self.tree.currentItemChanged.connect(self._selected)
         self.tree.itemDoubleClicked.connect(self._edit)
         self.tree.itemChanged.connect(self._renamed)
-        self.add = button("+", "Add a class.", lambda: session.classes.add(self._free_name()))
+        self.add = button("+", "Add a class, and type its name.", self._add)
         self.remove = button("−", "Remove the selected class, if nothing is painted with it.", self._remove)
         self.up = button("▲", "Move the selected class up; its key changes, its label value does not.",
                          partial(self._move, -1))  # fmt: skip
@@ -174,9 +174,18 @@ class ClassesPanel(Panel):
         if column == NAME:
             self.session.classes.rename(int(line.data(SWATCH, VALUE)), line.text(NAME))
 
+    def _add(self) -> None:
+        """Add a class and let its name be typed at once."""
+        self.session.classes.add(self._free_name())
+        if (line := self.tree.currentItem()) is not None:
+            self._edit(line)
+
     def _free_name(self) -> str:
-        names = set(self.session.classes.names.values())
-        return next(name for number in range(1, 256) if (name := f"class {number}") not in names)
+        """A name after the label value that comes next."""
+        names = self.session.classes.names
+        value = next((value for value in range(1, PAINTED_BACKGROUND) if value not in names), 1)
+        numbers = (value, *range(1, PAINTED_BACKGROUND + 1))
+        return next(name for number in numbers if (name := f"class {number}") not in names.values())
 
     def _remove(self) -> None:
         if self.value != PAINTED_BACKGROUND:

@@ -120,7 +120,11 @@ def test_a_person_works_with_classes(window, qtbot):
     assert stored.class_names == {1: "tumour", 2: "lung L", 3: "right lung"}
     assert stored.info["class_order"] == [2, 1, 3]
     QTest.mouseClick(panel.add, Qt.MouseButton.LeftButton)
-    assert rows(panel)[3] == "class 1"
+    assert rows(panel)[3] == "class 4", "named after its value"
+    editor = panel.tree.findChild(QLineEdit)
+    QTest.keyClicks(editor, "spinal cord")  # the name is typed at once
+    QTest.keyClick(editor, Qt.Key.Key_Return)
+    qtbot.waitUntil(lambda: rows(panel)[3] == "spinal cord", timeout=5000)
     QTest.mouseClick(panel.remove, Qt.MouseButton.LeftButton)
     qtbot.waitUntil(lambda: len(rows(panel)) == 4, timeout=5000)
 
