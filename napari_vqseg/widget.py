@@ -93,6 +93,7 @@ class VQSegWidget(QWidget):
         # The overlay is drawn first; sections unfold in a later turn of the event loop, so that neither holds it long.
         for signal in (session.reviewing.prediction_changed, session.training.changed):
             signal.connect(self._useful_soon.start)
+        session.case_changed.connect(partial(self._show_pointed, None))
         session.cases.changed.connect(self._show_tasks)
         session.view.pointer.pointed.connect(self._show_pointed)
         session.annotating.saved_changed.connect(self._show_saved)
@@ -116,9 +117,10 @@ class VQSegWidget(QWidget):
         self._column = QVBoxLayout(inside)
         self._column.setContentsMargins(0, 0, 4, 0)
         self._column.setSpacing(2)
+        train = TrainPanel(session)
         for title, panel in (
             ("Data", DataPanel(session)), ("Classes", ClassesPanel(session)),
-            ("Annotate", AnnotatePanel(session)), ("Train", TrainPanel(session)), ("Quality", QualityPanel(session)),
+            ("Annotate", AnnotatePanel(session)), ("Train", train), ("Quality", QualityPanel(session)),
             ("Review", ReviewPanel(session)), ("Codebook", CodebookPanel(session)), ("Export", ExportPanel(session)),
         ):  # fmt: skip
             section = Section(title, panel)
@@ -141,6 +143,7 @@ class VQSegWidget(QWidget):
         outer.setSpacing(4)
         outer.addWidget(self.bar)
         outer.addWidget(self.scroll_area, 1)
+        outer.addWidget(train.bar)
         outer.addWidget(self.help)
         outer.addLayout(row(self.under_cursor, self.state, stretch=0))
         self._unfold("Data")

@@ -251,7 +251,7 @@ class Engine:
             while self._paused and not (self._stopping or self._leaving):
                 self._poll(wait_s=0.5)
         overlays.cancel()
-        self._tell(force=True)
+        self._tell(force=True, predicting=True)
         loop.save()
         self._offer_weights(loop, force=True)
         if not self._leaving:
@@ -290,7 +290,7 @@ class Engine:
             self.weights.offer(predictor, loop.step_index, loop.run)
             self.weights.expect(False)
 
-    def _tell(self, force: bool = False) -> None:
+    def _tell(self, force: bool = False, predicting: bool = False) -> None:
         """Report the progress, at most ten times a second."""
         report, now = self._report, time.monotonic()
         if report is None or (not force and now - self._told_at < PROGRESS_EVERY_S):
@@ -307,6 +307,7 @@ class Engine:
             revived=report.revived,
             drift=_number(report.drift),
             paused=self._paused,
+            predicting=predicting,
         ))  # fmt: skip
 
 

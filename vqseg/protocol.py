@@ -190,7 +190,7 @@ class CaseOpened(Message):
 
 @dataclass(frozen=True)
 class Progress(Message):
-    """State of the training, at most ten times a second."""
+    """State of the training, at most ten times a second; `predicting` once only the last prediction is left to do."""
 
     step: int
     progress: float
@@ -202,6 +202,7 @@ class Progress(Message):
     revived: int | None = None
     drift: float | None = None
     paused: bool = False
+    predicting: bool = False
 
 
 @dataclass(frozen=True)

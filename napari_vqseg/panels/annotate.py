@@ -9,7 +9,7 @@ from qtpy.QtGui import QDragEnterEvent, QDropEvent
 from qtpy.QtWidgets import QFileDialog, QWidget
 
 from napari_vqseg.panels.importing import FILES, ImportDialog
-from napari_vqseg.panels.parts import Panel, button, dropped, note, row
+from napari_vqseg.panels.parts import STRONG, Panel, button, dropped, note, row
 from napari_vqseg.panels.strip import MARKS, SliceStrip, marks_of
 from napari_vqseg.panels.suggestions import SuggestionNote
 from napari_vqseg.panels.tools import Tools
@@ -119,6 +119,9 @@ class AnnotatePanel(Panel):
         if self.session.is_open:
             complete = self.session.annotations.state(z) is SliceState.COMPLETE
             self.complete.setText("Reopen slice (C)" if complete else "Complete (C)")
+            style = "" if complete else STRONG
+            if self.complete.styleSheet() != style:
+                self.complete.setStyleSheet(style)
             self.accept.setEnabled(z in self.session.filling.left)
 
     def show_proposal(self) -> None:

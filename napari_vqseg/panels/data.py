@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DataPanel"]
 
+NOTHING = "Open a CT, or drop some here."
 FILES = "Volumes (*.nii *.nii.gz *.nrrd *.nhdr *.dcm);;All files (*)"
 
 
@@ -46,7 +47,7 @@ class DataPanel(Panel):
         self.more.setMenu(self.menu)
         self.take = button("", "Work on this image layer, which is not one of ours yet.", session.cases.open_layer,
                            strong=True)  # fmt: skip
-        self.about = note("Open a CT, or drop some here.")
+        self.about = note(NOTHING)
         self.apply = button("Predict with the project's network", "Predict this volume with the network that was "
                             "trained on other volumes of the project.", self._apply)  # fmt: skip
         self.column.addWidget(self.tasks)
@@ -56,6 +57,7 @@ class DataPanel(Panel):
         self.column.addWidget(self.apply)
         self._dialog: SeriesDialog | None = None
         self.listen(session.case_changed, self.refresh)
+        self.listen(session.busy_changed, self.show_busy)
         self.listen(session.cases.changed, self.tasks.refresh)
         self.listen(session.reviewing.prediction_changed, self._show_apply)
         self.listen(session.view.image.offer_changed, self._show_offer)
@@ -82,6 +84,11 @@ class DataPanel(Panel):
         )
         self.about.setToolTip(f"Project: {case.project.path}")
         self._show_apply()
+
+    def show_busy(self, what: str) -> None:
+        """Say what is being read while there is nothing else to see."""
+        if not self.session.is_open:
+            self.about.setText(f"{what}…" if what else NOTHING)
 
     def _show_offer(self) -> None:
         """Offer the layer that came by napari's own door, such as a file dropped on the canvas."""

@@ -25,9 +25,16 @@ from qtpy.QtWidgets import (
 if TYPE_CHECKING:
     from napari_vqseg.session import Session
 
-__all__ = ["Panel", "Section", "WheelGuard", "button", "dropped", "note", "row", "silently"]
+__all__ = ["STRONG", "Panel", "Section", "WheelGuard", "button", "dropped", "note", "row", "silently"]
 
 silently = QSignalBlocker
+
+STRONG = (
+    "QPushButton { background-color: #1a6fd6; color: white; font-weight: bold; }"
+    "QPushButton:hover { background-color: #2f86f0; }"
+    "QPushButton:disabled { background-color: #4a515e; color: #9aa3b2; }"
+)
+"""The look of the button that is to be pressed next."""
 
 
 class Panel(QWidget):
@@ -90,9 +97,7 @@ def button(text: str, tip: str, action: Callable[[], Any], *, strong: bool = Fal
     made.setFocusPolicy(Qt.FocusPolicy.TabFocus)
     made.clicked.connect(lambda *_: action())
     if strong:
-        made.setStyleSheet("QPushButton { background-color: #1a6fd6; color: white; font-weight: bold; }"
-                           "QPushButton:hover { background-color: #2f86f0; }"
-                           "QPushButton:disabled { background-color: #4a515e; color: #9aa3b2; }")  # fmt: skip
+        made.setStyleSheet(STRONG)
     return made
 
 

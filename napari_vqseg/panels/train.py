@@ -63,7 +63,7 @@ class TrainPanel(Panel):
                             self._start, strong=True)  # fmt: skip
         self.pause = button("Pause", "Hold training; the time budget stands still.", self._pause)
         self.stop = button("Stop", "Stop, and keep what has been learnt.", session.training.stop)
-        self.bar = QProgressBar()
+        self.bar = QProgressBar()  # the window puts it below all sections, where it never scrolls away
         self.bar.setRange(0, 1000)
         self.plot = LossPlot()
         self.facts = note()
@@ -74,7 +74,7 @@ class TrainPanel(Panel):
         self.column.addWidget(self.scope_row)
         self.column.addWidget(self.unlabelled)
         self.column.addLayout(row(self.start, self.pause, self.stop))
-        for widget in (self.bar, self.plot, self.facts, self.advanced):
+        for widget in (self.plot, self.facts, self.advanced):
             self.column.addWidget(widget)
         self._drawing = Paced(DRAW_EVERY_S, self.show_progress, self)
         self.listen(session.settings.changed, self.show_settings)
@@ -129,7 +129,7 @@ class TrainPanel(Panel):
         elif state is TrainingState.STOPPING:
             self.bar.setFormat("Stopping…")
         elif idle and self.session.training.progress is not None:
-            self.bar.setFormat(f"Done, {self.session.training.progress.step} steps")
+            self.bar.setFormat(f"Trained, {self.session.training.progress.step} steps")
 
     def note_progress(self, progress: protocol.Progress) -> None:
         """Take up a step; it is drawn in a while."""
@@ -155,11 +155,14 @@ class TrainPanel(Panel):
         for widget in (self.bar, self.plot, self.facts):
             widget.show()
         self.bar.setUpdatesEnabled(False)  # else Qt draws the whole window at once: 15 ms
-        self.bar.setValue(round(1000 * progress.progress))
+        self.bar.setValue(1000 if progress.predicting else round(1000 * progress.progress))
         self.bar.setUpdatesEnabled(True)
-        if self.session.training.state is not TrainingState.STOPPING:
+        if self.session.training.state in (TrainingState.RUNNING, TrainingState.PAUSED):
             paused = ", paused" if progress.paused else ""
-            self.bar.setFormat(f"{100 * progress.progress:.0f} %, {_clock(progress.time_left_s)} left{paused}")
+            self.bar.setFormat(
+                "Learnt; predicting all slices…" if progress.predicting
+                else f"Training {100 * progress.progress:.0f} %, {_clock(progress.time_left_s)} left{paused}"
+            )  # fmt: skip
         self.plot.refresh()
         facts = [f"step {progress.step}"]
         if progress.confident_share is not None:
@@ -171,7 +174,7 @@ class TrainPanel(Panel):
         names = [f'<span style="color:{colour}">━</span>&nbsp;{name}' for name, colour in LossPlot.CURVES]
         lines = [f"Loss: {' '.join(names)}", " · ".join(facts)]
         if estimate := estimate_in_words(self.session.quality.curve):
-            lines.append(f"Estimate: {estimate}")
+            lines.append(f"Before it saw them: {estimate}")
         self.facts.setText("<br>".join(lines))
 
     def release(self) -> None:
