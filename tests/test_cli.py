@@ -17,9 +17,11 @@ import vqseg
 from vqseg.annotations import Annotations
 from vqseg.cli import VERBS, main
 from vqseg.cli.benchmark import tables
+from vqseg.cli.cleaning import Wish, rules_for
 from vqseg.cli.labels import LabelValues
 from vqseg.cli.parser import parse_slices
 from vqseg.client import Engine
+from vqseg.components import CleanUp
 from vqseg.config import Config
 from vqseg.errors import AnnotationError, EngineError
 from vqseg.io import read_labels, read_volume, write_segmentation
@@ -371,6 +373,37 @@ def test_a_model_gives_the_values_back_that_its_labels_had(tmp_path):
     assert main(["predict", str(model), str(files.image), "--output", str(tmp_path / "again.nii.gz"), "--quiet"]) == 0
     assert set(np.unique(array_of(tmp_path / "again.nii.gz"))) == {0, 3, 70000}
     assert json.loads((tmp_path / "again.json").read_text())["labels"] == {"3": "3", "70000": "70000"}
+    raw = array_of(tmp_path / "again.nii.gz")
+    cleaned = ["--output", str(tmp_path / "clean.nii.gz"), "--quiet", "--min-volume", "70000=1e6"]
+    assert main(["predict", str(model), str(files.image), *cleaned]) == 0
+    assert np.array_equal(array_of(tmp_path / "clean.nii.gz"), np.where(raw == 70000, 0, raw))
+
+
+def test_clean_up_leaves_labelled_slices(files, capsys):
+    assert main([*files.segment("--min-volume", "1e6", "--fill-holes", "2"), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert told["clean_up"]["2"] == {"keep_largest": 0, "min_volume_ml": 1e6, "fill_holes": True}
+    result, labels = array_of(files.output), array_of(files.labels)
+    assert np.flatnonzero(result.any(axis=(0, 1))).tolist() == [3, 9]
+    assert np.array_equal(result[..., [3, 9]], labels[..., [3, 9]])
+
+
+@pytest.mark.parametrize(("options", "words"), [
+    (["--keep-largest", "some"], "--keep-largest is 'some'; give a whole number, or CLASS=a whole number"),
+    (["--min-volume", "lung=-1"], "the volume is -1.0; it must be 0 or more"),
+    (["--fill-holes", "spleen"], "there is no class 'spleen' to clean up; choose from"),
+])  # fmt: skip
+def test_clean_up_that_cannot_be(files, options, words, capsys):
+    assert words.casefold() in error_of(files.segment(*options), capsys).casefold()
+    assert not files.output.exists()
+
+
+def test_clean_up_for_all_then_for_one_then_on_top_of_the_window():
+    names = {1: "tumour", 2: "Left lung", 300: "spine"}
+    wishes = (Wish("keep_largest", 2, "left LUNG"), Wish("keep_largest", 1), Wish("fill_holes", True, "300"))
+    assert rules_for(wishes, names) == {1: CleanUp(1), 2: CleanUp(2), 300: CleanUp(1, fill_holes=True)}
+    window = {1: CleanUp(3, 0.5), 2: CleanUp(1)}
+    assert rules_for((Wish("keep_largest", 0),), names, window) == {1: CleanUp(0, 0.5)}
 
 
 def test_a_dicom_segmentation_as_labels(make_ct, tmp_path, capsys):

@@ -181,6 +181,23 @@ def test_the_prediction_is_cleaned_up_as_in_the_window(project, tmp_path):
     assert origin["clean_up"]["2"]["min_volume_ml"] == 1.0
 
 
+def test_clean_up_flags_go_on_top_of_the_window(project, tmp_path, capsys):
+    name = project.class_names[2]
+    project.info["clean_up"] = {"2": {"min_volume_ml": 1.0}}
+    project.save()
+    try:
+        assert export(project, tmp_path, "--min-volume", f"{name}=0", "--fill-holes", "all") == 0
+    finally:
+        project.info.pop("clean_up")
+        project.save()
+    found = read_labels(tmp_path / "case-001_segmentation.nii.gz", project.cases[0].load_volume()).array
+    np.testing.assert_array_equal(found, merged(annotated(), predicted()))
+    origin = json.loads((tmp_path / "case-001_segmentation.provenance.json").read_text())
+    assert origin["clean_up"]["2"] == {"keep_largest": 0, "min_volume_ml": 0.0, "fill_holes": True}
+    assert export(project, tmp_path, "--what", "prediction", "--keep-largest", "1") == 2
+    assert "choose --what segmentation" in capsys.readouterr().err
+
+
 def test_another_shape_is_refused(project):
     case = project.cases[0]
     with pytest.raises(GeometryError, match=r"shape of the prediction of case-001 is \(9, 12, 16\)"):

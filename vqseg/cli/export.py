@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from vqseg.cli.cleaning import Wish, add_clean_up_flags, rules_for, wishes_from
 from vqseg.cli.console import Console
 from vqseg.cli.parser import add_output_flags, check_outputs
 
@@ -21,8 +22,8 @@ __all__ = ["add_arguments", "run"]
 
 EPILOG = """\
 What is exported (--what):
-  segmentation   the prediction, cleaned up as in the window, with the labelled slices as a person left them (the
-                 default where there is a prediction)
+  segmentation   the prediction, cleaned up by the window's rules and the flags below on top of them, with the labelled
+                 slices as a person left them (the default where there is a prediction)
   labels         the labelled slices only (the default where nothing is predicted yet)
   prediction     the prediction as the network made it
 
@@ -40,6 +41,7 @@ examples:
   vqseg export PROJECT --output masks
   vqseg export PROJECT --format dicom-seg --case case-001 --output masks
   vqseg export PROJECT --format csv --output tables --overwrite
+  vqseg export PROJECT --output masks --keep-largest tumour=1 --min-volume 0.2
 """
 
 
@@ -55,16 +57,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--case", action="append", metavar="ID", help="case to export (default: all)")
     parser.add_argument("--run", dest="trained", metavar="RUN", help="run whose prediction (default: the newest)")
     parser.add_argument("--overwrite", action="store_true", help="replace files that exist")
+    add_clean_up_flags(parser)
     add_output_flags(parser)
 
 
 def run(args: argparse.Namespace) -> None:
     """Write each case's files; nothing is written where one exists already and --overwrite is not given."""
-    from vqseg.errors import ProjectError, VQSegError
+    from vqseg.errors import ConfigError, ProjectError, VQSegError
     from vqseg.export import SUFFIXES, Format, files_of, write
     from vqseg.project import Project
 
-    console = Console(args)
+    console, wishes = Console(args), wishes_from(args)
+    if wishes and args.what in ("labels", "prediction"):
+        raise ConfigError(f"clean-up does not go with --what {args.what}; choose --what segmentation")
     project = Project.open(args.project)
     cases = [project.case(case_id) for case_id in args.case] if args.case else project.cases
     if not cases:
@@ -79,7 +84,7 @@ def run(args: argparse.Namespace) -> None:
     check_outputs([folder], folders=True)
     written: list[Path] = []
     for number, (case, (what, trained), path) in enumerate(zip(cases, found, targets, strict=True), start=1):
-        done = write(_segmentation(project, case, what, trained), path, wanted)
+        done = write(_segmentation(project, case, what, trained, wishes), path, wanted)
         for warning in done.warnings:
             console.say(f"warning: {case.id}: {warning}")
         written += done.paths
@@ -100,13 +105,17 @@ def _predicted(case: Case, runs: list[Run], what: str | None) -> tuple[Content, 
     return Content(what), None if Content(what) is Content.LABELS else newest
 
 
-def _segmentation(project: Project, case: Case, what: Content, trained: Run | None) -> Segmentation:
-    """A case's labels and prediction, cleaned up by the project's rules as the window shows it."""
+def _segmentation(
+    project: Project, case: Case, what: Content, trained: Run | None, wishes: tuple[Wish, ...]
+) -> Segmentation:
+    """A case's labels and prediction, cleaned up by the project's rules, as the window shows it, and by the flags."""
     from vqseg.components import CLEAN_UP, clean_up, rules_from
     from vqseg.export import Content, Segmentation
 
     prediction = None if trained is None else np.load(trained.prediction_path(case.id), allow_pickle=False)
-    rules = rules_from(project.info.get(CLEAN_UP)) if what is Content.SEGMENTATION else {}
+    rules = {}
+    if what is Content.SEGMENTATION:
+        rules = rules_for(wishes, project.class_names, rules_from(project.info.get(CLEAN_UP)))
     if prediction is not None and rules:
         prediction = clean_up(prediction, rules, case.spacing_mm)
     return Segmentation(

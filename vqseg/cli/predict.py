@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
+from vqseg.cli.cleaning import Wish, add_clean_up_flags, rules_for, wishes_from
 from vqseg.cli.cohort import add_cluster_flags, cluster_of
 from vqseg.cli.console import Console, table
 from vqseg.cli.parser import add_output_flags, check_outputs, series
@@ -37,6 +38,7 @@ where needed) are predicted in processes of their own into the folder --output, 
 examples:
   vqseg predict model another_ct.nii.gz --output whole.nii.gz
   vqseg predict PROJECT dicom_folder --output whole.nii.gz --uncertainty where_to_look.nii.gz
+  vqseg predict model another_ct.nii.gz --output whole.nii.gz --keep-largest 1 --fill-holes all --min-volume tumour=0.5
   vqseg predict model folder_of_cts --output masks --workers 4
   vqseg predict model cohort.csv --output masks --scheduler tls://cluster:8786 \\
       --tls-ca ca.pem --tls-cert me.pem --tls-key me.key
@@ -57,6 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--series", type=series, metavar="UID", help="series of a folder with several: UID or number")
     parser.add_argument("--axis", type=int, choices=(0, 1, 2), help="IMAGE's slice axis (default: the most axial one)")
     parser.add_argument("--device", choices=get_args(DeviceName), default="auto", help="where to compute")
+    add_clean_up_flags(parser)
     add_cluster_flags(parser)
     add_output_flags(parser)
 
@@ -92,6 +95,7 @@ class Job:
     probabilities: Path | None
     uncertainty: Path | None
     device: str
+    wishes: tuple[Wish, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -109,17 +113,21 @@ def predict_image(job: Job, on_progress: Callable[[float], None] | None = None) 
     """Read an image, predict it, write what is asked for."""
     import vqseg.io as io
     from vqseg.cli.labels import LabelValues
+    from vqseg.components import clean_up
 
     started = time.monotonic()
     image = job.image
     volume = io.read_volume(image.path, series=series(image.series) if image.series else None, axis=image.axis).load()
     predictor = copy.copy(_predictor(job.checkpoint, job.device))
-    prediction = predictor.predict(volume, keep_probabilities=job.probabilities is not None, on_progress=on_progress)
     names = {int(value): name for value, name in predictor.class_names.items()}
     # `vqseg segment` notes which label values the classes 1..K had in its LABELS.
     values = LabelValues(np.array(predictor.label_values))
     names = dict(zip(values.values.tolist(), names.values(), strict=True))
-    labels = values.to_labels(prediction.labels)
+    rules = rules_for(job.wishes, names)
+    prediction = predictor.predict(volume, keep_probabilities=job.probabilities is not None, on_progress=on_progress)
+    cleaned = clean_up(prediction.labels, {k: rules[value] for k, value in enumerate(names, 1) if value in rules},
+                       volume.spacing_mm)  # fmt: skip
+    labels = values.to_labels(cleaned)
     written = list(io.write_labels(job.output, labels, volume, names))
     if job.probabilities is not None and prediction.probabilities is not None:
         written += io.write_map(job.probabilities, prediction.probabilities, volume)
@@ -166,7 +174,7 @@ def _predict_one(args: argparse.Namespace, images: list[Image]) -> None:
             raise VQSegError(f"{path} must end in .nii.gz or .nii")
     console, [image] = Console(args), images
     check_outputs(outputs, inputs=[image.path])
-    job = Job(checkpoint_in(args.model), image, *outputs, args.device)
+    job = Job(checkpoint_in(args.model), image, *outputs, args.device, wishes_from(args))
     done = predict_image(job, lambda share: console.progress("predicting", share))
     for warning in done.warnings:
         console.say(f"warning: {warning}")
@@ -212,7 +220,7 @@ def _job(args: argparse.Namespace, checkpoint: Path, image: Image) -> Job:
     )
     assert output is not None
     image = dataclasses.replace(image, path=image.path.resolve())
-    return Job(checkpoint, image, output, probabilities, uncertainty, args.device)
+    return Job(checkpoint, image, output, probabilities, uncertainty, args.device, wishes_from(args))
 
 
 def _row(job: Job, answer: Predicted | str) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from vqseg.cli.cleaning import add_clean_up_flags, rules_for, wishes_from
 from vqseg.cli.console import Console
 from vqseg.cli.parser import (
     add_output_flags,
@@ -30,6 +31,7 @@ size; a class must be in at least one listed slice to be found elsewhere.
 
 The time budget is seconds of training; reading, --warmup and the prediction come on top.
 Probabilities are written as (i, j, k, 1 + classes): background first, then the classes by rising label value.
+Where they are largest need not be what PRED says: see --set keep_connected and the clean-up, which are PRED's alone.
 
 examples:
   vqseg segment ct.nii.gz labels.nii.gz --slices 20,40,60 --output whole.nii.gz
@@ -37,6 +39,8 @@ examples:
   vqseg segment dicom_folder labels.nii.gz --slices 3-7,40 --time-budget 300 --output whole.nii.gz
   vqseg segment ct.nii.gz labels.nii.gz --slices-file slices.txt --preset balanced --seed 1 \\
       --output whole.nii.gz --uncertainty where_to_look.nii.gz --checkpoint model
+  vqseg segment ct.nii.gz labels.nii.gz --slices 20,40 --keep-largest liver=1 --min-volume 0.1 --fill-holes all \\
+      --output whole.nii.gz
   vqseg segment ct.nii.gz labels.nii.gz --slices 20,40 --set codebook_size=4096 --set size=384 --output whole.nii.gz
 """
 
@@ -59,6 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--uncertainty", type=nifti_path, metavar="FILE", help="voxel uncertainty to write")
     parser.add_argument("--checkpoint", type=Path, metavar="DIR", help="folder to keep the trained network in")
     add_settings(parser)
+    add_clean_up_flags(parser)
     add_output_flags(parser)
 
 
@@ -66,7 +71,7 @@ def run(args: argparse.Namespace) -> None:
     """Train on the listed slices, predict, write."""
     console = Console(args)
     started = time.monotonic()
-    config = config_from(args)
+    config, wishes = config_from(args), wishes_from(args)
     stored = [] if args.slices == "all" else slices_from(args)
     outputs = [args.output, args.probabilities, args.uncertainty]
     check_outputs(outputs, inputs=[args.image, args.labels])
@@ -76,6 +81,7 @@ def run(args: argparse.Namespace) -> None:
     import vqseg.io as io
     from vqseg.annotations import Annotations
     from vqseg.cli.labels import LabelValues, canonical_slices, read_values
+    from vqseg.components import clean_up, rules_record
 
     volume = io.read_volume(args.image, series=args.series, axis=args.axis).load()
     labels, label_names, warnings = read_values(args.labels, volume)
@@ -86,6 +92,8 @@ def run(args: argparse.Namespace) -> None:
     if not len(known):
         raise AnnotationError("no listed slice holds any label; list the slices that are labelled, counted from 0")
     names = known.names(label_names)
+    classes = {int(value): names[k] for k, value in enumerate(known.values, start=1)}
+    rules = rules_for(wishes, classes)
     annotations = Annotations.from_slices(known.to_classes(labels), slices)
     console.say(f"Labelled slices: {len(slices)} of {volume.shape[0]}, classes: {', '.join(names.values())}")
 
@@ -96,11 +104,13 @@ def run(args: argparse.Namespace) -> None:
         keep_probabilities=args.probabilities is not None,
         on_progress=lambda share: console.progress("predicting", share), on_notice=console.say,
     )  # fmt: skip
-    result = known.to_labels(prediction.labels)
+    cleaned = clean_up(prediction.labels, {k: rules[value] for k, value in enumerate(classes, 1) if value in rules},
+                       volume.spacing_mm)  # fmt: skip
+    cleaned[slices] = prediction.labels[slices]
+    result = known.to_labels(cleaned)
     if not np.array_equal(result[slices], labels[slices]):
         raise AssertionError("the labelled slices did not come back unchanged")
 
-    classes = {int(value): names[k] for k, value in enumerate(known.values, start=1)}
     written = list(io.write_labels(args.output, result, volume, label_names | classes))
     if prediction.probabilities is not None:
         written += io.write_map(args.probabilities, prediction.probabilities, volume)
@@ -113,6 +123,6 @@ def run(args: argparse.Namespace) -> None:
     console.result(
         f"Wrote {', '.join(map(str, written))} after {trainer.step_index} steps on {trainer.device}, {seconds:.0f} s.",
         output=args.output, written=written, steps=trainer.step_index, device=str(trainer.device), seconds=seconds,
-        classes=classes,
+        classes=classes, clean_up=rules_record(rules),
         labelled_slices=sorted(volume.to_stored_index(z) for z in slices),
     )  # fmt: skip
