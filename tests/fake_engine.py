@@ -43,16 +43,18 @@ class FakePredictor:
             stability=np.full(shape, 1 - epsilon, np.float32),
         )
 
-    def predict(self, volume, annotations=None, *, on_progress=None, should_stop=None):
+    def predict_slices(self, volume, annotations=None, *, nearest_to=0, should_stop, turn):
         labels = np.zeros(volume.shape, np.uint8)
         for z in range(volume.shape[0]):
-            time.sleep(SLICE_S)
-            labels[z] = self.step % 250 + 1
-            if on_progress is not None:
-                on_progress(z / volume.shape[0])
-            if should_stop is not None and should_stop():
-                return None
+            if should_stop():
+                break
+            with turn():
+                time.sleep(SLICE_S)
+                labels[z] = self.step % 250 + 1
         return SimpleNamespace(labels=labels, uncertainty=np.full(volume.shape, 0.25, np.float16))
+
+    def tidy(self, prediction, annotations):
+        pass
 
 
 class FakeTrainer:
@@ -74,8 +76,10 @@ class FakeTrainer:
     def finished(self):
         return self.used_s >= self.config.train.time_budget_s
 
-    def step(self):
-        time.sleep(STEP_S)
+    def step(self, between):
+        time.sleep(STEP_S / 2)
+        between()
+        time.sleep(STEP_S / 2)
         self.step_index += 1
         behaviour = self.config.train.seed
         if behaviour == OUT_OF_MEMORY and (self.config.data.batch_x > 1 or self.config.data.size > 192):

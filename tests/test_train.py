@@ -1,8 +1,10 @@
 import copy
 import dataclasses
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
+import scipy.stats
 import torch
 from safetensors.torch import save_file
 
@@ -11,7 +13,7 @@ from vqseg.config import preset
 from vqseg.data import TrainingCase
 from vqseg.errors import AnnotationError, CheckpointError, ConfigError
 from vqseg.models.priors import PRIORS
-from vqseg.predict import Predictor
+from vqseg.predict import CHUNK, Predictor
 from vqseg.segment import segment
 from vqseg.train import Trainer
 from vqseg.volume import StoredLayout, Volume
@@ -245,5 +247,30 @@ def test_prediction_can_be_stopped_and_tells_its_progress(ball):
     prediction = predictor.predict(volume, annotations, keep_probabilities=True, on_progress=shares.append)
     assert shares[-1] == 1.0 and shares == sorted(shares)
     np.testing.assert_allclose(prediction.probabilities.astype(np.float32).sum(0), 1, atol=5e-3)
-    stopped = predictor.predict(volume, None, should_stop=lambda: True)
+    stopped = predictor.predict_slices(volume, should_stop=lambda: True)
     assert not stopped.labels.any()
+
+
+def test_the_slices_nearest_to_the_shown_one_come_first_and_each_chunk_has_a_turn(ball):
+    volume, _, annotations = ball
+    predictor = run(trainer_of(ball, iterations=2)).predictor()
+    turns = []
+
+    @contextmanager
+    def turn():
+        turns.append(1)
+        yield
+
+    halfway = predictor.predict_slices(
+        volume, annotations, nearest_to=5, turn=turn, should_stop=lambda: len(turns) == 1
+    )
+    whole = predictor.predict_slices(volume, annotations, nearest_to=5, turn=turn)
+    assert len(turns) == 1 + -(-volume.shape[0] // CHUNK)
+    first = range(5 - CHUNK // 2, 5 + CHUNK // 2)
+    done = halfway.uncertainty.any((1, 2))
+    assert np.flatnonzero(done).tolist() == list(first)
+    np.testing.assert_array_equal(halfway.labels[first], whole.labels[first])
+    entropy = scipy.stats.entropy(predictor.predict(volume, keep_probabilities=True).probabilities.astype(float))
+    np.testing.assert_allclose(
+        predictor.predict_slices(volume).uncertainty, entropy / np.log(len(NAMES) + 1), atol=4e-3
+    )

@@ -1,8 +1,8 @@
 """Answers of the engine that need a network but no training: previews, predictions, codebook, suggestions.
 
-A thread of its own serves them from a copy of the weights, so that a preview does not wait for a training step.
-Previews go first, also in the middle of a prediction, and a newer one replaces a waiting one. Surveys of all
-slices go last: a slice at a time, while nobody asks for anything.
+A thread of its own serves them from a copy of the weights, in turns with the training's steps (vqseg.turns).
+Previews go first, also in the middle of a step or of a prediction, and a newer one replaces a waiting one. Surveys of
+all slices go last: a slice at a time, while nobody asks for anything.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,6 +43,7 @@ from vqseg.protocol import (
 from vqseg.runner import predict_case
 from vqseg.survey import StabilitySurvey, SuggestionSurvey, Survey
 from vqseg.tokens import HISTORY_COLUMNS
+from vqseg.turns import Turns
 from vqseg.weights import Weights
 from vqseg.workspace import Workspace
 
@@ -61,7 +64,7 @@ class _CancelledError(Exception):
 
 @dataclass
 class PredictionJob:
-    """A prediction of whole cases."""
+    """A prediction of whole cases; `seconds` is how long the network had the processor for it."""
 
     case_ids: list[str]
     final: bool = False
@@ -80,6 +83,8 @@ class Desk(threading.Thread):
         The open project and its cases.
     weights : Weights
         Where the network comes from.
+    turns : Turns
+        When it may compute.
     send : callable
         Takes the answers.
     load_predictor : callable, optional
@@ -90,17 +95,19 @@ class Desk(threading.Thread):
         self,
         workspace: Workspace,
         weights: Weights,
+        turns: Turns,
         send: Callable[[Message], None],
         load_predictor: Callable[[Path], Predictor] | None = None,
     ) -> None:
         super().__init__(name="desk", daemon=True)
-        self.workspace, self.weights, self._send = workspace, weights, send
+        self.workspace, self.weights, self.turns, self._send = workspace, weights, turns, send
         self._load_predictor = load_predictor or _load_predictor
         self._wake = threading.Condition()
         self._preview: RequestPreview | None = None
         self._waiting: deque[Message | PredictionJob] = deque()
         self._surveys: dict[str, Survey] = {}
-        self._leaving = self._at_preview = False
+        self._leaving = False
+        self._looked_at: dict[str, int] = {}
         self._prepared: tuple[Predictor, TrainingCase] | None = None
         self._surveyed: Predictor | None = None
         self.last_request_at = float("-inf")
@@ -110,16 +117,12 @@ class Desk(threading.Thread):
         with self._wake:
             if isinstance(item, RequestPreview):
                 self._preview = item
+                self._looked_at[item.case_id] = item.z
             else:
                 self._waiting.append(item)
             if isinstance(item, Message):
                 self.last_request_at = time.monotonic()
             self._wake.notify()
-
-    @property
-    def previewing(self) -> bool:
-        """Whether somebody waits for a preview."""
-        return self._preview is not None or self._at_preview
 
     def leave(self) -> None:
         """End the thread after what it is doing now; predictions are given up."""
@@ -204,20 +207,38 @@ class Desk(threading.Thread):
             if prepared.annotations is not case.annotations:
                 prepared.update_annotations(case.annotations)
 
-    def _answer_preview(self, message: RequestPreview) -> None:
-        self._at_preview = True
-        try:
-            self._preview_slice(message)
-        finally:
-            self._at_preview = False
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """A turn at the processor for a part of something longer; a preview that has come meanwhile shares it."""
+        with self.turns.answer():
+            yield
+            self._between()
 
-    def _preview_slice(self, message: RequestPreview) -> None:
+    def _aside(self, work: Callable[[], None]) -> None:
+        """Have something done that needs no network, and serve previews meanwhile."""
+        with ThreadPoolExecutor(1) as thread:
+            future = thread.submit(work)
+            future.add_done_callback(lambda _: self._look_up())
+            while not future.done():
+                with self._wake:
+                    self._wake.wait_for(lambda: future.done() or self._preview is not None)
+                self._between()
+            future.result()
+
+    def _look_up(self) -> None:
+        with self._wake:
+            self._wake.notify()
+
+    def _answer_preview(self, message: RequestPreview) -> None:
         start = time.monotonic()
         predictor, _, _ = self.weights.get()
         case = self._prepare(predictor, message.case_id)
         if not 0 <= message.z < case.volume.shape[0]:
             raise EngineError(f"Slice {message.z} lies outside the volume of {case.volume.shape[0]} slices.")
-        found = predictor.preview(case.volume, message.z, epsilon=message.epsilon, draws=message.draws, seed=message.z)
+        with self.turns.answer(urgent=True):
+            found = predictor.preview(
+                case.volume, message.z, epsilon=message.epsilon, draws=message.draws, seed=message.z
+            )
         path = self.workspace.scratch(f"preview-{message.request_id % KEPT_FILES}.npz")
         temporary = path.with_name(f".{path.name}")
         with temporary.open("wb") as file:
@@ -235,14 +256,20 @@ class Desk(threading.Thread):
         self._predict(PredictionJob([message.case_id], request_id=message.request_id))
 
     def _predict(self, job: PredictionJob) -> None:
-        start = time.monotonic()
+        @contextmanager
+        def turn() -> Iterator[None]:
+            with self._turn():
+                start = time.monotonic()
+                yield
+                job.seconds += time.monotonic() - start
+
         predictor, step, run = self.weights.get()
         for case_id in job.case_ids:
             case = self.workspace.case(case_id)
             learnt = set(case.annotations.used)
             if not predict_case(
-                predictor, case, run, case_id, between=self._between,
-                should_stop=lambda: self._leaving or job.cancelled.is_set(),
+                predictor, case, run, case_id, nearest_to=self._looked_at.get(case_id, case.volume.shape[0] // 2),
+                should_stop=lambda: self._leaving or job.cancelled.is_set(), turn=turn, aside=self._aside,
             ):  # fmt: skip
                 raise _CancelledError
             learnt |= run.learnt(case_id).union(case.annotations.used)  # they may have grown meanwhile
@@ -253,7 +280,6 @@ class Desk(threading.Thread):
                     confidence_path=str(run.confidence_path(case_id)), learnt=sorted(learnt),
                 )
             )  # fmt: skip
-        job.seconds = time.monotonic() - start
 
     def _answer_stability(self, message: RequestStability) -> None:
         self._surveys.pop(StabilitySurvey.__name__, None)
@@ -269,7 +295,8 @@ class Desk(threading.Thread):
     def _advance(self, survey: Survey) -> None:
         kind = type(survey).__name__
         del self._surveys[kind]  # a survey that fails is not tried again
-        answer = survey.advance()
+        with self.turns.answer():
+            answer = survey.advance()
         if answer is not None:
             self._send(answer)
         if not survey.finished:

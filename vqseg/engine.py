@@ -1,8 +1,9 @@
 """The engine: a process that trains and answers, so that no fault of it can touch the viewer or the annotations.
 
 ``python -m vqseg.engine`` speaks vqseg.protocol over standard input and output. The main thread trains and looks at
-its messages between two steps; the desk (vqseg.desk) answers previews and predictions from a copy of the weights. A
-closed input means the same as Shutdown: the work is banked and the engine leaves.
+its messages between two steps; the desk (vqseg.desk) answers previews and predictions from a copy of the weights, and
+the two take turns at the processor (vqseg.turns). A closed input means the same as Shutdown: the work is banked and the
+engine leaves.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from vqseg.pipe import Pipe, hide_in_log, log_to, start_log
 from vqseg.project import Project, Run, RunState
 from vqseg.run import versions
 from vqseg.runner import RunLoop, TrainerFactory, make_trainer
+from vqseg.turns import Turns
 from vqseg.weights import Weights
 from vqseg.workspace import Workspace
 
@@ -37,7 +39,6 @@ __all__ = ["Engine", "main"]
 
 PROGRESS_EVERY_S = 0.1
 WEIGHTS_EVERY_S = 2.0
-PREVIEW_WITHIN_S = 0.5
 UNEXPECTED = "The engine could not do that because of an unexpected error; its log says more."
 UNEXPECTED_IN_TRAINING = "The training ended with an unexpected error; the run's train.log says more."
 
@@ -79,9 +80,9 @@ class Engine:
         self._send, self._factory = send, factory
         self._redirect = redirect or (lambda path: None)
         self._inbox: queue.SimpleQueue[protocol.Message | None] = queue.SimpleQueue()
-        self.weights = Weights()
+        self.weights, self.turns = Weights(), Turns()
         self.workspace = Workspace(send, self._opened, hide_in_log)
-        self.desk = Desk(self.workspace, self.weights, send, load_predictor)
+        self.desk = Desk(self.workspace, self.weights, self.turns, send, load_predictor)
         self._loop: RunLoop | None = None
         self._paused = self._stopping = self._leaving = False
         self._later: list[protocol.Message] = []
@@ -207,7 +208,7 @@ class Engine:
         cases = [self.workspace.reload_annotations(case_id) for case_id in run.case_ids]
         self._loop = RunLoop(
             run, cases, self.workspace.class_names, resume=resume, factory=self._factory,
-            on_notice=lambda text: self._send(protocol.Notice(text, "warning")),
+            on_notice=lambda text: self._send(protocol.Notice(text, "warning")), pause=self.turns.pause,
         )  # fmt: skip
         log.info("run %s on %s, %d case(s)", run.id, self._loop.trainer.device, len(cases))
         return self._loop
@@ -239,13 +240,12 @@ class Engine:
             lambda: [self.workspace.shown] if self.workspace.shown else loop.run.case_ids,
             offer=lambda: self._offer_weights(loop, force=True),
             submit=self.desk.submit,
-            wait_for=lambda job: self._wait_for(job, cancel_on_stop=True),
         )
         while not (loop.finished or self._stopping or self._leaving):
-            self._report = loop.step() or self._report
+            with self.turns.train():
+                self._report = loop.step() or self._report
             self._tell()
             self._offer_weights(loop)
-            self._let_previews_go_first(loop)
             overlays.advance()
             self._poll()
             while self._paused and not (self._stopping or self._leaving):
@@ -259,27 +259,13 @@ class Engine:
             self._wait_for(PredictionJob(self._to_predict(loop.run), final=True))
         return "shutdown" if self._leaving else reason
 
-    def _wait_for(self, job: PredictionJob, cancel_on_stop: bool = False) -> None:
-        """Let the desk do a job while messages are handled; the time budget stands still."""
-        loop = self._loop
-        assert loop is not None
-        loop.clock.pause()
+    def _wait_for(self, job: PredictionJob) -> None:
+        """Let the desk do a job while messages are handled."""
         self.desk.submit(job)
         while not job.done.is_set():
-            if self._leaving or (cancel_on_stop and self._stopping):
+            if self._leaving:
                 job.cancelled.set()
             self._poll(wait_s=0.05)
-        if not self._paused:
-            loop.clock.resume()
-
-    def _let_previews_go_first(self, loop: RunLoop) -> None:
-        """Hold the training while a person waits for a slice: the two would share the processor and both be late."""
-        until = time.monotonic() + PREVIEW_WITHIN_S
-        loop.clock.pause()
-        while self.desk.previewing and time.monotonic() < until:
-            time.sleep(0.002)
-        if not self._paused:
-            loop.clock.resume()
 
     def _offer_weights(self, loop: RunLoop, force: bool = False) -> None:
         """Give the desk a copy of the weights: the first at once, later ones when somebody looks at them."""

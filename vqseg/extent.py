@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
@@ -9,6 +11,8 @@ from scipy import ndimage
 from vqseg.annotations import Annotations
 
 __all__ = ["keep_reachable", "reach"]
+
+Box = tuple[slice, ...]
 
 
 def reach(annotations: Annotations, value: int) -> tuple[int, int] | None:
@@ -47,40 +51,46 @@ def keep_reachable(labels: npt.NDArray[np.uint8], annotations: Annotations, n_cl
     """
     if not annotations.used:
         return
-    boxes = ndimage.find_objects(labels, max_label=n_classes)
-    for value, box in enumerate(boxes, start=1):
+    for value, box in enumerate(ndimage.find_objects(labels, max_label=n_classes), start=1):
         if box is None:
             continue
         limits = reach(annotations, value)
-        found = labels == value
         if limits is None:
-            labels[found] = 0
+            _erase(labels[box], value)
             continue
-        beyond = found.copy()
-        beyond[limits[0] : limits[1] + 1] = False
-        labels[beyond] = 0
-        _drop_loose(labels, found & ~beyond, annotations, value)
+        first, last = (max(0, z - box[0].start) for z in (limits[0], limits[1] + 1))
+        _erase(labels[box][:first], value)
+        _erase(labels[box][last:], value)
+        _drop_loose(labels, box, annotations, value)
 
 
-def _drop_loose(
-    labels: npt.NDArray[np.uint8], found: npt.NDArray[np.bool_], annotations: Annotations, value: int
-) -> None:
+def _erase(labels: npt.NDArray[np.uint8], value: int) -> None:
+    labels[labels == value] = 0
+
+
+def _drop_loose(labels: npt.NDArray[np.uint8], box: Box, annotations: Annotations, value: int) -> None:
+    """Erase a class's components that touch none of its drawn voxels; `box` holds the class."""
+    drawn = {z: annotations.labels[z] == value for z in annotations.used}
+    box = _around(box, drawn)
+    z0, z1, within = box[0].start, box[0].stop, box[1:]
+    drawn = {z - z0: there[within] for z, there in drawn.items() if z0 <= z < z1}
+    found = labels[box] == value
     for z in annotations.complete:
-        found[z] = annotations.labels[z] == value
-    for z in annotations.scribbled:
-        found[z] |= annotations.labels[z] == value
-    boxes = ndimage.find_objects(found.view(np.uint8))
-    if not boxes:
-        return
-    components, count = ndimage.label(found[boxes[0]], structure=np.ones((3, 3, 3)))
-    drawn = (annotations.labels[boxes[0]] == value) & _on_used(annotations, boxes[0])
-    touched = np.zeros(count + 1, bool)
-    touched[np.unique(components[drawn])] = True
-    loose = (components > 0) & ~touched[components]
-    labels[boxes[0]][loose] = 0
+        if z0 <= z < z1:
+            found[z - z0] = False
+    for z, there in drawn.items():
+        found[z] |= there
+    components, count = ndimage.label(found, structure=np.ones((3, 3, 3)))
+    stays = np.zeros(count + 1, bool)
+    stays[0] = True
+    for z, there in drawn.items():
+        stays[components[z][there]] = True
+    labels[box][~stays[components]] = 0
 
 
-def _on_used(annotations: Annotations, box: tuple[slice, ...]) -> npt.NDArray[np.bool_]:
-    used = np.zeros((annotations.labels.shape[0], 1, 1), bool)
-    used[annotations.used] = True
-    return used[box[0]]
+def _around(box: Box, drawn: Mapping[int, npt.NDArray[np.bool_]]) -> Box:
+    """The box enlarged to the drawn voxels of each slice z."""
+    boxes = [box]
+    for z, there in drawn.items():
+        boxes += [(slice(z, z + 1), *found) for found in ndimage.find_objects(there.view(np.uint8))]
+    return tuple(slice(min(s.start for s in axis), max(s.stop for s in axis)) for axis in zip(*boxes, strict=True))

@@ -16,9 +16,7 @@ SHARE = 0.15
 
 
 class Overlays:
-    """Predictions while the training runs: the first soon, later ones ever more rarely.
-
-    The first has the processor to itself, for it is waited for; the others run beside the training.
+    """Predictions while the training runs, in turns with its steps: the first soon, later ones ever more rarely.
 
     Parameters
     ----------
@@ -28,8 +26,6 @@ class Overlays:
         Hands the newest weights to the desk.
     submit : callable
         Queues a job at the desk.
-    wait_for : callable
-        Lets the desk do a job while the training holds.
     """
 
     def __init__(
@@ -37,13 +33,11 @@ class Overlays:
         case_ids: Callable[[], list[str]],
         offer: Callable[[], None],
         submit: Callable[[PredictionJob], None],
-        wait_for: Callable[[PredictionJob], None],
     ) -> None:
-        self._case_ids, self._offer, self._submit, self._wait_for = case_ids, offer, submit, wait_for
+        self._case_ids, self._offer, self._submit = case_ids, offer, submit
         self._due_at = time.monotonic() + FIRST_AFTER_S
         self._every_s = EVERY_S
         self._job: PredictionJob | None = None
-        self._first = True
 
     def advance(self) -> None:
         """Start a prediction where one is due."""
@@ -55,11 +49,7 @@ class Overlays:
         if self._job is None and now >= self._due_at:
             self._offer()
             self._job = PredictionJob(self._case_ids())
-            if self._first:
-                self._first = False
-                self._wait_for(self._job)
-            else:
-                self._submit(self._job)
+            self._submit(self._job)
 
     def cancel(self) -> None:
         """Give up the prediction under way: a better one follows."""

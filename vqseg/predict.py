@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -212,14 +213,13 @@ class Predictor:
         return trust
 
     @torch.inference_mode()
-    def _logits(self, case: PreparedCase, slices: list[int]) -> Tensor:
-        """(B, K + 1, h, w) float32 logits of some slices."""
+    def _output(self, case: PreparedCase, slices: list[int]) -> Any:
+        """What the network says about some slices; its ``logits`` are (B, K + 1, h, w)."""
         self.network.eval()
         images = self._images(case, slices)
         extra = (self._shapes(case, slices),) if self.uses_shape else ()
         with self._autocast():
-            logits: Tensor = self.network(images, *extra).logits.float()
-        return logits
+            return self.network(images, *extra)
 
     @torch.inference_mode()
     def preview(self, volume: Volume, z: int, *, epsilon: float = 0.0, draws: int = 1, seed: int = 0) -> SlicePreview:
@@ -239,11 +239,12 @@ class Predictor:
             Seed of the draws.
         """
         case = self.prepare(volume)
-        fused = self._with_geometry(case, z, self._logits(case, [z])[0]).cpu()
+        output = self._output(case, [z])
+        fused = self._with_geometry(case, z, _planes(output.logits)[0]).cpu()
         confidence, labels = case.to_volume(fused).softmax(0).max(0)
         agreement = torch.ones_like(confidence)
-        if epsilon > 0:
-            agreement = self._agreement(case, self._perturbed_logits(case, z, epsilon, draws, seed))
+        if epsilon > 0 and hasattr(self.network, "perturb_draws"):
+            agreement = _agreement(case, self._perturbed_logits(case, output.encoded, epsilon, draws, seed))
         y0, y1, x0, x1 = case.box
         shape = volume.shape[1:]
         preview = SlicePreview(np.zeros(shape, np.uint8), np.ones(shape, np.float32), np.ones(shape, np.float32))
@@ -252,25 +253,16 @@ class Predictor:
         preview.stability[y0:y1, x0:x1] = agreement.numpy()
         return preview
 
-    def _agreement(self, case: PreparedCase, draws: Tensor) -> Tensor:
-        """Share of the draws (D, K + 1, h, w) that agree with their commonest label, on the volume's voxels."""
-        labels = torch.stack([case.to_volume(logits.cpu()).max(0).indices.byte() for logits in draws])  # (D, y, x)
-        same = (labels[:, None] == labels[None]).sum(1)  # how many draws each draw agrees with
-        return same.amax(0) / len(labels)
-
-    def _perturbed_logits(self, case: PreparedCase, z: int, epsilon: float, draws: int, seed: int) -> Tensor:
-        """(draws, K + 1, h, w) logits of slice z from its image alone, each behind its own perturbation of the codes.
+    def _perturbed_logits(self, case: PreparedCase, encoded: Any, epsilon: float, draws: int, seed: int) -> Tensor:
+        """(draws, K + 1, h, w) logits of an encoded slice alone, each behind its own perturbation of the codes.
 
         The shape evidence is withheld: it would hold every draw in place and hide where the image says little.
         """
-        network: Any = self.network.eval()
-        if not hasattr(network, "perturb_draws"):
-            return self._logits(case, [z])
+        network: Any = self.network
         generator = torch.Generator().manual_seed(seed)
         shapes = no_shape(1, self.n_classes + 1, case.size).to(self.device) if self.uses_shape else None
         with self._autocast():
-            logits: Tensor = network.perturb_draws(self._images(case, [z]), shapes, epsilon, draws, generator).float()
-        return logits
+            return _planes(network.perturb_draws(encoded, shapes, epsilon, draws, generator)).cpu()
 
     @torch.inference_mode()
     def codes(self, volume: Volume, slices: list[int]) -> npt.NDArray[np.int64]:
@@ -345,9 +337,8 @@ class Predictor:
         *,
         keep_probabilities: bool = False,
         on_progress: Callable[[float], None] | None = None,
-        should_stop: Callable[[], bool] | None = None,
     ) -> Prediction:
-        """Predict a volume.
+        """Predict a volume: :meth:`predict_slices`, then :meth:`tidy`.
 
         Parameters
         ----------
@@ -359,8 +350,42 @@ class Predictor:
             Return the class probabilities as well, 2 (K + 1) bytes a voxel.
         on_progress : callable, optional
             Told the share that is done, in [0, 1].
+        """
+        prediction = self.predict_slices(
+            volume, annotations, keep_probabilities=keep_probabilities, on_progress=on_progress
+        )
+        self.tidy(prediction, annotations)
+        return prediction
+
+    def predict_slices(
+        self,
+        volume: Volume,
+        annotations: Annotations | None = None,
+        *,
+        nearest_to: int = 0,
+        keep_probabilities: bool = False,
+        on_progress: Callable[[float], None] | None = None,
+        should_stop: Callable[[], bool] | None = None,
+        turn: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> Prediction:
+        """What the network says about every slice, one by one.
+
+        Parameters
+        ----------
+        volume : Volume
+            The image.
+        annotations : Annotations, optional
+            What is labelled on it; it tells the shapes.
+        nearest_to : int
+            The slice that is predicted first; the others follow by their distance from it.
+        keep_probabilities : bool
+            Return the class probabilities as well, 2 (K + 1) bytes a voxel.
+        on_progress : callable, optional
+            Told the share that is done, in [0, 1].
         should_stop : callable, optional
             Asked between chunks of slices; where it says so, the rest stays background.
+        turn : callable
+            Makes the context that each chunk of slices is predicted in.
         """
         case = self.prepare(volume, annotations)
         depth = volume.shape[0]
@@ -368,29 +393,50 @@ class Predictor:
         if keep_probabilities:
             result.probabilities = np.zeros((self.n_classes + 1, *volume.shape), np.float16)
             result.probabilities[0] = 1
+        order = sorted(range(depth), key=lambda z: abs(z - nearest_to))
         for start in range(0, depth, CHUNK):
             if should_stop is not None and should_stop():
                 break
-            slices = list(range(start, min(start + CHUNK, depth)))
-            for z, logits in zip(slices, self._logits(case, slices), strict=True):
-                self._fill(result, case, z, logits.cpu())
+            with turn():
+                slices = order[start : start + CHUNK]
+                for z, logits in zip(slices, _planes(self._output(case, slices).logits), strict=True):
+                    self._fill(result, case, z, logits)
             if on_progress is not None:
-                on_progress(slices[-1] / max(1, depth - 1))
-        if annotations is not None:
-            if self.config.predict.keep_connected:
-                keep_reachable(result.labels, annotations, self.n_classes)
-            _restore(result, annotations)
+                on_progress((start + len(slices)) / depth)
         return result
 
+    def tidy(self, prediction: Prediction, annotations: Annotations | None) -> None:
+        """Bring a volume's prediction into accord with what is labelled on it; changes it, needs no network."""
+        if annotations is not None:
+            if self.config.predict.keep_connected:
+                keep_reachable(prediction.labels, annotations, self.n_classes)
+            _restore(prediction, annotations)
+
+    @torch.inference_mode()
     def _fill(self, result: Prediction, case: PreparedCase, z: int, logits: Tensor) -> None:
         """Put one slice's logits (K + 1, h, w) into the result."""
         y0, y1, x0, x1 = case.box
-        probabilities = case.to_volume(self._with_geometry(case, z, logits)).softmax(0)
-        result.labels[z, y0:y1, x0:x1] = probabilities.max(0).indices.numpy()
-        entropy = torch.special.entr(probabilities).sum(0) / np.log(self.n_classes + 1)
-        result.uncertainty[z, y0:y1, x0:x1] = entropy.numpy()
+        log_odds = case.to_volume(self._with_geometry(case, z, logits).cpu())
+        highest, labels = log_odds.max(0)
+        probabilities = log_odds.softmax(0)
+        # Entropy from log p = l - log(sum(exp(l))), which needs no logarithm of every probability.
+        entropy = highest - probabilities.amax(0).log() - (probabilities * log_odds).sum(0)
+        result.labels[z, y0:y1, x0:x1] = labels.byte().numpy()
+        result.uncertainty[z, y0:y1, x0:x1] = (entropy / np.log(self.n_classes + 1)).clamp(0, 1).half().numpy()
         if result.probabilities is not None:
             result.probabilities[:, z, y0:y1, x0:x1] = probabilities.numpy()
+
+
+def _planes(logits: Tensor) -> Tensor:
+    """Logits as float32, one class after the other in memory: what follows goes class by class."""
+    return logits.to(torch.float32, memory_format=torch.contiguous_format)
+
+
+def _agreement(case: PreparedCase, draws: Tensor) -> Tensor:
+    """Share of the draws (D, K + 1, h, w) that agree with their commonest label, on the volume's voxels."""
+    labels = torch.stack([case.to_volume(logits).max(0).indices.byte() for logits in draws])  # (D, y, x)
+    same = torch.stack([(labels == one).sum(0, dtype=torch.uint8) for one in labels])  # how many agree with each
+    return same.amax(0) / len(labels)
 
 
 def _restore(result: Prediction, annotations: Annotations) -> None:

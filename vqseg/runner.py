@@ -9,6 +9,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -113,6 +114,8 @@ class RunLoop:
         Told what the person should know, in sentences.
     team : Team, optional
         The processes that train together with this one; all start again with less when the memory of one is full.
+    pause : callable, optional
+        Called in the middle of each step, while the time budget stands still.
 
     Raises
     ------
@@ -130,12 +133,13 @@ class RunLoop:
         factory: TrainerFactory = make_trainer,
         on_notice: Callable[[str], None] | None = None,
         team: Team | None = None,
+        pause: Callable[[], None] | None = None,
     ) -> None:
         if not any(case.annotations.used for case in cases):
             raise AnnotationError("No slice is labelled yet; paint one and mark it complete, then start the training.")
         self.run, self.cases, self.class_names = run, cases, class_names
         self.clock = PausableClock()
-        self._factory, self._team = factory, team
+        self._factory, self._team, self._pause = factory, team, pause
         self._on_notice = on_notice or (lambda text: log.info("%s", text))
         self._config = run.config
         self._saved_at = self._written_at = time.monotonic()
@@ -191,7 +195,7 @@ class RunLoop:
         """One training step; None where memory ran out and a smaller trainer took over."""
         report = None
         try:
-            report = self.trainer.step()
+            report = self.trainer.step(self._between)
         except (MemoryError, RuntimeError) as error:
             self._step_down(error)
         if report is None:  # out here, where no traceback holds the step's tensors any more
@@ -207,6 +211,12 @@ class RunLoop:
         if now - self._saved_at >= max(CHECKPOINT_EVERY_S, 20 * self._save_cost_s):
             self.save()
         return report
+
+    def _between(self) -> None:
+        if self._pause is not None:
+            self.clock.pause()
+            self._pause()
+            self.clock.resume()
 
     def save(self) -> None:
         """Write the checkpoint now."""
@@ -319,16 +329,51 @@ def predict_case(
     run: Run,
     case_id: str,
     *,
-    between: Callable[..., None] | None = None,
-    should_stop: Callable[[], bool] | None = None,
+    nearest_to: int = 0,
+    should_stop: Callable[[], bool] = lambda: False,
+    turn: Callable[[], AbstractContextManager[None]] = nullcontext,
+    aside: Callable[[Callable[[], None]], None] = lambda work: work(),
 ) -> bool:
-    """Predict a case and write it into the run; False where `should_stop` ended it first."""
-    prediction = predictor.predict(case.volume, case.annotations, on_progress=between, should_stop=should_stop)
-    if prediction is None or (should_stop is not None and should_stop()):
+    """Predict a case and write it into the run.
+
+    Parameters
+    ----------
+    predictor : Predictor
+        The network.
+    case : TrainingCase
+        The case.
+    run : Run
+        Where the prediction goes.
+    case_id : str
+        The case's name there.
+    nearest_to : int
+        The slice that is predicted first.
+    should_stop : callable
+        Asked between chunks of slices.
+    turn : callable
+        Makes the context that each chunk of slices is predicted in.
+    aside : callable
+        Calls what needs no network: it takes seconds on a large volume.
+
+    Returns
+    -------
+    bool
+        False where `should_stop` ended it first; then nothing is written.
+    """
+    annotations = case.annotations
+    prediction = predictor.predict_slices(
+        case.volume, annotations, nearest_to=nearest_to, should_stop=should_stop, turn=turn
+    )
+    if should_stop():
         return False
-    save_array(run.confidence_path(case_id), confidence_profile(prediction.labels, prediction.uncertainty))
-    save_array(run.uncertainty_path(case_id), prediction.uncertainty)
-    save_array(run.prediction_path(case_id), prediction.labels)
+
+    def finish() -> None:
+        predictor.tidy(prediction, annotations)
+        save_array(run.confidence_path(case_id), confidence_profile(prediction.labels, prediction.uncertainty))
+        save_array(run.uncertainty_path(case_id), prediction.uncertainty)
+        save_array(run.prediction_path(case_id), prediction.labels)
+
+    aside(finish)
     return True
 
 

@@ -216,8 +216,8 @@ class Trainer:
 
     # ------------------------------------------------------------ training
 
-    def step(self) -> StepReport:
-        """Take one step and report on it."""
+    def step(self, between: Callable[[], None] = lambda: None) -> StepReport:
+        """Take one step and report on it; `between` is called between its parts."""
         start = self._clock()
         self.method.train()
         if self.method.teacher is not None:
@@ -225,7 +225,9 @@ class Trainer:
         warming_up = self.warming_up
         terms = self._warmup_losses() if warming_up else self._training_losses()
         self._optimizer.zero_grad(set_to_none=True)
+        between()
         terms["total"].backward()
+        between()
         average_gradients(self.method.parameters())
         torch.nn.utils.clip_grad_norm_(self.method.student.parameters(), LARGEST_GRADIENT)
         self._set_learning_rate(warming_up)

@@ -90,11 +90,11 @@ class SegmentationDecoder(nn.Module):
         features : Tensor
             (B, C, h, w) post-quantization features.
         skips : sequence of Tensor
-            The encoder's finer features, fine to coarse; may be empty.
+            The encoder's finer features, fine to coarse, of B slices or of one; may be empty.
         size : sequence of int
             (H, W) of the image.
         shape : Tensor, optional
-            (B, shape_channels, H, W) shape evidence.
+            (B or 1, shape_channels, H, W) shape evidence.
 
         Returns
         -------

@@ -205,23 +205,20 @@ class VQSegNet(nn.Module):
         return encoded.quantized
 
     def perturb_draws(
-        self, x: Tensor, shape: Tensor | None, epsilon: float, draws: int, generator: torch.Generator
+        self, encoded: Encoded, shape: Tensor | None, epsilon: float, draws: int, generator: torch.Generator
     ) -> Tensor:
-        """Logits (draws, n_classes, H, W) of one slice (1, in_channels, H, W), each behind its own QPM draw.
+        """Logits (draws, n_classes, H, W) of one encoded slice, each behind its own QPM draw.
 
-        The slice is encoded once; only QPM and the decoder run `draws` times.
+        Only QPM and the decoder run `draws` times.
         """
-        encoded = self.encode(x)
         repeated = dataclasses.replace(
             encoded,
-            image=encoded.image.expand(draws, -1, -1, -1),
-            skips=[skip.expand(draws, -1, -1, -1) for skip in encoded.skips],
             projected=encoded.projected.expand(draws, -1, -1, -1),
             quantized=encoded.quantized.expand(draws, -1, -1, -1),
             indices=encoded.indices.expand(draws, -1, -1),
         )
-        perturbed = self.perturb(repeated, epsilon, generator, "qpm")
-        return self.decode(repeated, perturbed, None if shape is None else shape.expand(draws, -1, -1, -1))
+        # Skips and shape stay single: the decoder adds them, which spreads them over the draws.
+        return self.decode(encoded, self.perturb(repeated, epsilon, generator, "qpm"), shape)
 
     def revive(self, encoded: Encoded, generator: torch.Generator) -> int:
         """Put dead codewords to use, once a step and after the optimizer's; returns how many were moved."""

@@ -1,0 +1,105 @@
+"""Who has the processor when: a thread that trains by steps and one that answers."""
+
+import threading
+
+import pytest
+
+from vqseg.turns import Turns
+
+WITHIN_S = 10
+
+
+@pytest.fixture
+def turns():
+    return Turns()
+
+
+class Answers:
+    """A thread that wants turns, and what was done in them."""
+
+    def __init__(self, turns, count=1, urgent=False):
+        self.done, self.in_turn, self.go_on = [], threading.Event(), threading.Event()
+        self._turns, self._count, self._urgent = turns, count, urgent
+        self.thread = threading.Thread(target=self._work, daemon=True)
+        self.thread.start()
+
+    def _work(self):
+        for number in range(self._count):
+            with self._turns.answer(urgent=self._urgent):
+                self.in_turn.set()
+                assert self.go_on.wait(WITHIN_S)
+                self.done.append(number)
+
+
+def asking(turns):
+    """Wait until the other thread asks for a turn."""
+    for _ in range(1000):
+        if turns._asking:
+            return
+        threading.Event().wait(0.005)
+    raise AssertionError("nobody asks")
+
+
+def test_without_training_an_answer_waits_for_nobody(turns):
+    with turns.answer(), turns.answer(urgent=True):
+        pass
+    turns.pause()
+
+
+def test_whoever_waits_has_one_turn_between_two_steps(turns):
+    with turns.train():
+        answers = Answers(turns, count=3)
+        answers.go_on.set()
+        asking(turns)
+        assert answers.done == []
+    for step in range(1, 3):
+        with turns.train():
+            assert answers.done == list(range(step))
+            asking(turns)
+    answers.thread.join(WITHIN_S)
+    assert answers.done == [0, 1, 2]
+
+
+def test_a_step_waits_for_the_turn_under_way(turns):
+    answers = Answers(turns)
+    assert answers.in_turn.wait(WITHIN_S)
+    stepped = threading.Event()
+
+    def step():
+        with turns.train():
+            stepped.set()
+
+    thread = threading.Thread(target=step)
+    thread.start()
+    assert not stepped.wait(0.1)
+    answers.go_on.set()
+    assert stepped.wait(WITHIN_S)
+    thread.join()
+
+
+@pytest.mark.parametrize("urgent", [True, False])
+def test_only_an_urgent_answer_has_its_turn_in_the_middle_of_a_step(turns, urgent):
+    with turns.train():
+        answers = Answers(turns, urgent=urgent)
+        answers.go_on.set()
+        asking(turns)
+        turns.pause()
+        assert answers.done == [0] * urgent
+    answers.thread.join(WITHIN_S)
+    assert answers.done == [0]
+
+
+def test_a_step_that_fails_leaves_the_others_their_turns(turns):
+    def fail():
+        with turns.train():
+            asking(turns)
+            raise RuntimeError("the step")
+
+    with turns.train():
+        answers = Answers(turns, count=2)
+        asking(turns)
+    answers.go_on.set()
+    with pytest.raises(RuntimeError, match="the step"):
+        fail()
+    answers.thread.join(WITHIN_S)
+    assert answers.done == [0, 1]
