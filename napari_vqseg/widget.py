@@ -117,7 +117,7 @@ class VQSegWidget(QWidget):
         self._column = QVBoxLayout(inside)
         self._column.setContentsMargins(0, 0, 4, 0)
         self._column.setSpacing(2)
-        train = TrainPanel(session)
+        train = self._train = TrainPanel(session)
         for title, panel in (
             ("Data", DataPanel(session)), ("Classes", ClassesPanel(session)),
             ("Annotate", AnnotatePanel(session)), ("Train", train), ("Quality", QualityPanel(session)),
@@ -143,7 +143,7 @@ class VQSegWidget(QWidget):
         outer.setSpacing(4)
         outer.addWidget(self.bar)
         outer.addWidget(self.scroll_area, 1)
-        outer.addWidget(train.bar)
+        outer.addWidget(train.foot)
         outer.addWidget(self.help)
         outer.addLayout(row(self.under_cursor, self.state, stretch=0))
         self._unfold("Data")
@@ -166,6 +166,7 @@ class VQSegWidget(QWidget):
         for section, panel in self.sections.values():
             section.setVisible(panel.useful)
         self.bar.setVisible(self.bar.useful)
+        self._train.foot.setVisible(self._train.useful)
         if self.session.is_open:
             self._unfold("Classes", fold=("Data",) if len(self.session.cases.tasks) < 2 else ())
             self._unfold("Annotate")
@@ -237,6 +238,7 @@ class VQSegWidget(QWidget):
             "Shift-F": self._when_open(session.filling.propose_all),
             "N": self._when_open(session.suggesting.next),
             "G": self._when_open(session.view.overlay.toggle),
+            "Shift-T": self._when_open(lambda: self._train.toggle()),  # the keys are bound before the panels are made
             "T": self._when_open(session.cases.next),
             "D": self._when_open(partial(session.cases.decide, TaskState.DONE)),
             "I": self._when_open(session.codebook.inspect_pointed),

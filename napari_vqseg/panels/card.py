@@ -17,6 +17,7 @@ KEYS = {
     "F": "Fill between: propose the shape between complete slices; Esc takes it away",
     "Shift+F": "Fill every gap between complete slices, as a proposal",
     "N": "Next slice worth labelling",
+    "Shift+T": "Train; hold it, go on with it",
     "G": "Overlay on and off",
     "I": "Inspect the code under the mouse",
     "[ ]": "Brush smaller, larger",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QCheckBox, QComboBox, QLabel, QProgressBar, QSpinBox, QWidget
+from qtpy.QtWidgets import QCheckBox, QComboBox, QLabel, QProgressBar, QSpinBox, QVBoxLayout, QWidget
 
 from napari_vqseg.form import Form
 from napari_vqseg.panels.parts import Panel, Section, button, note, row, silently
@@ -32,7 +32,13 @@ def _clock(seconds: float) -> str:
 
 
 class TrainPanel(Panel):
-    """Start, watch and stop training."""
+    """Start, watch and stop training.
+
+    Attributes
+    ----------
+    foot : QWidget
+        The buttons and the progress, which the window keeps in sight below all sections.
+    """
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
@@ -59,12 +65,17 @@ class TrainPanel(Panel):
         self.unlabelled.setFocusPolicy(Qt.FocusPolicy.TabFocus)
         self.unlabelled.setToolTip("The teacher labels them, where it is confident; switch it off to compare.")
         self.unlabelled.toggled.connect(lambda on: session.settings.update("use_unlabelled", bool(on)))
-        self.start = button("Start", "Train on the complete and scribbled slices, in the engine process.",
+        self.start = button("", "Train on the complete and scribbled slices, in the engine process.",
                             self._start, strong=True)  # fmt: skip
         self.pause = button("Pause", "Hold training; the time budget stands still.", self._pause)
         self.stop = button("Stop", "Stop, and keep what has been learnt.", session.training.stop)
-        self.bar = QProgressBar()  # the window puts it below all sections, where it never scrolls away
+        self.bar = QProgressBar()
         self.bar.setRange(0, 1000)
+        self.foot = QWidget()
+        foot = QVBoxLayout(self.foot)
+        foot.setContentsMargins(0, 0, 0, 0)
+        foot.addLayout(row(self.start, self.pause, self.stop))
+        foot.addWidget(self.bar)
         self.plot = LossPlot()
         self.facts = note()
         groups = [getattr(session.settings.config, group) for group in GROUPS]
@@ -73,7 +84,6 @@ class TrainPanel(Panel):
         self.column.addLayout(row(QLabel("Preset"), self.preset, QLabel("Time"), self.budget))
         self.column.addWidget(self.scope_row)
         self.column.addWidget(self.unlabelled)
-        self.column.addLayout(row(self.start, self.pause, self.stop))
         for widget in (self.plot, self.facts, self.advanced):
             self.column.addWidget(widget)
         self._drawing = Paced(DRAW_EVERY_S, self.show_progress, self)
@@ -110,11 +120,11 @@ class TrainPanel(Panel):
     def show_state(self, state: TrainingState) -> None:
         """Offer what can be done now."""
         idle = state is TrainingState.IDLE
-        self.start.setText("Resume" if self.session.training.resumable else "Start")
+        self.start.setText("Resume (⇧T)" if self.session.training.resumable else "Train (⇧T)")
         self.start.setEnabled(idle)
         self.start.setVisible(idle)
         self.pause.setVisible(state in (TrainingState.RUNNING, TrainingState.PAUSED))
-        self.pause.setText("Resume" if state is TrainingState.PAUSED else "Pause")
+        self.pause.setText("Resume (⇧T)" if state is TrainingState.PAUSED else "Pause (⇧T)")
         self.stop.setVisible(not idle)
         self.stop.setEnabled(state is not TrainingState.STOPPING)
         self.preset.setEnabled(idle)
@@ -192,6 +202,13 @@ class TrainPanel(Panel):
             widget.hide()
 
     # ------------------------------------------------------------ person -> session
+
+    def toggle(self) -> None:
+        """Key Shift+T: start training, hold it, go on with it."""
+        if self.session.training.is_idle:
+            self._start()
+        else:
+            self._pause()
 
     def _start(self) -> None:
         if self.session.training.resumable:

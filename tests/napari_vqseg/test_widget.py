@@ -202,7 +202,10 @@ def test_settings_both_ways(window):
 def test_training_buttons_and_the_task_of_napari(window, viewer, qtbot):
     panel, session = window.panel("Train"), window.session
     tasks = viewer.window._task_status_manager
+    assert panel.foot.isHidden()
     session.annotating.mark_complete(3)
+    assert not panel.foot.isHidden()
+    assert not window.scroll_area.isAncestorOf(panel.foot), "it never scrolls out of sight"
     QTest.mouseClick(panel.start, Qt.MouseButton.LeftButton)
     qtbot.waitUntil(lambda: session.engine.worker is not None and len(session.engine.worker.sent) == 2, timeout=20000)
     assert tasks.is_busy()
@@ -213,9 +216,12 @@ def test_training_buttons_and_the_task_of_napari(window, viewer, qtbot):
     assert len(panel.plot.points["labelled"]) == 4
     assert not panel.form.widgets["code_dim"].enabled
     assert panel.form.widgets["epsilon"].enabled
-    panel.pause.click()
+    press(viewer, "Shift-T")
     assert session.training.state is TrainingState.PAUSED
-    panel.pause.click()
+    QTest.keyClick(window, Qt.Key.Key_T, Qt.KeyboardModifier.ShiftModifier)
+    assert session.training.state is TrainingState.RUNNING
+    worker.message.emit(protocol.Progress(5, 0.99, 1.0, {"total": 0.2}, predicting=True))
+    qtbot.waitUntil(lambda: "predicting" in panel.bar.format(), timeout=2000)
     panel.stop.click()
     worker.message.emit(protocol.TrainingEnded("stopped", 4, ""))
     assert not tasks.is_busy()
