@@ -1,7 +1,4 @@
-"""Classes as a person sees them: named, coloured, ordered, locked and hidden; kept in project.json.
-
-The colours hold on grey images and for colour-blind eyes.
-"""
+"""Classes as a person sees them: named, coloured, ordered, locked and hidden; kept in project.json."""
 
 from __future__ import annotations
 
@@ -9,16 +6,12 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from vqseg.annotations import PAINTED_BACKGROUND
+from vqseg.colours import class_colours
 from vqseg.errors import ProjectError
 from vqseg.io.label_set import LabelClass
 from vqseg.project import Project
 
-__all__ = ["BACKGROUND_COLOUR", "CLASS_SETS", "PALETTE", "ClassList", "SegmentClass", "class_set", "colour_of"]
-
-PALETTE = (
-    "#E8601C", "#56B4E9", "#F0E442", "#1FBF8F", "#CC79A7", "#F6A600", "#7B8CFF", "#B8DE29", "#AA3377", "#88CCEE",
-)  # fmt: skip
-"""Okabe and Ito's colours, the dark ones lightened, in an order that keeps neighbours apart."""
+__all__ = ["BACKGROUND_COLOUR", "CLASS_SETS", "ClassList", "SegmentClass", "class_set"]
 
 BACKGROUND_COLOUR = "#FFFFFF"
 """Background painted in a scribbled slice."""
@@ -37,11 +30,6 @@ CLASS_SETS: dict[str, tuple[str, ...]] = {
 def class_set(names: Sequence[str]) -> list[LabelClass]:
     """A label set of names, with the values 1, 2, ..."""
     return [LabelClass(value, name) for value, name in enumerate(names, start=1)]
-
-
-def colour_of(value: int) -> str:
-    """The colour a class value starts with."""
-    return BACKGROUND_COLOUR if value == PAINTED_BACKGROUND else PALETTE[(value - 1) % len(PALETTE)]
 
 
 @dataclass(frozen=True)
@@ -86,11 +74,10 @@ class ClassList:
     def all(self) -> list[SegmentClass]:
         """The classes in order; those that no order knows come last, by value."""
         order = {value: place for place, value in enumerate(self._values("class_order"))}
-        colours, locked, hidden = self._colours, self._values("locked"), self._values("hidden")
+        colours = class_colours(self._project.info.get("colours"), self.names)
+        locked, hidden = self._values("locked"), self._values("hidden")
         return [
-            SegmentClass(
-                value, name, str(colours.get(str(value), colour_of(value))), value in locked, value not in hidden
-            )
+            SegmentClass(value, name, colours[value], value in locked, value not in hidden)
             for value, name in sorted(self.names.items(), key=lambda item: (order.get(item[0], len(order)), item[0]))
         ]
 
@@ -102,7 +89,7 @@ class ClassList:
     def colours(self) -> dict[int, str]:
         """What each label value is drawn in, painted background among them; hidden ones are transparent."""
         shown = {item.value: item.colour if item.visible else HIDDEN for item in self.all}
-        return {**shown, PAINTED_BACKGROUND: colour_of(PAINTED_BACKGROUND)}
+        return {**shown, PAINTED_BACKGROUND: BACKGROUND_COLOUR}
 
     @property
     def locked(self) -> frozenset[int]:

@@ -10,6 +10,7 @@ import nibabel
 import numpy as np
 import pydicom
 import pytest
+from highdicom.color import CIELabColor
 
 from vqseg.annotations import PAINTED_BACKGROUND, Annotations, Origin, SliceState
 from vqseg.cli import main
@@ -118,6 +119,19 @@ def test_dicom_segmentation(project, tmp_path):
     assert found.names == {1: "tumour", 2: "left lung"}  # the empty class is left out
     assert {item.SegmentAlgorithmType for item in pydicom.dcmread(path).SegmentSequence} == {"SEMIAUTOMATIC"}
     assert str(pydicom.dcmread(path).PatientID) == "4711"
+
+
+def test_dicom_segments_have_the_colours_chosen_in_the_window(project, tmp_path):
+    project.info["colours"] = {"2": "#0A64C8", "1": "no colour"}
+    project.save()
+    try:
+        assert export(project, tmp_path, "--format", "dicom-seg") == 0
+    finally:
+        project.info.pop("colours")
+        project.save()
+    stored = pydicom.dcmread(tmp_path / "case-001_segmentation.dcm").SegmentSequence
+    found = [CIELabColor.from_dicom_value(item.RecommendedDisplayCIELabValue).to_rgb() for item in stored]
+    assert found[:2] == [(0xE8, 0x60, 0x1C), (0x0A, 0x64, 0xC8)]
 
 
 def test_drawn_alone_is_manual(project, tmp_path):

@@ -73,6 +73,8 @@ class Segmentation:
         Which of the two is exported; without a prediction only the labels are.
     clean_up : mapping of int to CleanUp
         The rules, by class value, that the prediction has been cleaned by.
+    colours : mapping of int to str
+        "#RRGGBB" of each class, for a DICOM segmentation.
 
     Raises
     ------
@@ -88,6 +90,7 @@ class Segmentation:
     run: Run | None = None
     content: Content = Content.SEGMENTATION
     clean_up: Mapping[int, CleanUp] = field(default_factory=dict)
+    colours: Mapping[int, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for what, array in (("labels", self.annotations.labels), ("prediction", self.prediction)):
@@ -218,7 +221,9 @@ def write(segmentation: Segmentation, path: Path, wanted: Format) -> Written:
             for file in io.write_labels(target, (labels == value).astype(np.uint8), volume, {1: names[value]})
         ]
     elif wanted is Format.DICOM_SEG:
-        warnings = io.write_segmentation(path, labels, volume, names, drawn=segmentation.drawn_only)
+        warnings = io.write_segmentation(
+            path, labels, volume, names, drawn=segmentation.drawn_only, colours=segmentation.colours
+        )
         files = [path]
     else:
         table = as_csv(segmentation.measure())

@@ -74,12 +74,15 @@ class Exporting(Concern):
     def _prepare(self) -> Callable[[], Segmentation]:
         """What makes the segmentation as it stands now, off the event loop."""
         opened, names, run_path = self.context.case, self._classes.names, self._run_path
+        colours = {item.value: item.colour for item in self._classes.all}
         snapshot, prediction, rules = self._annotating.snapshot(), self._reviewing.prediction, self._cleaning.rules
 
         def make() -> Segmentation:
             known = prediction is not None and run_path is not None and (run_path / "run.json").exists()
             run = Run(run_path) if known and run_path is not None else None
-            return Segmentation(opened.case, opened.volume, snapshot, names, prediction, run, clean_up=rules)
+            return Segmentation(
+                opened.case, opened.volume, snapshot, names, prediction, run, clean_up=rules, colours=colours
+            )
 
         return make
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 
 import highdicom as hd
@@ -10,6 +11,7 @@ import pydicom
 import pytest
 from pydicom.sr.codedict import codes
 
+from vqseg.colours import colour_of
 from vqseg.errors import GeometryError, VolumeError
 from vqseg.io import is_label_object, read_labels, read_volume, write_labels, write_segmentation
 from vqseg.io.terms import term_for
@@ -67,6 +69,44 @@ def test_it_belongs_to_its_series_and_carries_no_more_of_the_patient_than_it_mus
         assert keyword not in made
     assert str(made.ReferringPhysicianName) == ""
     assert made.SpecificCharacterSet == "ISO_IR 192"
+
+
+def as_hex(rgb):
+    return "#{:02X}{:02X}{:02X}".format(*rgb)
+
+
+def test_segments_have_the_colours_of_the_classes(written, tmp_path):
+    volume, path = written
+
+    def colours_in(file):
+        stored = [item.RecommendedDisplayCIELabValue for item in pydicom.dcmread(file).SegmentSequence]
+        return [as_hex(hd.color.CIELabColor.from_dicom_value(value).to_rgb()) for value in stored]
+
+    assert colours_in(path) == [colour_of(value) for value in (1, 4, 7)]
+    write_segmentation(tmp_path / "own.dcm", some_labels(), volume, NAMES, colours={4: "#0A64C8"})
+    assert colours_in(tmp_path / "own.dcm") == [colour_of(1), "#0A64C8", colour_of(7)]
+
+
+def test_the_reader_of_3d_slicer_finds_every_voxel_where_it_was(written, tmp_path):
+    """3D Slicer's module DCMQI reads segmentations with dcmqi; names and colours come with them."""
+    dcmqi = pytest.importorskip("dcmqi", reason="needs the package dcmqi, of the extra test")
+    volume, path = written
+    arguments = ["--inputDICOM", str(path), "--outputDirectory", str(tmp_path), "--mergeSegments", "-t", "nrrd"]
+    assert dcmqi._program("segimage2itkimage", arguments) == 0
+    found = read_volume(tmp_path / "1.nrrd")
+    numbered = np.searchsorted([0, 1, 4, 7], some_labels())  # segments are numbered from 1
+    corner = np.linalg.inv(volume.affine) @ found.affine @ [0, 0, 0, 1]
+    start = np.rint(corner[:3]).astype(int)
+    assert corner[:3] == pytest.approx(start, abs=1e-3)
+    whole = np.zeros_like(numbered)
+    z, y, x = (slice(first, first + count) for first, count in zip(start, found.shape, strict=True))
+    whole[z, y, x] = found.array
+    np.testing.assert_array_equal(whole, numbered)
+    told = json.loads((tmp_path / "meta.json").read_text())["segmentAttributes"]
+    listed = [segment for file in told for segment in file]
+    assert [segment["SegmentLabel"] for segment in listed] == ["tumour", "left lung", "whatever"]
+    colours = [as_hex(segment["recommendedDisplayRGBValue"]) for segment in listed]
+    assert colours == [colour_of(value) for value in (1, 4, 7)]
 
 
 def test_segments_say_what_they_are(written):

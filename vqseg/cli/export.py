@@ -109,6 +109,7 @@ def _segmentation(
     project: Project, case: Case, what: Content, trained: Run | None, wishes: tuple[Wish, ...]
 ) -> Segmentation:
     """A case's labels and prediction, cleaned up by the project's rules, as the window shows it, and by the flags."""
+    from vqseg.colours import class_colours
     from vqseg.components import CLEAN_UP, clean_up, rules_from
     from vqseg.export import Content, Segmentation
 
@@ -119,5 +120,6 @@ def _segmentation(
     if prediction is not None and rules:
         prediction = clean_up(prediction, rules, case.spacing_mm)
     return Segmentation(
-        case, case.load_volume(), case.load_annotations(), project.class_names, prediction, trained, what, rules
-    )
+        case, case.load_volume(), case.load_annotations(), project.class_names, prediction, trained, what, rules,
+        class_colours(project.info.get("colours"), project.class_names),
+    )  # fmt: skip

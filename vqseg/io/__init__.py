@@ -138,7 +138,13 @@ def write_labels(path: PathLike, array: npt.ArrayLike, volume: Volume, names: Ma
 
 
 def write_segmentation(
-    path: PathLike, array: npt.ArrayLike, volume: Volume, names: Mapping[int, str], *, drawn: bool = False
+    path: PathLike,
+    array: npt.ArrayLike,
+    volume: Volume,
+    names: Mapping[int, str],
+    *,
+    drawn: bool = False,
+    colours: Mapping[int, str] | None = None,
 ) -> tuple[str, ...]:
     """Write labels (z, y, x) as a DICOM segmentation of the series `volume` was read from.
 
@@ -148,7 +154,7 @@ def write_segmentation(
     ----------
     path : str or path-like
         `.dcm`.
-    array, volume, names, drawn
+    array, volume, names, drawn, colours
         As :func:`vqseg.io.dicom_seg.write`, which says what else goes wrong.
 
     Returns
@@ -168,10 +174,11 @@ def write_segmentation(
         raise VolumeError(f"{Path(path).name} exists and is no segmentation; choose another name for the output.")
     _labels.require_shape(labels.shape, volume, "labels")
     warnings: list[str] = []
-    _labels.replace_file(
-        Path(path), volume, lambda file: warnings.extend(dicom_seg.write(file, labels, volume, names, drawn=drawn)),
-        (".dcm",),
-    )  # fmt: skip
+
+    def write(file: Path) -> None:
+        warnings.extend(dicom_seg.write(file, labels, volume, names, drawn=drawn, colours=colours))
+
+    _labels.replace_file(Path(path), volume, write, (".dcm",))
     return tuple(warnings)
 
 

@@ -19,6 +19,7 @@ from pydicom.uid import generate_uid
 from pydicom.valuerep import DA, TM
 
 import vqseg
+from vqseg.colours import colour_of
 from vqseg.errors import GeometryError, VolumeError
 from vqseg.io import dicom
 from vqseg.io.dicom_frames import TAGS, FunctionalGroups
@@ -161,7 +162,13 @@ class _Frames:
 
 
 def write(
-    path: Path, labels: npt.NDArray[np.integer[Any]], volume: Volume, names: Mapping[int, str], *, drawn: bool = False
+    path: Path,
+    labels: npt.NDArray[np.integer[Any]],
+    volume: Volume,
+    names: Mapping[int, str],
+    *,
+    drawn: bool = False,
+    colours: Mapping[int, str] | None = None,
 ) -> tuple[str, ...]:
     """Write a binary segmentation that refers to the DICOM series of `volume`, read it back and compare.
 
@@ -181,6 +188,8 @@ def write(
         Name of each label value.
     drawn : bool
         Whether a person drew all of it (MANUAL) or a network took part (SEMIAUTOMATIC).
+    colours : mapping of int to str, optional
+        "#RRGGBB" for each label value, that other programs show it in; by default :func:`vqseg.colours.colour_of`.
 
     Returns
     -------
@@ -201,7 +210,8 @@ def write(
     numbers = np.zeros(max(values) + 1, dtype=np.uint8)
     numbers[values] = np.arange(1, len(values) + 1)
     numbered = numbers[labels]
-    segments = [_describe(number, value, names.get(value, str(value)), drawn)
+    shown = {value: colour_of(value) for value in values} | dict(colours or {})
+    segments = [_describe(number, value, names.get(value, str(value)), drawn, shown[value])
                 for number, value in enumerate(values, start=1)]  # fmt: skip
     affine = (LPS_TO_RAS @ volume.stored.affine)[:, [2, 1, 0, 3]]  # (slice, row, column) -> LPS
     segmentation = hd.seg.Segmentation(
@@ -231,7 +241,7 @@ def write(
     return warnings
 
 
-def _describe(number: int, value: int, name: str, drawn: bool) -> SegmentDescription:
+def _describe(number: int, value: int, name: str, drawn: bool, colour: str) -> SegmentDescription:
     term = term_for(name)
     algorithm = hd.AlgorithmIdentificationSequence(
         "VQ-Seg", family=codes.DCM.ArtificialIntelligence, version=vqseg.__version__
@@ -243,6 +253,7 @@ def _describe(number: int, value: int, name: str, drawn: bool) -> SegmentDescrip
         segmented_property_type=term.kind,
         algorithm_type=SegmentAlgorithmTypeValues.MANUAL if drawn else SegmentAlgorithmTypeValues.SEMIAUTOMATIC,
         algorithm_identification=None if drawn else algorithm,
+        display_color=hd.color.CIELabColor.from_string(colour),
     )
     description.SegmentDescription = LABEL_VALUE.format(value)
     if term.side is not None:
