@@ -61,6 +61,11 @@ class OpenedCase:
         return self.case.title
 
     @property
+    def is_sample(self) -> bool:
+        """Whether this is the synthetic thorax; nobody's CT joins its project."""
+        return self.project.path.name == SAMPLE
+
+    @property
     def is_kept(self) -> bool:
         """Whether the volume's file lies in the project, since it has no other."""
         return not Path(self.case.info["source"]).is_absolute()

@@ -67,8 +67,9 @@ class DataPanel(Panel):
         """Say what is open."""
         is_open = self.session.is_open
         self.tasks.setVisible(is_open)
-        self.file.setText("Add CT files…" if is_open else "CT files…")
-        self.folder.setText("Add DICOM…" if is_open else "DICOM folder…")
+        joins = self.session.cases.joins
+        self.file.setText("Add CT files…" if joins else "CT files…")
+        self.folder.setText("Add DICOM…" if joins else "DICOM folder…")
         self.sample.setVisible(not is_open)
         if self.layers is not None and self.where is not None:
             self.layers.setVisible(is_open)

@@ -82,7 +82,16 @@ class Cases(Concern):
         return self.context.tasks
 
     @property
+    def joins(self) -> bool:
+        """Whether what is opened next joins the open project."""
+        return self.context.is_open and not self.context.case.is_sample
+
+    @property
     def _into(self) -> Into:
+        return self.context.case.project if self.joins else self.project_path
+
+    @property
+    def _current(self) -> Into:
         return self.context.case.project if self.context.is_open else self.project_path
 
     # ------------------------------------------------------------ opening and adding
@@ -118,15 +127,15 @@ class Cases(Concern):
         """Open a volume, which joins the open project, or a project's folder."""
         place = Path(path)
         if Project.is_project(place) or place.name == "project.json":
-            into = self._into
-            self._open(f"Opening {place.name}", lambda: open_project(place, into))
+            current = self._current
+            self._open(f"Opening {place.name}", lambda: open_project(place, current))
         else:
             self.add([Source(place, series)])
 
     def open_sample(self) -> None:
         """Open the synthetic thorax."""
-        into, start = self._into, self.preferences()
-        self._open("Making the sample CT", lambda: open_sample(into, start))
+        current, start = self._current, self.preferences()
+        self._open("Making the sample CT", lambda: open_sample(current, start))
 
     def open_layer(self) -> None:
         """Open the image layer that is selected in the viewer."""

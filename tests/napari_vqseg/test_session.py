@@ -2,6 +2,7 @@
 
 import importlib.util
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from vqseg import protocol
 from vqseg.annotations import Origin, SliceState
 from vqseg.errors import EngineError
 from vqseg.io import read_labels, read_volume, write_map
+from vqseg.phantom import synthetic_thorax
 from vqseg.project import Project
 
 spec = importlib.util.spec_from_file_location("fakes", Path(__file__).with_name("fakes.py"))
@@ -251,6 +253,24 @@ def test_classes(desk):
     session.classes.remove(2)
     assert len(session.classes.all) == 1
     assert Project.open(session.case.project.path).class_names == {1: "tumour"}
+
+
+def test_the_sample_keeps_its_project_to_itself(make_desk, image, monkeypatch):
+    monkeypatch.setattr("vqseg.phantom.synthetic_thorax", partial(synthetic_thorax, shape=(16, 48, 48)))
+    session = make_desk().session
+    session.open_sample()
+    sample = session.case.project
+    session.open_sample()
+    assert session.case.project is sample
+    session.open_volume(image)
+    assert session.case.project is not sample
+    assert [case.title for case in sample.cases] == ["synthetic-thorax"]
+    assert not sample.locked
+    own = session.case.project
+    session.open_volume(sample.path)
+    assert session.case.is_sample
+    session.open_volume(own.path)
+    assert session.case.project.path == own.path
 
 
 def test_next_suggestion_without_a_network_gives_a_reason(desk):
