@@ -20,6 +20,7 @@ from qtpy.QtWidgets import (
     QFrame,
     QLabel,
     QScrollArea,
+    QSizePolicy,
     QVBoxLayout,
     QWidget,
 )
@@ -137,6 +138,7 @@ class VQSegWidget(QWidget):
         self.under_cursor = QLabel()
         self.state = QLabel()
         self.state.setAlignment(Qt.AlignmentFlag.AlignRight)
+        self.state.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)  # words never widen the dock
         self.help = note("<b>H</b>: keys. Research use only, not a medical device.")
         outer = QVBoxLayout(self)
         outer.setContentsMargins(6, 6, 6, 2)
@@ -145,7 +147,7 @@ class VQSegWidget(QWidget):
         outer.addWidget(self.scroll_area, 1)
         outer.addWidget(train.foot)
         outer.addWidget(self.help)
-        outer.addLayout(row(self.under_cursor, self.state, stretch=0))
+        outer.addLayout(row(self.under_cursor, self.state))
         self._unfold("Data")
 
     def panel(self, title: str) -> Panel:
@@ -194,6 +196,7 @@ class VQSegWidget(QWidget):
         self.state.setText("saved" if saved else "saving…")
 
     def _show_busy(self, what: str) -> None:
+        self.under_cursor.setVisible(not what)
         self.state.setText(f"{what}…" if what else "")
 
     @staticmethod

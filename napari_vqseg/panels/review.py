@@ -121,9 +121,11 @@ class ReviewPanel(Panel):
         self.epsilon.setValue(0)
         blocked.unblock()
         self.epsilon_value.setText("0.00")
+        self._proposed = 0, 0
         if self.session.is_open:
             for spin in (self.first, self.last):
                 spin.setRange(0, self.session.volume.shape[0] - 1)
+                spin.setValue(0)
         self.show_prediction()
         self.show_profiles()
 
@@ -140,7 +142,8 @@ class ReviewPanel(Panel):
     def show_prediction(self) -> None:
         """Show what there is to review."""
         predicted = self.session.reviewing.predicted
-        if predicted and self.first.value() == self.last.value():
+        if predicted and (self.first.value(), self.last.value()) == self._proposed:  # nobody has typed another range
+            self._proposed = predicted[0], predicted[-1]
             self.first.setValue(predicted[0])
             self.last.setValue(predicted[-1])
         self.show_overlay()

@@ -58,14 +58,14 @@ def press(viewer, key):
     handler.release_key(key)
 
 
-def predict(widget, tmp_path, qtbot):
+def predict(widget, tmp_path, qtbot, slices=slice(None), step=3):
     session = widget.session
     session.engine.send(protocol.LoadCheckpoint("x"))
-    np.save(tmp_path / "l.npy", np.ones(session.volume.shape, np.uint8))
-    session.engine.worker.message.emit(
-        protocol.PredictionReady(None, session.case.case.id, 3, str(tmp_path / "l.npy"), str(tmp_path / "l.npy"))
-    )
-    qtbot.waitUntil(lambda: session.reviewing.prediction is not None, timeout=5000)
+    labels, path = np.zeros(session.volume.shape, np.uint8), str(tmp_path / f"l{step}.npy")
+    labels[slices] = 1
+    np.save(path, labels)
+    session.engine.worker.message.emit(protocol.PredictionReady(None, session.case.case.id, step, path, path))
+    qtbot.waitUntil(lambda: session.reviewing.prediction_step == step, timeout=5000)
 
 
 def test_sections_show_what_can_be_done(viewer, qtbot, image, tmp_path):
@@ -261,6 +261,30 @@ def test_review_and_codebook(window, viewer, tmp_path, qtbot):
     assert last == {"revived": [30, 0.25], "utilisation": [30, 1], "perplexity": [30, 0.75], "drift": [30, 0]}
     assert panel.history.curves["drift"].points[-2:].tolist() == [[20, 0.125], [30, 0]]
     assert "patches whose code changed" in panel.legend.text()
+
+
+def test_the_range_to_accept_follows_the_prediction_until_another_is_typed(window, tmp_path, qtbot):
+    panel = window.panel("Review")
+
+    def offered():
+        return panel.first.value(), panel.last.value()
+
+    predict(window, tmp_path, qtbot, slice(2, 5), step=3)
+    qtbot.waitUntil(lambda: offered() == (2, 4), timeout=2000)
+    predict(window, tmp_path, qtbot, slice(1, 9), step=4)
+    qtbot.waitUntil(lambda: offered() == (1, 8), timeout=2000)
+    panel.last.setValue(6)
+    predict(window, tmp_path, qtbot, slice(0, 12), step=5)
+    qtbot.wait(300)
+    assert offered() == (1, 6)
+
+
+def test_words_never_widen_the_dock(window):
+    before = window.minimumSizeHint().width()
+    window.session.busy_changed.emit("Reading " + 80 * "x")
+    assert window.minimumSizeHint().width() <= before
+    window.session.busy_changed.emit("")
+    assert not window.under_cursor.isHidden()
 
 
 def test_overwriting_asks(window, qtbot, tmp_path, monkeypatch):
