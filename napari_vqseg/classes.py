@@ -41,6 +41,8 @@ class SegmentClass:
     colour: str
     locked: bool = False
     visible: bool = True
+    predicted: bool = True
+    """Whether the prediction of it is shown; a class that is not visible shows neither."""
 
 
 class ClassList:
@@ -75,9 +77,9 @@ class ClassList:
         """The classes in order; those that no order knows come last, by value."""
         order = {value: place for place, value in enumerate(self._values("class_order"))}
         colours = class_colours(self._project.info.get("colours"), self.names)
-        locked, hidden = self._values("locked"), self._values("hidden")
+        locked, hidden, unpredicted = (self._values(entry) for entry in ("locked", "hidden", "hidden_prediction"))
         return [
-            SegmentClass(value, name, colours[value], value in locked, value not in hidden)
+            SegmentClass(value, name, colours[value], value in locked, value not in hidden, value not in unpredicted)
             for value, name in sorted(self.names.items(), key=lambda item: (order.get(item[0], len(order)), item[0]))
         ]
 
@@ -90,6 +92,12 @@ class ClassList:
         """What each label value is drawn in, painted background among them; hidden ones are transparent."""
         shown = {item.value: item.colour if item.visible else HIDDEN for item in self.all}
         return {**shown, PAINTED_BACKGROUND: BACKGROUND_COLOUR}
+
+    @property
+    def predicted_colours(self) -> dict[int, str]:
+        """What each label value of the prediction is drawn in."""
+        unseen = {item.value: HIDDEN for item in self.all if not item.predicted}
+        return {**self.colours, **unseen}
 
     @property
     def locked(self) -> frozenset[int]:
@@ -130,6 +138,10 @@ class ClassList:
     def show(self, value: int, visible: bool) -> None:
         """Show or hide a class, in the annotation and in the prediction."""
         self._keep("hidden", value, not visible)
+
+    def show_predicted(self, value: int, visible: bool) -> None:
+        """Show or hide the prediction of a class alone."""
+        self._keep("hidden_prediction", value, not visible)
 
     def move(self, value: int, places: int) -> None:
         """Move a class down the list, or up where `places` is negative."""
@@ -193,7 +205,7 @@ class ClassList:
         return value
 
     def _forget_looks(self, values: Collection[int]) -> None:
-        for name in ("class_order", "locked", "hidden"):
+        for name in ("class_order", "locked", "hidden", "hidden_prediction"):
             self._project.info[name] = [value for value in self._values(name) if value not in values]
         self._project.info["colours"] = {
             value: colour for value, colour in self._colours.items() if int(value) not in values

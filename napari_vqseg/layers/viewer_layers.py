@@ -77,12 +77,13 @@ class ViewerLayers:
         self._stage.viewer.canvas.overlays.scale_bar.visible = True
         self.navigation.refresh()
 
-    def set_colours(self, colours: Mapping[int, str]) -> None:
+    def set_colours(self, colours: Mapping[int, str], predicted: Mapping[int, str]) -> None:
         """Colour the classes, in the annotation and in the prediction."""
-        for layer in (self._stage.labels("annotation"), self._stage.labels("prediction")):
+        layers = ((self._stage.labels("annotation"), colours), (self._stage.labels("prediction"), predicted))
+        for layer, shown in layers:
             if layer is not None:
                 selected = layer.selected_label
-                layer.colormap = label_colormap(colours)
+                layer.colormap = label_colormap(shown)
                 layer.selected_label = selected
 
     def clear(self) -> None:

@@ -11,7 +11,8 @@ from qtpy.QtGui import QColor, QIcon
 from qtpy.QtWidgets import QColorDialog, QFileDialog, QHeaderView, QMenu, QToolButton, QTreeWidget, QTreeWidgetItem
 
 from napari_vqseg.classes import CLASS_SETS, SegmentClass, class_set
-from napari_vqseg.panels.icons import eye, padlock, swatch
+from napari_vqseg.panels.class_tree import ClassTree
+from napari_vqseg.panels.icons import eye, overlay, padlock, swatch
 from napari_vqseg.panels.parts import Panel, button, row, silently
 from vqseg.annotations import PAINTED_BACKGROUND
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["ClassesPanel"]
 
 VALUE = Qt.ItemDataRole.UserRole
-SWATCH, NAME, KEY, LOCK, EYE = range(5)
+SWATCH, NAME, KEY, LOCK, EYE, PREDICTED = range(6)
 ROW_PX, ROWS_SHOWN = 24, 7
 SETS = "Label sets (*.json *.txt *.label *.ctbl);;All files (*)"
 
@@ -48,8 +49,8 @@ class ClassesPanel(Panel):
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
-        self.tree = QTreeWidget()
-        self.tree.setColumnCount(5)
+        self.tree = ClassTree()
+        self.tree.setColumnCount(6)
         self.tree.setRootIsDecorated(False)
         self.tree.setIndentation(0)
         self.tree.setUniformRowHeights(True)
@@ -61,18 +62,19 @@ class ClassesPanel(Panel):
         self.tree.setHeaderHidden(True)
         header.setStretchLastSection(False)
         header.setMinimumSectionSize(ROW_PX)
-        for column in (SWATCH, KEY, LOCK, EYE):
+        for column in (SWATCH, KEY, LOCK, EYE, PREDICTED):
             header.setSectionResizeMode(column, QHeaderView.ResizeMode.Fixed)
             header.resizeSection(column, ROW_PX)
         header.setSectionResizeMode(NAME, QHeaderView.ResizeMode.Stretch)
         self.tree.currentItemChanged.connect(self._selected)
         self.tree.itemDoubleClicked.connect(self._edit)
         self.tree.itemChanged.connect(self._renamed)
+        self.tree.dropped.connect(self._drop)
         self.add = button("+", "Add a class, and type its name.", self._add)
         self.remove = button("−", "Remove the selected class, if nothing is painted with it.", self._remove)
-        self.up = button("▲", "Move the selected class up; its key changes, its label value does not.",
+        self.up = button("▲", "Move the selected class up, or drag it; its key changes, its label value does not.",
                          partial(self._move, -1))  # fmt: skip
-        self.down = button("▼", "Move the selected class down.", partial(self._move, 1))
+        self.down = button("▼", "Move the selected class down, or drag it.", partial(self._move, 1))
         self.sets = QToolButton()
         self.sets.setText("Label set ")
         self.sets.setFocusPolicy(Qt.FocusPolicy.TabFocus)
@@ -89,6 +91,8 @@ class ClassesPanel(Panel):
         self.column.addLayout(row(self.add, self.remove, self.up, self.down, self.sets))
         self.listen(session.classes.changed, self.refresh)
         self.listen(session.view.annotation.class_selected, self.show_selected)
+        self.listen(session.reviewing.prediction_changed, self.show_column)
+        self.show_column()
 
     @property
     def useful(self) -> bool:
@@ -102,6 +106,7 @@ class ClassesPanel(Panel):
         in_hand = self.value
         blocked = silently(self.tree)
         self.tree.clear()
+        self.tree.movable = len(self.session.classes.all)
         for number, item in enumerate(self.session.classes.all, start=1):
             self._add_row(item, str(number) if number < 10 else "")
         if self.session.is_open:
@@ -118,11 +123,16 @@ class ClassesPanel(Panel):
         lock_tip = "Locked: no tool changes what is painted with it. Click to unlock." if item.locked else (
             "Lock: no tool then paints over or erases it.")  # fmt: skip
         eye_tip = "Hide it, in annotation and prediction." if item.visible else "Hidden; click to show it."
+        overlay_tip = "Hide its prediction; what is painted stays on show." if item.predicted else (
+            "Its prediction is hidden; click to show it.")  # fmt: skip
         for column, made in (
             (SWATCH, _tool(swatch(item.colour), "Change the colour.", lambda *_: self._recolour(item))),
             (LOCK, _tool(padlock(text, item.locked), lock_tip, partial(classes.lock, item.value), on=item.locked)),
             (EYE, _tool(eye(text, item.visible), eye_tip, partial(classes.show, item.value), on=item.visible)),
-        ):
+            (PREDICTED, _tool(overlay(text, item.predicted), overlay_tip, partial(classes.show_predicted, item.value),
+                              on=item.predicted)),
+        ):  # fmt: skip
+            made.setEnabled(item.visible or column != PREDICTED)
             self.tree.setItemWidget(line, column, made)
 
     def _add_background(self) -> None:
@@ -153,6 +163,10 @@ class ClassesPanel(Panel):
             if line is not None and int(line.data(SWATCH, VALUE)) == value:
                 self.tree.setCurrentItem(line)
         blocked.unblock()
+
+    def show_column(self) -> None:
+        """Offer to hide predictions once there is one."""
+        self.tree.setColumnHidden(PREDICTED, self.session.reviewing.prediction is None)
 
     def changeEvent(self, event: QEvent | None) -> None:  # noqa: N802 - Qt's name
         """Draw the icons in the colour of another theme's text."""
@@ -194,6 +208,9 @@ class ClassesPanel(Panel):
     def _move(self, places: int) -> None:
         if self.value != PAINTED_BACKGROUND:
             self.session.classes.move(self.value, places)
+
+    def _drop(self, row: int, place: int) -> None:
+        self.session.classes.move(self.session.classes.all[row].value, place - row)
 
     def _recolour(self, item: SegmentClass) -> None:
         colour = QColorDialog.getColor(QColor(item.colour), self, f"Colour of {item.name}")

@@ -9,7 +9,7 @@ from qtpy.QtGui import QColor, QIcon, QPainter, QPainterPath, QPen, QPixmap, QPo
 
 from vqseg.tasks import TaskState
 
-__all__ = ["TASKS", "eye", "padlock", "swatch", "task_icon"]
+__all__ = ["TASKS", "eye", "overlay", "padlock", "swatch", "task_icon"]
 
 SIDE = 16
 SCALE = 3
@@ -81,6 +81,22 @@ def eye(text: QColor, visible: bool) -> QIcon:
             painter.setBrush(pen.color())
         painter.drawEllipse(QPointF(8, 8), 2.2, 2.2)
         if not visible:
+            painter.drawLine(QPointF(3, 13.5), QPointF(13, 2.5))
+
+    return _icon(draw)
+
+
+def overlay(text: QColor, visible: bool) -> QIcon:
+    """A tinted area in a slice, or a faint outline crossed out."""
+
+    def draw(painter: QPainter) -> None:
+        pen = _pen(text, visible)
+        painter.setPen(pen)
+        painter.drawEllipse(QRectF(1.5, 2.5, 13, 11))
+        if visible:
+            painter.setBrush(pen.color())
+            painter.drawEllipse(QRectF(7, 5.5, 5, 5))
+        else:
             painter.drawLine(QPointF(3, 13.5), QPointF(13, 2.5))
 
     return _icon(draw)

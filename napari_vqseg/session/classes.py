@@ -94,6 +94,10 @@ class Classes(Concern):
         """Show or hide a class, in the annotation and in the prediction."""
         self._change(lambda: self.context.case.classes.show(value, visible))
 
+    def show_predicted(self, value: int, visible: bool) -> None:
+        """Show or hide the prediction of a class; the annotation stays as it is."""
+        self._change(lambda: self.context.case.classes.show_predicted(value, visible))
+
     def move(self, value: int, places: int) -> None:
         """Move a class down the list, or up where `places` is negative; its label value stays."""
         self._change(lambda: self.context.case.classes.move(value, places))
@@ -173,7 +177,7 @@ class Classes(Concern):
             self._refuse(error)
             return
         self.context.save_project()
-        self.context.view.set_colours(self.colours)
+        self.context.view.set_colours(self.colours, self.context.case.predicted_colours)
         self.announce()
 
     def _refuse(self, error: VQSegError) -> None:

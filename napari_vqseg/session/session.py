@@ -147,7 +147,7 @@ class Session:
         case, prediction = self.case, self.reviewing.prediction
         self.view.show_volume(case.volume, self.windowing.window, case.name)
         shown = np.zeros(case.volume.shape, dtype=np.uint8) if prediction is None else prediction
-        self.view.overlay.show(shown, case.colours)
+        self.view.overlay.show(shown, case.predicted_colours)
         self.view.overlay.show_stability(0, None)
         self.view.proposal.hide()
         self.view.annotation.show(case.annotations.labels, case.colours)

@@ -237,8 +237,8 @@ class FakeView:
     def show_volume(self, volume, window, name):
         self.volume, self.image.window = volume, window
 
-    def set_colours(self, colours):
-        self.annotation.colours = colours
+    def set_colours(self, colours, predicted):
+        self.annotation.colours, self.overlay.colours = colours, predicted
 
     def close(self):
         self.closed = True

@@ -4,13 +4,15 @@ import importlib.util
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QLineEdit
 
-from napari_vqseg.panels.classes import EYE, LOCK, NAME, SWATCH
+from napari_vqseg.panels.classes import EYE, LOCK, NAME, PREDICTED, SWATCH
 from napari_vqseg.widget import VQSegWidget
+from vqseg import protocol
 from vqseg.io import write_map
 from vqseg.project import Project
 
@@ -144,3 +146,59 @@ def test_the_list_is_compact_and_its_buttons_say_what_they_do(window, qtbot):
     viewer.theme = "light"
     QApplication.processEvents()
     assert len(rows(panel)) == 11
+
+
+def test_rows_are_dragged_to_another_place(window):
+    widget, viewer = window
+    panel, session = widget.panel("Classes"), widget.session
+    for name in ("liver", "spleen", "aorta"):
+        session.classes.add(name)
+    rows_seen, view = panel.tree, panel.tree.viewport()
+
+    def drag(row, to, below):
+        start = name_of(panel, row)
+        edge = rows_seen.visualItemRect(rows_seen.topLevelItem(to))
+        end = QPoint(start.x(), edge.bottom() if below else edge.top())
+        QTest.mousePress(view, Qt.MouseButton.LeftButton, pos=start)
+        for step in (3, 8):
+            canvas._move(view, start + (end - start) * (step / 8), Qt.MouseButton.LeftButton)
+        QTest.mouseRelease(view, Qt.MouseButton.LeftButton, pos=end)
+        QApplication.processEvents()
+
+    drag(3, 0, below=False)
+    assert rows(panel) == ["aorta", "tumour", "liver", "spleen", "background (for scribbles)"]
+    assert panel.value == viewer.layers["annotation"].selected_label == 4, "the dragged one is in hand, no other"
+    canvas.press(viewer, Qt.Key.Key_1)
+    assert viewer.layers["annotation"].selected_label == 4, "the digit follows the place"
+    drag(1, 4, below=True)
+    assert rows(panel)[:4] == ["aorta", "liver", "spleen", "tumour"], "never below the background"
+    drag(2, 2, below=True)
+    assert rows(panel)[:4] == ["aorta", "liver", "spleen", "tumour"], "dropped where it was"
+    drag(4, 0, below=False)
+    assert rows(panel)[4] == "background (for scribbles)"
+    assert session.classes.names == {1: "tumour", 2: "liver", 3: "spleen", 4: "aorta"}
+    assert session.case.project.info["class_order"] == [4, 2, 3, 1]
+    click(panel, 1, EYE)
+    assert not session.classes.all[1].visible, "the buttons of a dragged list work"
+
+
+def test_the_prediction_of_a_class_is_hidden_alone(window, qtbot, tmp_path):
+    widget, viewer = window
+    panel, session = widget.panel("Classes"), widget.session
+    assert panel.tree.isColumnHidden(PREDICTED), "nothing is predicted yet"
+    np.save(tmp_path / "labels.npy", np.ones(fakes.SHAPE, np.uint8))
+    session.engine.send(protocol.LoadCheckpoint("x"))
+    path = str(tmp_path / "labels.npy")
+    session.engine.worker.message.emit(protocol.PredictionReady(None, session.case.case.id, 3, path, path))
+    qtbot.waitUntil(lambda: not panel.tree.isColumnHidden(PREDICTED), timeout=5000)
+    painted, predicted = viewer.layers["annotation"], viewer.layers["prediction"]
+    click(panel, 0, PREDICTED)
+    assert (painted.get_color(1)[3], predicted.get_color(1)[3]) == (1, 0)
+    session.show_layers()
+    assert viewer.layers["prediction"].get_color(1)[3] == 0, "layers that come back look as before"
+    qtbot.waitUntil(lambda: Project.open(session.case.project.path).info.get("hidden_prediction") == [1], timeout=5000)
+    click(panel, 0, EYE)
+    assert not panel.tree.itemWidget(panel.tree.topLevelItem(0), PREDICTED).isEnabled()
+    click(panel, 0, EYE)
+    click(panel, 0, PREDICTED)
+    assert viewer.layers["prediction"].get_color(1)[3] == 1

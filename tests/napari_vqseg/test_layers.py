@@ -307,7 +307,7 @@ def test_removing_renaming_and_other_layers(view, viewer):
     assert view.navigation.z == 3
     viewer.layers.remove("mine")
     assert lost == ["annotation"]
-    view.set_colours(COLOURS)
+    view.set_colours(COLOURS, COLOURS)
     view.annotation.select_class(1)
     view.annotation.set_slices({1: np.ones((30, 24), np.uint8)}, None)
     viewer.layers.clear()
