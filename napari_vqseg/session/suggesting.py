@@ -46,13 +46,13 @@ class Suggesting(Concern):
         """Forget the suggestions for the case before."""
         self.suggestions: list[Suggestion] = []
         self.current: Suggestion | None = None
-        self._by_geometry, self._labelled = False, list[int]()
 
     def next(self) -> None:
         """Key N: go to the slice most worth labelling next."""
         context = self.context
-        if self._by_geometry or not self._remaining():
-            self._measure()
+        if not self._remaining():
+            names = context.case.project.class_names
+            self.suggestions = suggest_slices(context.annotations, context.volume.spacing_mm, class_names=names)
             self._ask()
         remaining = self._remaining() or self.suggestions
         if not remaining:
@@ -62,13 +62,6 @@ class Suggesting(Concern):
         context.view.navigation.go_to(chosen.z)
         self.current = chosen
         self.changed.emit()
-
-    def _measure(self) -> None:
-        """Suggest by where the labelled slices lie."""
-        context = self.context
-        names = context.case.project.class_names
-        self.suggestions = suggest_slices(context.annotations, context.volume.spacing_mm, class_names=names)
-        self._by_geometry, self._labelled = True, context.annotations.used
 
     def _remaining(self) -> list[Suggestion]:
         """The unlabelled ones, but for the one that was gone to last."""
@@ -91,15 +84,12 @@ class Suggesting(Concern):
             self.suggestions = [
                 Suggestion(int(item["z"]), float(item["score"]), str(item["reason"])) for item in message.suggestions
             ]
-            self._by_geometry = False
             self.changed.emit()
 
     def _on_slices(self) -> None:
-        """What has been labelled is asked for no longer, and changes what is far from it."""
+        """What has been labelled is asked for no longer."""
         if self.current is not None and self.current.z in self.context.annotations.used:
             self.current = None
-        if self.suggestions and self._by_geometry and self.context.annotations.used != self._labelled:
-            self._measure()
 
     def _on_z(self, z: int) -> None:
         if self.current is not None and self.current.z != z:
