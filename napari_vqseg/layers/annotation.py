@@ -20,6 +20,8 @@ from vqseg.painting import protect
 __all__ = ["AnnotationLayer", "Tool"]
 
 OPACITY = 0.6
+BRUSH_MM = 10.0
+"""Diameter of the brush to begin with."""
 Tool = Literal["paint", "erase", "fill"]
 
 
@@ -64,7 +66,7 @@ class AnnotationLayer:
     def show(self, labels: npt.NDArray[np.uint8], colours: Mapping[int, str]) -> None:
         """Show labels to paint on; the layer and the caller share the array."""
         layer = self._stage.add_labels("annotation", labels, colours, OPACITY)
-        layer.brush_size = max(layer.brush_size, 10)
+        layer.brush_size = max(1, round(BRUSH_MM / self._pixel_mm))
         layer.selected_label = 1
         layer.protected_values = self._locked
         assert self._stage.volume is not None

@@ -370,6 +370,7 @@ def test_a_flat_layer_is_refused(view, viewer):
 
 def test_brush_in_mm(view, viewer):
     show(view, fakes.make_volume())
+    assert view.annotation.brush_mm == pytest.approx(10.0, abs=0.4), "as large on any CT to begin with"
     view.annotation.brush_mm = 8.0
     assert viewer.layers["annotation"].brush_size == 10
     view.annotation.resize_brush(1.2)
