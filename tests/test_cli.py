@@ -487,6 +487,17 @@ def test_a_project_is_trained_predicted_asked_and_exported(project, files, capsy
     assert np.array_equal(np.asanyarray(exported.dataobj)[..., 3], array_of(files.labels)[..., 3])
 
 
+def test_training_where_the_image_lies_elsewhere(project, files, capsys):
+    moved = files.image.rename(files.folder / "moved.nii.gz")
+    train = ["train", str(project.path), *QUICK, "--set", "time_budget_s=0", "--set", "iterations=2"]
+    assert "`vqseg train --image`" in error_of(train, capsys)
+    assert "not the image" in error_of([*train, "--image", str(files.labels)], capsys)
+    assert "no case 'other'" in error_of([*train, "--image", f"other={moved}"], capsys)
+    assert main([*train, "--image", f"case-001={moved}"]) == 0
+    assert not project.locked
+    assert main(train) == 0, "it is remembered"
+
+
 def test_export_of_what_was_drawn(project, files):
     assert main(["export", str(project.path), "--output", str(files.folder / "masks"), "--quiet"]) == 0
     drawn = array_of(files.folder / "masks" / "case-001_labels.nii.gz")

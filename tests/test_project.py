@@ -132,6 +132,19 @@ def test_a_moved_image_is_found_again(project, case, image_path, tmp_path):
     assert project.case(case.id).load_volume().shape == case.shape
 
 
+def test_a_project_that_comes_back_from_another_machine_finds_its_image(project, case, image_path, tmp_path):
+    there = tmp_path / "cluster.nii.gz"
+    shutil.copy(image_path, there)
+    case.relocate(there)
+    case.relocate(there)
+    assert project.case(case.id).source == there
+    there.unlink()
+    again = project.case(case.id)
+    assert again.source == image_path
+    assert again.info["elsewhere"] == [str(image_path)]
+    assert again.load_volume().shape == case.shape
+
+
 @pytest.mark.parametrize("name", ["../up", "", "a/b", ".hidden", "a b"])
 def test_case_names_stay_inside_the_project(project, image_path, name):
     with pytest.raises(ProjectError, match="use letters"):

@@ -137,8 +137,12 @@ class Case:
 
     @property
     def source(self) -> Path:
-        """The image's file or folder; a relative one lies inside the case's folder."""
-        return self.path / str(self.info["source"])
+        """The image's file or folder: of the places where it has been, here or on another machine, one that exists.
+
+        A relative one lies inside the case's folder.
+        """
+        places = [self.path / str(place) for place in (self.info["source"], *self.info.get("elsewhere", []))]
+        return next((place for place in places if place.exists()), places[0])
 
     @property
     def annotations_path(self) -> Path:
@@ -163,10 +167,10 @@ class Case:
         """
         if not self.source.exists():
             raise ProjectError(
-                f"The image of {self.id} is no longer where it was; put it back, or open it in the window from its "
-                "new place. The annotations are safe."
+                f"The image of {self.id} is no longer where it was; put it back, or say where it is now: in the "
+                "window's task list, or with `vqseg train --image`. The annotations are safe."
             )
-        return self._read(self.source, self.info["source"])
+        return self._read(self.source, self.source.name)
 
     def relocate(self, source: str | os.PathLike[str]) -> Volume:
         """Read the image from its new place and remember that, if it is the image that was annotated.
@@ -178,7 +182,8 @@ class Case:
         """
         path = Path(source).absolute()
         volume = self._read(path, str(path))
-        self.update(source=str(path))
+        before = [place for place in (self.info["source"], *self.info.get("elsewhere", [])) if place != str(path)]
+        self.update(source=str(path), elsewhere=before)
         return volume
 
     def _read(self, path: Path, shown: str) -> Volume:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from napari.layers import Labels
+from napari.layers import Labels, Layer
 from psygnal import Signal
 
 from napari_vqseg.layers.arrays import LastSlice
@@ -44,6 +44,8 @@ class AnnotationLayer:
         Locked label values that a tool has met.
     outside : Signal()
         A tool has met voxels out of the range of HU only.
+    elsewhere : Signal(str)
+        A person paints on this layer, which is not ours, and so on nothing that is kept.
     """
 
     painted = Signal(object)
@@ -53,11 +55,15 @@ class AnnotationLayer:
     tool_changed = Signal(str)
     refused = Signal(object)
     outside = Signal()
+    elsewhere = Signal(str)
 
     def __init__(self, stage: Stage, navigation: Navigation, keys: Keys) -> None:
         self._stage, self._navigation, self._keys = stage, navigation, keys
         self._locked: Collection[int] = ()
         self._limits_hu: tuple[float, float] | None = None
+        stage.listen(stage.viewer.layers.events.inserted, lambda event: self._watch(event.value))
+        for layer in stage.viewer.layers:
+            self._watch(layer)
 
     @property
     def _layer(self) -> GatedLabels | None:
@@ -197,6 +203,14 @@ class AnnotationLayer:
 
     def _on_refused(self, values: set[int]) -> None:
         self.refused.emit(values)
+
+    def _watch(self, layer: Layer) -> None:
+        if isinstance(layer, Labels) and not isinstance(layer, GatedLabels):
+            self._stage.listen(layer.events.paint, self._on_paint_elsewhere)
+
+    def _on_paint_elsewhere(self, event: Any) -> None:
+        if self._stage.volume is not None:
+            self.elsewhere.emit(event.source.name)
 
     def _on_outside(self) -> None:
         self.outside.emit()

@@ -39,14 +39,17 @@ class Annotating(Concern):
         super().__init__(context)
         self.unsaved = False
         self._training_slices_changed = False
+        self._told_of: set[str] = set()
         self._timer = context.scheduler.debounce(SAVE_AFTER_S, self.save)
         context.view.annotation.painted.connect(self.note_painted)
         context.view.annotation.replayed.connect(self._on_replayed)
         context.view.annotation.outside.connect(self._on_outside)
+        context.view.annotation.elsewhere.connect(self._on_elsewhere)
 
     def forget(self) -> None:
         """Forget the case before."""
         self.unsaved = self._training_slices_changed = False
+        self._told_of = set()
 
     def announce(self) -> None:
         """Tell the slices."""
@@ -79,6 +82,15 @@ class Annotating(Concern):
             f"Nothing here lies between {low:.0f} and {high:.0f} HU; widen the range, or paint without it (key R).",
             "hint",
         )  # fmt: skip
+
+    def _on_elsewhere(self, name: str) -> None:
+        """Say once that what is painted on another layer counts for nothing."""
+        if name not in self._told_of:
+            self._told_of.add(name)
+            self.context.notified.emit(
+                f"'{name}' is not the annotation: what is painted there is neither kept nor learnt from. "
+                "Click a class to go on in the annotation.", "warning",
+            )  # fmt: skip
 
     def mark(self, state: SliceState, z: int | None = None) -> None:
         """Give the shown slice, or slice z, a state; complete means that unpainted is background."""

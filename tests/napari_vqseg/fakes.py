@@ -105,6 +105,7 @@ class FakeAnnotationLayer:
     refused = Signal(object)
     tool_changed = Signal(str)
     outside = Signal()
+    elsewhere = Signal(str)
 
     def __init__(self):
         self.limits_hu = None

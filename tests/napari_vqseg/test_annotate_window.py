@@ -184,3 +184,25 @@ def test_components_accepted_one_after_the_other_complete_their_slices(window, q
     assert np.array_equal(annotations.labels, labels)
     undo(viewer)
     assert marks.marks == {3: "accepted", 4: "accepted", 5: "scribbled"}
+
+
+def test_painting_on_another_layer_is_said_once_and_a_class_leads_back(window):
+    widget, viewer = window
+    session, heard = widget.session, []
+    session.notified.connect(lambda text, level: heard.append((level, text)))
+    session.go_to(5)
+    viewer.window._qt_viewer.viewerButtons  # noqa: B018 - builds napari's own buttons
+    QTest.mouseClick(viewer.window._qt_viewer.layerButtons.newLabelsButton, Qt.MouseButton.LeftButton)
+    other = viewer.layers.selection.active
+    assert other is not viewer.layers["annotation"]
+    other.mode = "paint"
+    for _ in range(2):
+        canvas.drag(viewer, viewer.layers["annotation"], (5, 8, 8), (5, 8, 16))
+    assert np.asarray(other.data).any()
+    assert not session.annotations.labels.any()
+    assert [level for level, text in heard if "is not the annotation" in text] == ["warning"]
+    tree = widget.panel("Classes").tree
+    QTest.mouseClick(tree.viewport(), Qt.MouseButton.LeftButton, pos=tree.visualItemRect(tree.topLevelItem(0)).center())
+    canvas.drag(viewer, viewer.layers["annotation"], (5, 8, 8), (5, 8, 16))
+    assert session.annotations.labels[5].any()
+    assert len(heard) == 1

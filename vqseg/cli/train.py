@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from vqseg.cli.console import Console
 from vqseg.cli.parser import add_output_flags, add_settings, config_from
+
+if TYPE_CHECKING:
+    from vqseg.project import Project
 
 __all__ = ["add_arguments", "run"]
 
@@ -18,6 +23,7 @@ examples:
   vqseg train PROJECT --time-budget 300
   vqseg train PROJECT --case case-001 --case case-002 --preset balanced
   vqseg train PROJECT --preset paper --devices 4         each batch shared by four GPUs
+  vqseg train PROJECT --image case-001=/data/ct.nii.gz  its image lies elsewhere on this machine
   vqseg train PROJECT --resume 20260101-120000-01      go on where an interrupted run stopped
 """
 
@@ -27,6 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EPILOG
     parser.add_argument("project", metavar="PROJECT", help="project folder")
     parser.add_argument("--case", action="append", metavar="ID", help="case to learn from (default: all annotated)")
+    parser.add_argument("--image", action="append", default=[], metavar="[ID=]PATH",
+                        help="where the image of a case is now; the places where it was are remembered")  # fmt: skip
     parser.add_argument("--resume", metavar="RUN", help="go on with this interrupted run, with its own settings")
     parser.add_argument("--devices", type=int, default=1, metavar="N", help="share each batch among N GPUs, or CPU "
                         "processes (default: 1)")  # fmt: skip
@@ -43,6 +51,7 @@ def run(args: argparse.Namespace) -> None:
 
     console = Console(args)
     project = Project.open(args.project)
+    _relocate(project, args.image)
     training = project.run(args.resume) if args.resume else None
     if args.devices != 1:
         from vqseg.team import check_devices
@@ -69,3 +78,19 @@ def run(args: argparse.Namespace) -> None:
         f"Run {training.id}: {state} after {steps} steps; checkpoint and predictions in {training.path}",
         run=training.id, path=training.path, steps=steps, state=str(state), cases=training.case_ids,
     )  # fmt: skip
+
+
+def _relocate(project: Project, images: Sequence[str]) -> None:
+    """Note where images are now; without an id the project has one case."""
+    from vqseg.errors import ProjectError
+
+    for text in images:
+        case_id, _, path = text.rpartition("=")
+        if not case_id and len(project.cases) != 1:
+            ids = ", ".join(case.id for case in project.cases)
+            raise ProjectError(f"--image {text} does not say whose image that is; write ID=PATH, ID one of {ids}")
+        project.lock()
+        try:
+            (project.case(case_id) if case_id else project.cases[0]).relocate(path)
+        finally:
+            project.unlock()
