@@ -215,6 +215,7 @@ def _opened(project: Project, case: Case, volume: Volume | None = None) -> Opene
     trained = [run.path for run in project.runs if run.has_checkpoint and case.id in run.case_ids]
     elsewhere = [run.path for run in project.runs if run.has_checkpoint and case.id not in run.case_ids]
     resumable = [run.path for run in project.interrupted_runs if case.id in run.case_ids]
+    problems = [] if was_locked else project.problems
     recovered = ""
     if annotations.records and not was_locked:
         count = len(annotations.records)
@@ -222,7 +223,7 @@ def _opened(project: Project, case: Case, volume: Volume | None = None) -> Opene
         if resumable:
             recovered += " A training was interrupted; Resume goes on with it."
     return OpenedCase(
-        project, case, volume, annotations, [*volume.warnings, *case.warnings], recovered,
+        project, case, volume, annotations, [*problems, *volume.warnings, *case.warnings], recovered,
         trained[-1] if trained else None, resumable[-1] if resumable else None, elsewhere[-1] if elsewhere else None,
         tasks_of(project),
     )  # fmt: skip

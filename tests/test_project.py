@@ -14,7 +14,7 @@ import pytest
 
 from vqseg.annotations import Annotations, Origin, SliceState
 from vqseg.config import Config, preset
-from vqseg.errors import AnnotationError, ProjectError
+from vqseg.errors import AnnotationError, ProjectError, VQSegError
 from vqseg.io import read_volume
 from vqseg.project import Case, Project, Run, RunState
 from vqseg.records import read_record, write_record
@@ -240,6 +240,40 @@ def test_a_killed_writer_leaves_whole_annotations(project, case):
         annotations = again.load_annotations()
         assert again.warnings == []
         assert len(np.unique(annotations.labels)) == 1, "a mixture of two versions"
+
+
+@pytest.mark.parametrize(("damaged", "change", "words"), [
+    ("runs/{run}/config.json", lambda text: text.replace('"seed"', '"gone"'), "Unknown setting gone"),
+    ("runs/{run}/config.json", lambda text: text[:40], "not JSON"),
+    ("runs/{run}/run.json", lambda text: text.replace('"schema": 1', '"schema": 9'), "update napari-vqseg"),
+    ("cases/case-002/case.json", lambda text: "", "damaged"),
+])  # fmt: skip
+def test_one_bad_file_does_not_close_the_project(project, case, image_path, damaged, change, words):
+    project.add_case(read_volume(image_path))
+    run = project.new_run(Config(), [case.id])
+    path = project.path / damaged.format(run=run.id)
+    path.write_text(change(path.read_text()))
+    again = Project.open(project.path)
+    again.lock()
+    again.unlock()
+    (problem,) = again.problems
+    assert words in problem
+    assert problem.startswith(f"{path.parent.parent.name}/{path.parent.name} is left out: ")
+    assert [len(again.cases), len(again.runs)] == ([1, 1] if "case-002" in damaged else [2, 0])
+    assert project.problems == again.problems
+    with pytest.raises(VQSegError, match=words):
+        Case(path.parent) if "case-002" in damaged else again.run(run.id)
+
+
+def test_a_damaged_project_file_has_a_copy(project, case):
+    project.info["window"] = "lung"
+    project.save()
+    (project.path / "project.json").write_text("{")
+    again = Project.open(project.path)
+    assert (again.name, again.class_names, again.info["window"]) == (project.name, project.class_names, "lung")
+    assert "its copy was read" in again.problems[0]
+    again.save()
+    assert Project.open(project.path).problems == []
 
 
 # -------------------------------------------------------------------------------------------------- lock

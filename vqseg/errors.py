@@ -8,6 +8,7 @@ __all__ = [
     "AnnotationError",
     "CheckpointError",
     "ConfigError",
+    "DamagedRecordError",
     "DeviceError",
     "EngineError",
     "GeometryError",
@@ -40,6 +41,10 @@ class ConfigError(VQSegError):
 
 class ProjectError(VQSegError):
     """A project folder that cannot be opened, or is in use."""
+
+
+class DamagedRecordError(ProjectError):
+    """A file of a project that is not what it was written as."""
 
 
 class CheckpointError(VQSegError):

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from vqseg.case import Case
 from vqseg.config import Config
-from vqseg.errors import ProjectError
+from vqseg.errors import DamagedRecordError, ProjectError, VQSegError
 from vqseg.io.atomic import sweep
 from vqseg.lock import FolderLock
 from vqseg.records import checked_id, new_folder, now, read_record, write_record
@@ -24,6 +24,8 @@ from vqseg.volume import Volume
 __all__ = ["Case", "Project", "Run", "RunState"]
 
 SCHEMA = 1
+COPY = "project.copy.json"
+T = TypeVar("T")
 PathLike = str | os.PathLike[str]
 
 
@@ -44,7 +46,8 @@ class Project:
 
     def __init__(self, path: PathLike) -> None:
         self.path = Path(path).absolute()
-        self.info: dict[str, Any] = read_record(self.path / "project.json", "project", SCHEMA)
+        self._restored: list[str] = []
+        self.info: dict[str, Any] = self._read()
         self.name = str(self.info.pop("name"))
         self.class_names = {int(value): str(name) for value, name in self.info.pop("class_names").items()}
         self._lock = FolderLock(self.path / "project.lock")
@@ -76,7 +79,8 @@ class Project:
             (temporary / "cases").mkdir()
             (temporary / "runs").mkdir()
             values = {"name": name, "class_names": _checked_classes(class_names), "created": now()}
-            write_record(temporary / "project.json", "project", SCHEMA, values)
+            for file in ("project.json", COPY):
+                write_record(temporary / file, "project", SCHEMA, values)
         return cls(folder)
 
     @classmethod
@@ -97,9 +101,28 @@ class Project:
         return (Path(path) / "project.json").is_file()
 
     def save(self) -> None:
-        """Write project.json: name, classes and the entries of `info`."""
+        """Write project.json: name, classes and the entries of `info`; a copy of it stands in for a damaged one."""
         values = {**self.info, "name": self.name, "class_names": _checked_classes(self.class_names)}
-        write_record(self.path / "project.json", "project", SCHEMA, values)
+        for name in ("project.json", COPY):
+            write_record(self.path / name, "project", SCHEMA, values)
+
+    def _read(self) -> dict[str, Any]:
+        try:
+            return read_record(self.path / "project.json", "project", SCHEMA)
+        except DamagedRecordError:
+            if not (self.path / COPY).is_file():
+                raise
+        self._restored.append("project.json is damaged; its copy was read. The annotations are files of their own.")
+        return read_record(self.path / COPY, "project", SCHEMA)
+
+    @property
+    def problems(self) -> list[str]:
+        """What cannot be read, and is left out or taken from an older version, in sentences."""
+        return [
+            *self._restored,
+            *_readable(self.path / "cases", "case.json", Case)[1],
+            *_readable(self.path / "runs", "run.json", Run)[1],
+        ]
 
     # ------------------------------------------------------------------------------------------------- lock
 
@@ -134,8 +157,8 @@ class Project:
 
     @property
     def cases(self) -> list[Case]:
-        """The cases, in the order they were added."""
-        found = [Case(folder) for folder in _folders(self.path / "cases", "case.json")]
+        """The cases that can be read, in the order they were added; see :attr:`problems`."""
+        found, _ = _readable(self.path / "cases", "case.json", Case)
         return sorted(found, key=lambda case: (case.info["added"], case.id))
 
     def case(self, case_id: str) -> Case:
@@ -180,8 +203,8 @@ class Project:
 
     @property
     def runs(self) -> list[Run]:
-        """The runs, oldest first."""
-        return [Run(folder) for folder in _folders(self.path / "runs", "run.json")]
+        """The runs that can be read, oldest first; see :attr:`problems`."""
+        return _readable(self.path / "runs", "run.json", Run)[0]
 
     @property
     def interrupted_runs(self) -> list[Run]:
@@ -226,9 +249,20 @@ class Project:
             number += 1
 
 
-def _folders(parent: Path, marker: str) -> list[Path]:
-    """Folders that hold `marker`, by name; unfinished ones start with a dot and are left out."""
-    return sorted(path.parent for path in parent.glob(f"[!.]*/{marker}"))
+def _readable(parent: Path, marker: str, read: Callable[[Path], T]) -> tuple[list[T], list[str]]:
+    """What can be read of the folders that hold `marker`, by name, and sentences about those that cannot.
+
+    Unfinished folders start with a dot and are left out.
+    """
+    found: list[T] = []
+    problems: list[str] = []
+    for folder in sorted(path.parent for path in parent.glob(f"[!.]*/{marker}")):
+        try:
+            found.append(read(folder))
+        except (VQSegError, OSError) as error:
+            reason = f"{error.strerror}." if isinstance(error, OSError) else str(error)
+            problems.append(f"{parent.name}/{folder.name} is left out: {reason}")
+    return found, problems
 
 
 def _checked_classes(class_names: Mapping[int, str] | Sequence[str]) -> dict[str, str]:

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from vqseg.errors import ProjectError
+from vqseg.errors import DamagedRecordError, ProjectError
 from vqseg.io.atomic import atomic_path, beside
 
 __all__ = ["checked_id", "new_folder", "now", "read_record", "write_record"]
@@ -52,7 +52,7 @@ def read_record(path: Path, kind: str, schema: int) -> dict[str, Any]:
     except OSError:
         raise ProjectError(f"{path.name} is missing or cannot be read; choose a folder that holds it.") from None
     except (ValueError, KeyError, TypeError):
-        raise ProjectError(f"{path.name} is damaged; restore it from a backup of the project folder.") from None
+        raise DamagedRecordError(f"{path.name} is damaged; restore it from a backup of the project folder.") from None
     if found[0] != kind:
         raise ProjectError(f"{path.name} describes a {found[0]!r}; expected a {kind!r}.")
     if found[1] > schema:

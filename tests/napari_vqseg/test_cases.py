@@ -237,6 +237,18 @@ def test_a_moved_image_is_found_again_by_a_person(desk, paths, tmp_path):
     assert desk.session.case.name == "a"
 
 
+def test_a_bad_run_is_said_and_the_project_opens(make_desk, desk, paths):
+    path = desk.session.case.project.path
+    run = desk.session.case.project.new_run(Config(), ["case-001"])
+    desk.session.close()
+    run.config_path.write_text("{")
+    again = make_desk()
+    again.session.open_volume(path)
+    assert again.session.is_open
+    said = [text for level, text in again.heard if level == "warning"]
+    assert any(text.startswith(f"runs/{run.id} is left out: The config is not JSON") for text in said)
+
+
 def label(project, case_id):
     case = project.case(case_id)
     annotations = Annotations.empty(case.shape)

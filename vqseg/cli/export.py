@@ -71,6 +71,8 @@ def run(args: argparse.Namespace) -> None:
     if wishes and args.what in ("labels", "prediction"):
         raise ConfigError(f"clean-up does not go with --what {args.what}; choose --what segmentation")
     project = Project.open(args.project)
+    for problem in project.problems:
+        console.say(f"warning: {problem}")
     cases = [project.case(case_id) for case_id in args.case] if args.case else project.cases
     if not cases:
         raise ProjectError("the project has no case yet; there is nothing to export")

@@ -117,7 +117,9 @@ def _project(console: Console, project: Any) -> None:
     for rows in (cases, runs):
         if rows:
             lines += ["", table(list(rows[0]), [[str(value) for value in row.values()] for row in rows])]
-    console.result("\n".join(lines), project=project.name, classes=project.class_names, cases=cases, runs=runs)
+    lines += [f"warning: {problem}" for problem in project.problems]
+    console.result("\n".join(lines), project=project.name, classes=project.class_names, cases=cases, runs=runs,
+                   problems=project.problems)  # fmt: skip
 
 
 def _settings(console: Console) -> None:

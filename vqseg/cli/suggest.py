@@ -39,6 +39,8 @@ def run(args: argparse.Namespace) -> None:
 
     console = Console(args)
     project = Project.open(args.project)
+    for problem in project.problems:
+        console.say(f"warning: {problem}")
     if not project.cases:
         raise ProjectError("the project has no case yet; add a volume in the window first")
     case = project.case(args.case) if args.case else project.cases[0]

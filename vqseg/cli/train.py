@@ -51,6 +51,8 @@ def run(args: argparse.Namespace) -> None:
 
     console = Console(args)
     project = Project.open(args.project)
+    for problem in project.problems:
+        console.say(f"warning: {problem}")
     _relocate(project, args.image)
     training = project.run(args.resume) if args.resume else None
     if args.devices != 1:
