@@ -63,7 +63,7 @@ def _sentence(error: Exception) -> str:
     if isinstance(error, VQSegError):
         return text
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in text:
-        return "out of memory; use a smaller --set size=..., --set batch_u=..., or a machine with more memory"
+        return "out of memory; choose --device cpu, train with a smaller --set size=... or batch_u=..., or free some"
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
     return f"unexpected {type(error).__name__}: {text[:300]} (set VQSEG_TRACEBACK=1 to see where, and please report it)"
