@@ -10,7 +10,7 @@ from vqseg.measure import Measurement
 
 __all__ = ["FiguresTable"]
 
-COLUMNS = ("", "ml", "HU", "cm²", "slices", "checked")
+COLUMNS = ("", "ml", "HU", "cm²", "slices", "✓ %")
 MOST_ROWS = 8
 SCROLL_BAR_PX = 14
 
@@ -26,6 +26,7 @@ class FiguresTable(QTableWidget):
         self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.setWordWrap(False)
         self.setShowGrid(False)
+        self.setStyleSheet("QHeaderView::section { padding: 1px 2px; } QTableView::item { padding: 0 1px; }")
         side = self.verticalHeader()
         if side is not None:
             side.hide()
@@ -51,9 +52,10 @@ def _cells(item: Measurement) -> tuple[str, ...]:
     hu = "" if np.isnan(item.mean_hu) else f"{item.mean_hu:.0f} ± {item.sd_hu:.0f}"
     checked = item.drawn + item.accepted + item.imported
     return (item.name, _short(item.volume_ml, 2), hu, _short(item.surface_mm2 / 100, 1), str(item.slices),
-            f"{100 * checked:.0f} %" if item.slices else "")  # fmt: skip
+            f"{100 * checked:.0f}" if item.slices else "")  # fmt: skip
 
 
 def _short(value: float, digits: int) -> str:
     """A number with fewer digits where it is large."""
-    return f"{value:,.{digits if value < 100 else digits - 1}f}"
+    spared = 0 if value < 100 else 1 if value < 1000 else digits
+    return f"{value:,.{max(digits - spared, 0)}f}"
