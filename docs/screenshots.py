@@ -57,8 +57,11 @@ class Camera:
         folder.mkdir(parents=True, exist_ok=True)
 
     def take(self, name: str) -> None:
-        """Save what the window shows."""
+        """Save what the window shows, without notifications that happen to lie over it."""
         settle()
+        for notification in self.viewer.window._qt_window.findChildren(QDialog):
+            notification.close()
+        settle(0.2)
         path = self.folder / f"{name}.png"
         self.viewer.window.screenshot(str(path), canvas_only=False, flash=False)
         sys.stdout.write(f"{path}\n")
@@ -118,14 +121,13 @@ def main(folder: Path, train_s: float = TRAIN_S) -> None:
     widget.scroll_area.ensureWidgetVisible(widget.panel("Train").facts)
     camera.take("train")
     wait(lambda: session.training.state is TrainingState.IDLE, train_s + WAIT_S)
-    for notification in widget.window().findChildren(QDialog):
-        notification.close()
     only(widget, "Review")
     camera.take("review")
     previews: list[object] = []
     session.reviewing.preview_changed.connect(previews.append)
     widget.panel("Review").epsilon.setValue(14)
-    wait(lambda: bool(previews))
+    profiles = session.profiles
+    wait(lambda: bool(previews) and profiles.epsilon == session.reviewing.epsilon and not profiles.surveying)
     camera.take("stability")
     session.codebook.measure()
     wait(lambda: session.codebook.survey is not None)
