@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+import numpy as np
 from napari.components.overlays import TextOverlay
 from psygnal import Signal
 
@@ -41,6 +42,9 @@ class Navigation:
         stage.listen(dims.events.order, self.letter_edges)
         stage.listen(dims.events.ndisplay, self.letter_edges)
         stage.listen(stage.camera.events.orientation, self.letter_edges)
+        self._fitted: list[float] = []
+        if (canvas := getattr(stage.viewer, "canvas", None)) is not None:
+            stage.listen(canvas.events.size, self._on_size)
 
     @property
     def z(self) -> int:
@@ -67,7 +71,20 @@ class Navigation:
         viewer.dims.ndisplay = 2
         viewer.dims.order = (*range(first), *(first + axis for axis in order))
         self._stage.camera.orientation2d = orientation
-        viewer.reset_view()
+        self._fit()
+
+    def _fit(self) -> None:
+        self._stage.viewer.reset_view()
+        self._fitted = self._framing()
+
+    def _framing(self) -> list[float]:
+        camera = self._stage.camera
+        return [float(camera.zoom), *map(float, camera.center)]
+
+    def _on_size(self) -> None:
+        """Fit the image to a window of another size, unless a person has zoomed or moved it."""
+        if self._stage.volume is not None and self._fitted and np.allclose(self._framing(), self._fitted, rtol=1e-4):
+            self._fit()
 
     def refresh(self) -> None:
         """Tell which slice is shown, if it is another one."""

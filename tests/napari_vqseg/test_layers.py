@@ -368,6 +368,18 @@ def test_a_flat_layer_is_refused(view, viewer):
         view.image.selected_volume()
 
 
+def test_the_image_fits_a_window_of_another_size_unless_somebody_has_zoomed(view, viewer):
+    show(view, fakes.make_volume())
+    height, width = viewer.canvas.size
+    before = viewer.camera.zoom
+    viewer.canvas.size = (2 * height, 2 * width)
+    assert viewer.camera.zoom == pytest.approx(2 * before, rel=0.05)
+    viewer.camera.zoom *= 1.5
+    zoomed = viewer.camera.zoom
+    viewer.canvas.size = (height, width)
+    assert viewer.camera.zoom == zoomed
+
+
 def test_brush_in_mm(view, viewer):
     show(view, fakes.make_volume())
     assert view.annotation.brush_mm == pytest.approx(10.0, abs=0.4), "as large on any CT to begin with"
