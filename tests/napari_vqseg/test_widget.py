@@ -279,6 +279,15 @@ def test_the_range_to_accept_follows_the_prediction_until_another_is_typed(windo
     assert offered() == (1, 6)
 
 
+def test_why_nothing_could_be_opened_stays_in_sight(viewer, qtbot, tmp_path):
+    widget = VQSegWidget(viewer, fakes.FakeWorker)
+    viewer.window.add_dock_widget(widget, name="VQ-Seg")
+    widget.session.open_volume(tmp_path / "missing.nii.gz")
+    qtbot.waitUntil(lambda: "missing.nii.gz" in widget.panel("Data").about.text(), timeout=5000)
+    qtbot.waitUntil(lambda: "does not exist" in widget.panel("Data").about.text(), timeout=20000)
+    widget.release()
+
+
 def test_words_never_widen_the_dock(window):
     before = window.minimumSizeHint().width()
     window.session.busy_changed.emit("Reading " + 80 * "x")
