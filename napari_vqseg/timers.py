@@ -74,15 +74,17 @@ class _Answers(QObject):
 
 
 class QtScheduler:
-    """Timers of Qt and one background thread.
+    """Timers of Qt and two background threads, each of which keeps the order of what it is given.
 
-    One thread, so that saves, exports and reads keep their order.
+    One saves and reads, so that a file is never read before it is written; the other exports, measures and cleans up,
+    which takes long and works on copies.
     """
 
     def __init__(self) -> None:
         self._answers = _Answers()
         self._answers.arrived.connect(self._deliver)
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="napari-vqseg")
+        self._aside = ThreadPoolExecutor(max_workers=1, thread_name_prefix="napari-vqseg-aside")
         self._closed = False
 
     def debounce(self, seconds: float, callback: Callable[[], None]) -> Debounced:
@@ -93,7 +95,21 @@ class QtScheduler:
         self, work: Callable[[], Any], done: Callable[[Any], None], failed: Callable[[BaseException], None]
     ) -> None:
         """Run `work` in the thread; the answer comes back through the event loop."""
+        self._submit(self._thread, work, done, failed)
 
+    def aside(
+        self, work: Callable[[], Any], done: Callable[[Any], None], failed: Callable[[BaseException], None]
+    ) -> None:
+        """Run long `work` in the other thread; the answer comes back through the event loop."""
+        self._submit(self._aside, work, done, failed)
+
+    def _submit(
+        self,
+        thread: ThreadPoolExecutor,
+        work: Callable[[], Any],
+        done: Callable[[Any], None],
+        failed: Callable[[BaseException], None],
+    ) -> None:
         def answer(future: Future[Any]) -> None:
             if self._closed:
                 return
@@ -101,7 +117,7 @@ class QtScheduler:
             self._answers.arrived.emit((failed, error) if error is not None else (done, future.result()))
 
         try:
-            future = self._thread.submit(work)
+            future = thread.submit(work)
         except RuntimeError:  # the interpreter is leaving and takes no more threads; the last save still counts
             work()
             return
@@ -113,9 +129,10 @@ class QtScheduler:
         callback(value)
 
     def close(self) -> None:
-        """Wait for the thread's work, then drop timers and answers."""
+        """Wait for the threads' work, then drop timers and answers."""
         self._closed = True
         self._thread.shutdown(wait=True)
+        self._aside.shutdown(wait=True)
         with contextlib.suppress(RuntimeError):
             self._answers.arrived.disconnect()
             for timer in self._answers.findChildren(QTimer):

@@ -204,4 +204,4 @@ def _why(code: int, by_signal: bool, output: str) -> str:
         last = output.strip().splitlines()[-1].strip() if output.strip() else ""
         if last:
             why += f", its last words: {last[:200]}"
-    return f"The engine has ended unexpectedly: {why}. It starts again with the next request."
+    return f"The engine has ended unexpectedly: {why}."

@@ -83,6 +83,10 @@ class Context:
         """Run `work` off the event loop, then `done` with its answer on it; say what went wrong."""
         self.scheduler.background(work, done, self.refused)
 
+    def aside(self, work: Callable[[], Any], done: Callable[[Any], None]) -> None:
+        """As :meth:`background`, for what takes long: neither a save nor a preview waits behind it."""
+        self.scheduler.aside(work, done, self.refused)
+
     def save_project(self) -> None:
         """Write the project's own file, off the event loop and in order with everything else."""
         self.background(self.case.project.save, lambda _: None)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from psygnal import Signal
 
 from napari_vqseg.session.context import Concern, Context
 from vqseg import protocol
+from vqseg.run import Run
 
 __all__ = ["Engine", "Worker"]
 
@@ -30,6 +32,9 @@ class Worker(Protocol):
 
 class Engine(Concern):
     """Requests to the engine process and its answers.
+
+    An engine that crashes is started again with the open case and the newest network that is on disk; but not where it
+    crashed before the case was open, which it would only do again.
 
     Parameters
     ----------
@@ -59,6 +64,7 @@ class Engine(Concern):
         self._answers: dict[type[protocol.Message], list[Callable[[Any], None]]] = {}
         self.forget()
         self.on(protocol.Ready, self._on_ready)
+        self.on(protocol.CaseOpened, self._on_case_opened)
         self.on(protocol.Notice, lambda message: context.notified.emit(message.text, message.level))
         self.on(protocol.Failed, self._on_failed)
 
@@ -67,6 +73,8 @@ class Engine(Concern):
         self.has_network = False
         self._case_id = ""
         self._newest: dict[str, int] = {}
+        self._run_paths: list[Path] = []
+        self._has_case = self._coming_back = False
 
     def on(self, kind: type[M], answer: Callable[[M], None]) -> None:
         """Call `answer` with each message of a kind."""
@@ -78,11 +86,17 @@ class Engine(Concern):
             self.worker = self._make_worker()
             self.worker.message.connect(self._on_message)
             self.worker.crashed.connect(self._on_crash)
+        self._tell_case()
+        if isinstance(message, protocol.LoadCheckpoint | protocol.StartTraining):
+            self._run_paths.append(Path(message.run_path))
+        self.worker.send(message)
+
+    def _tell_case(self) -> None:
+        """Let the engine open the open case where it has another, or none."""
         opened = self.context.opened
-        if opened is not None and self._case_id != opened.case.id:
+        if self.worker is not None and opened is not None and self._case_id != opened.case.id:
             self._case_id = opened.case.id
             self.worker.send(protocol.OpenCase(str(opened.project.path), self._case_id))
-        self.worker.send(message)
 
     def new_request(self, kind: str) -> int:
         """The number of a new request; answers to those before are out of date."""
@@ -108,11 +122,30 @@ class Engine(Concern):
     def _on_ready(self, message: protocol.Ready) -> None:
         self.device = message.device
 
+    def _on_case_opened(self, message: protocol.CaseOpened) -> None:
+        self._has_case = message.case_id == self._case_id
+        if self._has_case and self._coming_back:
+            self._coming_back = False
+            network = "" if self.has_network else "; its network was not on disk yet, so train again"
+            self.context.notified.emit(f"The engine is back with the open volume{network}.", "info")
+
     def _on_failed(self, message: protocol.Failed) -> None:
         self.context.busy_changed.emit("")
         self.context.notified.emit(message.text, "error")
 
     def _on_crash(self, text: str) -> None:
-        self._case_id = ""
+        had_case = self._has_case
+        self._case_id, self._has_case, self._coming_back = "", False, had_case
+        run_path = next((path for path in reversed(self._run_paths) if _is_trained(path)), None)
+        self.has_network = run_path is not None
         self.context.busy_changed.emit("")
-        self.crashed.emit(text)
+        again = "It is being started again with the open volume." if had_case else "The next request starts it again."
+        self.crashed.emit(f"{text} {again}")
+        if had_case:
+            self._tell_case()
+            if run_path is not None and self.worker is not None:
+                self.worker.send(protocol.LoadCheckpoint(str(run_path)))
+
+
+def _is_trained(run_path: Path) -> bool:
+    return (run_path / "run.json").exists() and Run(run_path).has_checkpoint

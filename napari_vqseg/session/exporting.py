@@ -91,7 +91,7 @@ class Exporting(Concern):
         target, make = Path(path), self._prepare()
         self._annotating.save()
         self.context.busy_changed.emit(f"Writing {target.name}")
-        self.context.background(lambda: write(make(), target, wanted), self._on_written)
+        self.context.aside(lambda: write(make(), target, wanted), self._on_written)
 
     def _on_written(self, written: Written) -> None:
         self.context.busy_changed.emit("")
@@ -109,4 +109,4 @@ class Exporting(Concern):
             self.context.busy_changed.emit("")
             self.measured.emit(measurements)
 
-        self.context.background(lambda: make().measure(), done)
+        self.context.aside(lambda: make().measure(), done)

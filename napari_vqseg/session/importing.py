@@ -77,7 +77,7 @@ class Importing(Concern):
             self.found.emit(found)
 
         self.context.busy_changed.emit(f"Reading {source.name}")
-        self.context.background(work, done)
+        self.context.aside(work, done)
 
     def take_over(self, found: Found, names: Mapping[int, str], slices: Iterable[int] | None = None) -> None:
         """Make slices complete annotations.
@@ -105,7 +105,7 @@ class Importing(Concern):
                 self._take(intake)
 
         self.context.busy_changed.emit(f"Taking over {found.path.name}")
-        self.context.background(work, done)
+        self.context.aside(work, done)
 
     def _take(self, intake: Intake) -> None:
         self._classes.adopt(intake.class_names)

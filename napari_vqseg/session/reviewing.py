@@ -167,7 +167,7 @@ class Reviewing(Concern):
             self._at_work = False
             self._keep_old(f"The prediction could not be prepared ({error})")
 
-        self.context.scheduler.background(work, done, failed)
+        self.context.scheduler.aside(work, done, failed)
 
     def _keep_old(self, why: str) -> None:
         """Say that what is shown is not the newest."""

@@ -33,5 +33,10 @@ class Scheduler(Protocol):
     ) -> None:
         """Run `work` in order off the event loop; `done` or `failed` is called on it."""
 
+    def aside(
+        self, work: Callable[[], Any], done: Callable[[Any], None], failed: Callable[[BaseException], None]
+    ) -> None:
+        """As :meth:`background`, for what takes long: only more of its kind waits for it."""
+
     def close(self) -> None:
         """Finish the waiting work, stop the timers and leave nothing behind."""

@@ -67,6 +67,8 @@ class FakeScheduler:
         else:
             done(answer)
 
+    aside = background
+
     def fire(self):
         for timer in self.timers:
             timer.fire()

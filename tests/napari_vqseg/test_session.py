@@ -11,6 +11,7 @@ import pytest
 from napari_vqseg.session import TrainingState
 from vqseg import protocol
 from vqseg.annotations import Origin, SliceState
+from vqseg.config import preset
 from vqseg.errors import EngineError
 from vqseg.io import read_labels, read_volume, write_map
 from vqseg.phantom import synthetic_thorax
@@ -229,6 +230,37 @@ def test_a_crash_keeps_the_work_and_says_so(desk):
     assert desk.heard[-1][0] == "error"
     session.training.start()  # and it can be started again, with the case told anew
     assert [type(m).__name__ for m in desk.worker.sent[-2:]] == ["OpenCase", "StartTraining"]
+
+
+def test_a_crashed_engine_comes_back_with_the_case_and_the_newest_network_once(desk):
+    session, worker = desk.session, desk.worker
+    project, case_id = session.case.project, session.case.case.id
+    trained, untrained = (project.new_run(preset("fast"), [case_id]) for _ in range(2))
+    trained.checkpoint_path.mkdir()
+    (trained.checkpoint_path / "checkpoint.json").write_text("{}")
+    assert trained.has_checkpoint
+    assert not untrained.has_checkpoint
+    session.engine.send(protocol.LoadCheckpoint(str(trained.path)))
+    session.engine.send(protocol.StartTraining(str(untrained.path)))
+    worker.message.emit(protocol.CaseOpened(case_id, [8, 16, 16]))
+    sent = len(worker.sent)
+    worker.crashed.emit("The engine ended unexpectedly.")
+    assert worker.sent[sent:] == [
+        protocol.OpenCase(str(project.path), case_id),
+        protocol.LoadCheckpoint(str(trained.path)),
+    ]
+    assert session.engine.has_network
+    level, text = desk.heard[-1]
+    assert level == "error"
+    assert "being started again with the open volume" in text
+    sent = len(worker.sent)
+    worker.crashed.emit("The engine ended unexpectedly.")  # before it had the case again
+    assert len(worker.sent) == sent
+    session.reviewing.request_prediction()
+    worker.message.emit(protocol.CaseOpened(case_id, [8, 16, 16]))
+    worker.crashed.emit("The engine ended unexpectedly.")
+    worker.message.emit(protocol.CaseOpened(case_id, [8, 16, 16]))
+    assert desk.heard[-1] == ("info", "The engine is back with the open volume.")
 
 
 def test_a_refused_request_is_an_error_message(desk):

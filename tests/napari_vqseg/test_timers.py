@@ -1,5 +1,6 @@
 """Timers of the window: what is asked often is done seldom, and nothing is done after the end."""
 
+import threading
 import time
 from itertools import pairwise
 
@@ -25,6 +26,19 @@ def test_what_is_asked_often_is_done_seldom_and_the_last_time_counts(qtbot):
     count = len(done)
     qtbot.wait(200)
     assert len(done) == count
+
+
+def test_a_save_does_not_wait_behind_an_export(qtbot):
+    scheduler, saved, exported, failed = QtScheduler(), [], [], []
+    may_end = threading.Event()
+    scheduler.aside(lambda: may_end.wait(10), exported.append, failed.append)
+    scheduler.background(lambda: "saved", saved.append, failed.append)
+    qtbot.waitUntil(lambda: bool(saved), timeout=5000)
+    assert exported == []
+    may_end.set()
+    qtbot.waitUntil(lambda: exported == [True], timeout=5000)
+    scheduler.close()
+    assert failed == []
 
 
 def test_a_closed_scheduler_calls_nobody(qtbot):
