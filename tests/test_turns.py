@@ -11,7 +11,7 @@ WITHIN_S = 10
 
 @pytest.fixture
 def turns():
-    return Turns()
+    return Turns(clock=lambda: 0.0)
 
 
 class Answers:
@@ -58,6 +58,29 @@ def test_whoever_waits_has_one_turn_between_two_steps(turns):
             asking(turns)
     answers.thread.join(WITHIN_S)
     assert answers.done == [0, 1, 2]
+
+
+def test_short_turns_follow_one_another_until_they_have_taken_as_long_as_the_step():
+    now = [0.0]
+    turns = Turns(lambda: now[0])
+    answered = []
+
+    def answer():
+        for number in range(6):
+            with turns.answer():
+                now[0] += 1
+                answered.append(number)
+
+    with turns.train():
+        thread = threading.Thread(target=answer, daemon=True)
+        thread.start()
+        asking(turns)
+        now[0] += 3
+    with turns.train():
+        assert answered == [0, 1, 2]
+        asking(turns)
+    thread.join(WITHIN_S)
+    assert len(answered) == 6
 
 
 def test_a_step_waits_for_the_turn_under_way(turns):

@@ -1,22 +1,34 @@
 """Turns at the processor: two threads that compute at once get in each other's way.
 
-The training works by steps. After each step whoever waits has one turn; a preview, for which a person waits, has its
-turn in the middle of a step as well.
+The training works by steps. After each step whoever waits has turns for as long as the step took, at least one; a
+preview, for which a person waits, has its turn in the middle of a step as well.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 __all__ = ["Turns"]
 
+NEXT_WITHIN_S = 0.005
+"""Who has more to do asks again within this time."""
+
 
 class Turns:
-    """Shared by one thread that trains and one that answers."""
+    """Shared by one thread that trains and one that answers.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    clock : callable
+        Seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._step_s = self._answered_s = 0.0
         self._changed = threading.Condition()
         self._training = self._about_to_train = False
         self._asking = self._urgent = self._granted = False
@@ -24,16 +36,20 @@ class Turns:
 
     @contextmanager
     def train(self) -> Iterator[None]:
-        """Take a step, after the turn that is under way; whoever waits at its end has a turn before the next."""
+        """Take a step, after the turns that are due since the last one."""
         with self._changed:
             self._about_to_train = True
             self._changed.wait_for(self._is_free)
+            while 0 < self._answered_s < self._step_s and self._changed.wait_for(lambda: self._asking, NEXT_WITHIN_S):
+                self._grant()
             self._about_to_train, self._training = False, True
+        start = self._clock()
         try:
             yield
         finally:
             with self._changed:
                 self._training = False
+                self._step_s, self._answered_s = self._clock() - start, 0.0
                 self._granted = self._asking
                 self._changed.notify_all()
 
@@ -41,9 +57,7 @@ class Turns:
         """In the middle of a step: let an urgent turn pass."""
         with self._changed:
             if self._asking and self._urgent:
-                self._granted = True
-                self._changed.notify_all()
-                self._changed.wait_for(self._is_free)
+                self._grant()
 
     @contextmanager
     def answer(self, *, urgent: bool = False) -> Iterator[None]:
@@ -56,12 +70,21 @@ class Turns:
             self._changed.wait_for(self._may_answer)
             self._asking = self._granted = False
             self._answering += 1
+        start = self._clock()
         try:
             yield
         finally:
             with self._changed:
                 self._answering -= 1
+                if not self._answering:
+                    self._answered_s += self._clock() - start
                 self._changed.notify_all()
+
+    def _grant(self) -> None:
+        """Give a turn to whoever asks, and wait for its end."""
+        self._granted = True
+        self._changed.notify_all()
+        self._changed.wait_for(self._is_free)
 
     def _is_free(self) -> bool:
         return not (self._granted or self._answering)
