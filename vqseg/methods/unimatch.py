@@ -30,7 +30,8 @@ class UniMatch(Method):
     features share one pass and its batch statistics, the two strong views another, as in the authors' release.
 
     Where this differs from the paper: the CutMix partner is another slice of the same batch, not of a second one, so
-    that every method sees the same batches; its pseudo-labels come from the same pass. Strong views change gamma,
+    that every method sees the same batches; its pseudo-labels come from the same pass. Perturbed features of labelled
+    slices, which the release decodes and throws away, are not decoded. Strong views change gamma,
     contrast, brightness and noise (``vqseg.data.augment``), not colour and blur. With "ce+dice" the unlabelled terms
     are Dice alone, as in the authors' release for medical images; with "ce", cross-entropy, as in the paper.
     """
