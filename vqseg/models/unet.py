@@ -1,8 +1,8 @@
 """The plain U-Net of the rivals: MONAI's BasicUNet, split into encoder and decoder.
 
 Features 16 to 256, and dropout between the two convolutions of each encoder level, are those of the network that the
-field's ACDC comparisons share (https://github.com/HiLab-git/SSL4MIS, BCP, UniMatch's release for medical images). The rest
-is MONAI's: transposed convolutions, a slope of 0.1 and a 1x1 head, where theirs has bilinear upsampling, 0.01 and 3x3.
+field's ACDC comparisons share (https://github.com/HiLab-git/SSL4MIS, BCP, UniMatch's release for medical images).
+The rest is MONAI's: transposed convolutions, a slope of 0.1, a 1x1 head; theirs has bilinear upsampling, 0.01, 3x3.
 """
 
 from __future__ import annotations
