@@ -1,9 +1,10 @@
 """Which slice to label next, and why.
 
-First asked is where a structure ends: without a complete slice beyond its end, a network paints it on through the
-volume. Then slices are ranked by expected gain: the errors to be expected in a slice and around it, as far as no
-labelled slice is near. What a network says (its uncertainty, where its prediction flips under perturbed codes, codes
-that the labelled slices hardly show) tells where errors are to be expected; without a network every slice is as likely.
+Slices are ranked by expected gain: by how much of the expected errors would be settled if the slice were labelled
+(:mod:`vqseg.gain`). Errors are expected where the structures change, where there is much of them, and where a network
+says so: by its uncertainty, by where its prediction flips under perturbed codes, by codes that the labelled slices
+hardly show. Where a structure ends is asked for by the same measure: early where the outermost labelled slice still
+holds much of it, late where it has all but ended there.
 """
 
 from __future__ import annotations
@@ -15,20 +16,20 @@ import numpy as np
 import numpy.typing as npt
 
 from vqseg.annotations import Annotations
+from vqseg.gain import Gap, course, expected_errors, gaps, settled
 
 __all__ = ["Evidence", "Suggestion", "suggest_slices", "uncertainty_profile"]
 
-REACH_MM = 15.0
-"""What a labelled slice teaches about its neighbours falls to a third over this distance."""
+WEIGHTS = {"unsure": 1.0, "changes": 1.0, "filled": 1.0, "flips": 0.1, "unseen": 0.1}
+"""Shares of the signs of expected errors."""
 
-BEYOND_MM = 5.0
-"""How far beyond the expected end of a structure the empty slice is asked for."""
-
-OUTSIDE_WEIGHT = 0.1
-"""Weight of slices in which nothing is predicted, nor in their neighbourhood."""
-
-WEIGHTS = {"unsure": 0.8, "flips": 0.1, "unseen": 0.1}
-"""Shares of the three signs of expected errors."""
+WORDS = {
+    "unsure": "The network is unsure around here",
+    "changes": "The structures change much around here",
+    "filled": "Much of the structures lies around here",
+    "flips": "The prediction flips around here when its codes are perturbed",
+    "unseen": "It looks unlike the labelled slices around here",
+}
 
 Profile = npt.NDArray[np.float64]
 
@@ -42,7 +43,7 @@ class Suggestion:
     z : int
         Canonical slice index.
     score : float
-        Expected gain, in [0, 2]; only the order means something. Ends of structures score above 1.
+        Share of the expected errors that labelling it would settle, in [0, 1].
     reason : str
         Why, in words.
     """
@@ -114,67 +115,79 @@ def suggest_slices(
     list of Suggestion
         Best first; each is chosen as if those before it were labelled.
     """
-    n_slices = annotations.labels.shape[0]
-    extents = _extents(predicted, n_slices)
-    chosen = _ends(annotations, float(spacing_mm[0]), extents, class_names or {})[:count]
-    candidates = [z for z in range(n_slices) if z not in annotations.records]
-    inside = _inside(extents, n_slices, 2 * REACH_MM / float(spacing_mm[0]))
-    ranking = _Ranking(annotations.used, float(spacing_mm[0]), inside, evidence or Evidence())
-    for item in chosen:
-        ranking.take(item.z)
-    while len(chosen) < count:
-        free = [z for z in candidates if z not in ranking.taken]
-        if not free:
-            break
-        chosen.append(ranking.best(free))
-        ranking.take(chosen[-1].z)
+    ranking = _Ranking(annotations, spacing_mm, evidence or Evidence(), predicted)
+    candidates = [z for z in range(annotations.labels.shape[0]) if z not in annotations.records]
+    chosen: list[Suggestion] = []
+    while len(chosen) < count and (free := [z for z in candidates if z not in ranking.taken]):
+        chosen.append(ranking.best(free, class_names or {}))
+        ranking.taken.append(chosen[-1].z)
     return chosen
 
 
 class _Ranking:
-    """Slices by expected gain, one after the other."""
+    """Slices by expected gain, one after the other.
 
-    def __init__(self, used: Sequence[int], spacing_mm: float, inside: Profile, evidence: Evidence) -> None:
-        self.taken = list(used)
-        self._spacing_mm, self._inside, self._evidence = spacing_mm, inside, evidence
-        z = np.arange(len(inside))
-        distance_mm = np.abs(z[:, np.newaxis] - z) * spacing_mm
-        self._teaches = np.exp(-((distance_mm / REACH_MM) ** 2))  # (z, z) how far a labelled slice settles another
+    Attributes
+    ----------
+    taken : list of int
+        Slices that are labelled, or count as if they were.
+    """
 
-    def take(self, z: int) -> None:
-        """Go on as if slice z were labelled."""
-        self.taken.append(z)
+    def __init__(
+        self,
+        annotations: Annotations,
+        spacing_mm: Sequence[float],
+        evidence: Evidence,
+        predicted: npt.NDArray[np.uint8] | None,
+    ) -> None:
+        self.taken = list(annotations.used)
+        self._annotations, self._spacing_mm, self._evidence = annotations, spacing_mm[0], evidence
+        self._n_slices = annotations.labels.shape[0]
+        self._course = course(annotations, predicted, spacing_mm)
+        self._begun = self._gaps() if self.taken else []
 
-    def best(self, free: Sequence[int]) -> Suggestion:
-        """The slice with the largest expected gain."""
+    def best(self, free: Sequence[int], class_names: Mapping[int, str]) -> Suggestion:
+        """The slice with the largest expected gain; of equals the one farthest from labelled slices."""
         if not self.taken:
-            z = min(free, key=lambda z: abs(z - len(self._inside) // 2))
+            z = min(free, key=lambda z: abs(z - self._n_slices // 2))
             return Suggestion(z, 1.0, "Nothing is labelled yet; the middle of the volume is a good start.")
-        signs = self._signs()
-        errors = sum((WEIGHTS[name] * sign for name, sign in signs.items()), start=np.zeros(len(self._inside)))
+        spans, signs = self._gaps(), self._signs()
+        prone = sum((WEIGHTS[name] * sign for name, sign in signs.items()), start=np.zeros(self._n_slices))
         if not signs:
-            errors = np.ones(len(self._inside))
-        open_to_doubt = 1.0 - self._teaches[:, self.taken].max(1)
-        errors = errors * self._inside * open_to_doubt
-        gain = self._teaches @ errors / max(float(errors.sum()), 1e-12)
-        z = max(free, key=lambda z: float(gain[z]))
-        return Suggestion(z, float(min(gain[z], 1.0)), self._reason(z, signs))
+            prone = np.ones(self._n_slices)
+        gain = settled(spans, prone)
+        taken = np.array(self.taken)
+        z = max(free, key=lambda z: (round(float(gain[z]), 9), np.abs(taken - z).min()))
+        score = float(gain[z]) / max(expected_errors(self._begun, prone), 1e-12)
+        return Suggestion(z, score, self._reason(z, signs, spans, class_names))
+
+    def _gaps(self) -> list[Gap]:
+        return gaps(self._annotations, self.taken, self._course.beyond)
 
     def _signs(self) -> dict[str, Profile]:
-        """(z,) each sign of expected errors that there is evidence of, mean 1."""
-        found = {"unsure": self._unsure(), "flips": self._flips(), "unseen": self._unseen()}
+        """(z,) each sign of expected errors that there is evidence of, mean 1 over what is open."""
+        found = {
+            "unsure": self._unsure(), "changes": self._course.change, "filled": self._course.area,
+            "flips": self._flips(), "unseen": self._unseen(),
+        }  # fmt: skip
+        inside = _inside(self._begun, self._n_slices)
         return {
-            name: profile / profile.mean() for name, profile in found.items()
-            if profile is not None and np.isfinite(profile).all() and profile.mean() > 0
+            name: profile / profile[inside].mean() for name, profile in found.items()
+            if profile is not None and np.isfinite(profile).all() and inside.any() and profile[inside].mean() > 0
         }  # fmt: skip
 
     def _unsure(self) -> Profile | None:
-        uncertainty = self._evidence.uncertainty
-        return None if uncertainty is None else np.asarray(uncertainty, np.float64)
+        """Uncertainty grows with the length of the gap, which is counted already."""
+        if self._evidence.uncertainty is None:
+            return None
+        profile = np.asarray(self._evidence.uncertainty, np.float64).copy()
+        for low, high in self._begun:
+            profile[low + 1 : high] /= high - low
+        return profile
 
     def _flips(self) -> Profile | None:
         flips = self._evidence.flips_mm2
-        return _between(flips, len(self._inside)) if flips else None
+        return _between(flips, self._n_slices) if flips else None
 
     def _unseen(self) -> Profile | None:
         """Share of a slice's tokens whose codes the taken slices hardly show."""
@@ -185,25 +198,29 @@ class _Ranking:
         nearest = {int(measured[np.abs(measured - z).argmin()]) for z in self.taken}
         unseen = 1.0 / (1.0 + np.sum([codes[z] for z in nearest], axis=0))  # (K,)
         shares = {z: float(codes[z] @ unseen) / max(1, int(codes[z].sum())) for z in measured.tolist()}
-        return _between(shares, len(self._inside))
+        return _between(shares, self._n_slices)
 
-    def _reason(self, z: int, signs: Mapping[str, Profile]) -> str:
-        """The sign that stands out most at z, and the distance."""
+    def _reason(
+        self, z: int, signs: Mapping[str, Profile], spans: Sequence[Gap], class_names: Mapping[int, str]
+    ) -> str:
+        """Which end is asked for; or else what speaks most for it between the labelled slices, and the distance."""
+        low, high = next(((low, high) for low, high in spans if low < z < high), (z - 1, z + 1))
+        for outer, beyond, side in ((high, low, "feet"), (low, high, "head")):
+            if outer in self.taken and beyond not in self.taken and (names := self._holding(outer, class_names)):
+                return _question(names, side)
         distance_mm = float(np.abs(np.array(self.taken) - z).min()) * self._spacing_mm
         where = f"{distance_mm:.0f} mm from the nearest labelled slice"
-        name, times = max(((name, float(sign[z])) for name, sign in signs.items()), key=_second, default=("", 0.0))
-        words = {
-            "unsure": "The network is unsure here",
-            "flips": "The prediction flips here when its codes are perturbed",
-            "unseen": "It looks unlike the labelled slices",
-        }
+        around = {name: float(sign[low + 1 : high].mean()) for name, sign in signs.items()}
+        name = max(around, key=lambda name: WEIGHTS[name] * (around[name] - 1), default="")
+        times = around.get(name, 0.0)
         if times < 1.2:
             return f"Far from what is labelled: {where}."
-        return f"{words[name]} ({times:.1f} times the usual), {where}."
+        return f"{WORDS[name]} ({times:.1f} times the usual), {where}."
 
-
-def _second(item: tuple[str, float]) -> float:
-    return item[1]
+    def _holding(self, z: int, class_names: Mapping[int, str]) -> list[str]:
+        """Names of the structures in a labelled slice."""
+        values = np.flatnonzero(np.bincount(self._annotations.labels[z].ravel(), minlength=256)[:255]).tolist()
+        return [class_names.get(value, f"class {value}") for value in values if value]
 
 
 def _between(measured: Mapping[int, float], n_slices: int) -> Profile:
@@ -212,58 +229,12 @@ def _between(measured: Mapping[int, float], n_slices: int) -> Profile:
     return np.interp(np.arange(n_slices), slices, [measured[z] for z in slices])
 
 
-# -------------------------------------------------------------------------------------------------- ends
-
-
-def _extents(predicted: npt.NDArray[np.uint8] | None, n_slices: int) -> dict[int, tuple[int, int]]:
-    """First and last slice of each predicted class."""
-    extents: dict[int, tuple[int, int]] = {}
-    for z in range(n_slices if predicted is not None else 0):
-        assert predicted is not None
-        for value in np.flatnonzero(np.bincount(predicted[z].ravel(), minlength=256)[:255]).tolist():
-            if value:
-                extents[value] = (extents.get(value, (z, z))[0], z)
-    return extents
-
-
-def _inside(extents: Mapping[int, tuple[int, int]], n_slices: int, margin: float) -> Profile:
-    """(z,) 1 in or near any predicted class, little elsewhere; 1 everywhere where nothing is predicted."""
-    inside = np.full(n_slices, OUTSIDE_WEIGHT if extents else 1.0)
-    for first, last in extents.values():
-        inside[max(0, int(first - margin)) : int(last + margin) + 1] = 1.0
+def _inside(spans: Sequence[Gap], n_slices: int) -> npt.NDArray[np.bool_]:
+    """(z,) whether a slice lies in a gap."""
+    inside = np.zeros(n_slices, bool)
+    for low, high in spans:
+        inside[low + 1 : high] = True
     return inside
-
-
-def _ends(
-    annotations: Annotations,
-    spacing_z_mm: float,
-    extents: Mapping[int, tuple[int, int]],
-    class_names: Mapping[int, str],
-) -> list[Suggestion]:
-    """A slice a side beyond the ends of the structures that no complete slice bounds there."""
-    complete = annotations.complete
-    last_slice = annotations.labels.shape[0] - 1
-    gap = float(np.median(np.diff(complete))) if len(complete) > 1 else 2 * BEYOND_MM / spacing_z_mm
-    beyond = max(1, round(BEYOND_MM / spacing_z_mm))
-    asked: dict[str, tuple[int, list[str]]] = {}
-    for value in annotations.classes:
-        holding = [z for z in complete if (annotations.labels[z] == value).any()]
-        if not holding:
-            continue
-        name = class_names.get(value, f"class {value}")
-        low, high = holding[0], holding[-1]
-        first, last = extents.get(value, (round(low - gap), round(high + gap)))
-        if high == complete[-1] < last_slice:
-            z, names = asked.get("head", (0, []))
-            asked["head"] = max(z, int(np.clip(max(last, high) + beyond, high + 1, last_slice))), [*names, name]
-        if low == complete[0] > 0:
-            z, names = asked.get("feet", (last_slice, []))
-            asked["feet"] = min(z, int(np.clip(min(first, low) - beyond, 0, low - 1))), [*names, name]
-    found = [
-        Suggestion(z, 1.0 + min(len(names), 10) / 10, _question(names, side))
-        for side, (z, names) in asked.items() if z not in annotations.records
-    ]  # fmt: skip
-    return sorted(found, key=lambda item: (-item.score, item.z))
 
 
 def _question(names: Sequence[str], side: str) -> str:

@@ -1,9 +1,9 @@
 """Which slices to label next: a simulated annotator follows the ranking, even spacing or chance; Dice against slices.
 
-All begin with the same slices, evenly spaced over the structures' extent, ends included. The annotator then labels
-some more slices a round, exactly as the reference has them, and the network is trained anew. *ranking* takes what
-``suggest`` says after each training; *inside* the same without the question where structures end; *even* places all its
-slices anew, evenly spaced, as if their number had been known from the start (which no annotator knows); *random* draws
+All begin with the same slices, evenly spaced over the structures' extent, ends included, or over its inner part: a
+person does not know the ends beforehand. The annotator then labels some more slices a round, exactly as the reference
+has them, and the network is trained anew. *ranking* takes what ``suggest`` says after each training; *even* places all
+its slices anew, evenly spaced over the extent, as if it and their number had been known from the start; *random* draws
 from the extent. Dice and HD95 count the whole volume as a person would export it, labelled slices as drawn: leaving
 them out would reward labelling what is hard. Rows that are already in ``rows.jsonl`` are not measured again.
 """
@@ -42,8 +42,7 @@ from vqseg.suggest import suggest_slices, uncertainty_profile
 
 __all__ = ["STRATEGIES", "Campaign", "add_arguments", "measure", "run", "table"]
 
-STRATEGIES = ("ranking", "inside", "even", "random")
-RANKED = ("ranking", "inside")
+STRATEGIES = ("ranking", "even", "random")
 START = "start"
 """Rows that all strategies begin with."""
 
@@ -62,12 +61,15 @@ class Campaign:
         Slices labelled in all.
     steps : int
         Training steps of every network.
+    inset : float
+        How far inside the extent the first slices lie at either end, as a share of it.
     """
 
     start: int
     batch: int
     end: int
     steps: int
+    inset: float = 0.0
 
     @property
     def rounds(self) -> list[int]:
@@ -101,32 +103,33 @@ def measure(subject: Subject, slices: Sequence[int], steps: int, seed: int, sugg
     rest = summarise(evaluate(prediction.labels, subject.labels, spacing_mm, classes, exclude_slices=slices)).mean
     return {
         "slices": sorted(slices), "dice": whole.dice, "hd95_mm": whole.hd95_mm, "dice_unlabelled": rest.dice,
-        **following, "cpu_s": round(time.process_time() - start, 1),
+        "ranking": following, "cpu_s": round(time.process_time() - start, 1),
     }  # fmt: skip
 
 
 def _suggest(
     subject: Subject, annotations: Annotations, prediction: Prediction, predictor: Predictor, count: int
-) -> dict[str, list[int]]:
-    """What the engine would answer, and the same without the ends of structures, which score above 1."""
+) -> list[int]:
+    """What the engine would answer."""
     profile = uncertainty_profile(prediction.uncertainty)
     survey = EvidenceSurvey(predictor, subject.volume, annotations.used, prediction.labels, profile)
     while not survey.finished:
         survey.advance()
     found = suggest_slices(
-        annotations, subject.volume.spacing_mm, count=count + 2, evidence=survey.evidence, predicted=prediction.labels
+        annotations, subject.volume.spacing_mm, count=count, evidence=survey.evidence, predicted=prediction.labels
     )
-    inside = [item.z for item in found if item.score <= 1]
-    return {"ranking": [item.z for item in found][:count], "inside": inside[:count]}
+    return [item.z for item in found]
 
 
 def _jobs(
     subject: Subject, campaign: Campaign, strategies: Sequence[str], seed: int, rows: Sequence[dict[str, Any]]
 ) -> Iterator[tuple[str, list[int]]]:
     """Strategy and slices of each row; a round of the ranking reads what the round before it suggested in `rows`."""
-    beginning = evenly_spaced(subject.labels, campaign.start)
-    yield START, beginning
     holding = np.flatnonzero((subject.labels > 0).any(axis=(1, 2)))
+    margin = round(campaign.inset * (holding[-1] - holding[0]))
+    inner = np.linspace(holding[0] + margin, holding[-1] - margin, campaign.start)
+    beginning = sorted({int(z) for z in inner.round()})
+    yield START, beginning
     free = np.setdiff1d(np.arange(holding[0], holding[-1] + 1), beginning)
     drawn = np.random.default_rng(seed).permutation(free).tolist()
     for k in campaign.rounds:
@@ -134,13 +137,12 @@ def _jobs(
             yield "random", sorted([*beginning, *drawn[: k - campaign.start]])
         if "even" in strategies:
             yield "even", evenly_spaced(subject.labels, k)
-    for strategy in [name for name in RANKED if name in strategies]:
-        slices, before = beginning, START
-        for _ in campaign.rounds:
-            known = [row for row in rows if row["seed"] == seed and row["strategy"] == before]
-            row = next(row for row in known if row["slices"] == slices)
-            slices, before = sorted([*slices, *row[strategy][: campaign.batch]]), strategy
-            yield strategy, slices
+    slices, before = beginning, START
+    for _ in campaign.rounds if "ranking" in strategies else ():
+        known = [row for row in rows if row["seed"] == seed and row["strategy"] == before]
+        row = next(row for row in known if row["slices"] == slices)
+        slices, before = sorted([*slices, *row["ranking"][: campaign.batch]]), "ranking"
+        yield before, slices
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -149,6 +151,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("labels", metavar="LABELS", help="its reference, every slice labelled")
     parser.add_argument("--classes", default="", metavar="LIST", help="label values to keep (all)")
     parser.add_argument("--start", type=int, default=3, metavar="K", help="slices labelled at the start (3)")
+    parser.add_argument("--inset", type=float, default=0.0, metavar="SHARE",
+                        help="how far inside the extent the first slices lie, at most 0.4 of it (0)")  # fmt: skip
     parser.add_argument("--batch", type=int, default=2, metavar="N", help="slices labelled in a round (2)")
     parser.add_argument("--slices", type=int, default=9, metavar="K", help="slices labelled in all (9)")
     parser.add_argument("--steps", type=int, default=150, help="training steps of every network (150)")
@@ -173,10 +177,12 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(f"Unknown strategy {', '.join(unknown)}; choose of {', '.join(STRATEGIES)}.")
     if not 1 <= args.start <= args.slices or args.batch < 1:
         raise ConfigError("The start needs 1 to --slices slices, and a round at least one; change --start or --batch.")
-    campaign = Campaign(args.start, args.batch, args.slices, args.steps)
+    if not 0 <= args.inset <= 0.4:
+        raise ConfigError(f"--inset is a share of the extent from 0 to 0.4; got {args.inset:g}.")
+    campaign = Campaign(args.start, args.batch, args.slices, args.steps, args.inset)
     subject = load_subject(f"{args.image}={args.labels}", [int(value) for value in split_list(args.classes)])
     same = {"volume": subject.name, "classes": args.classes or "all", "steps": campaign.steps, "start": campaign.start,
-            "batch": campaign.batch}  # fmt: skip
+            "inset": campaign.inset, "batch": campaign.batch}  # fmt: skip
     path = args.output / "rows.jsonl"
     rows = read_lines(path)
     known = [row for row in rows if same.items() <= row.items()]
@@ -205,10 +211,10 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     """Dice (and HD95) by number of labelled slices, one column a strategy, seeds joined."""
     campaigns: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for row in rows:
-        names = ("volume", "classes", "steps", "start", "batch")
+        names = ("volume", "classes", "steps", "inset", "start", "batch")
         campaigns.setdefault(tuple(row[name] for name in names), []).append(row)
     lines = []
-    for (volume, classes, steps, _, _), group in campaigns.items():
+    for (volume, classes, steps, inset, _, _), group in campaigns.items():
         for k in sorted({row["k"] for row in group}):
             cells = []
             for strategy in STRATEGIES:
@@ -216,11 +222,11 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
                 dice = mean_and_spread(row["dice"] for row in found)
                 cells.append(f"{dice} / {mean_and_spread((row['hd95_mm'] for row in found), 1)}" if found else "–")
             seeds = len({row["seed"] for row in group if row["k"] == k})
-            lines.append([volume, classes, steps, k, seeds, *cells])
+            lines.append([volume, classes, steps, inset, k, seeds, *cells])
     sources = {provenance_line(row["provenance"]): None for row in rows}
     return (
         "## Which slices to label\n\n"
-        + markdown_table(["volume", "classes", "steps", "labelled slices", "seeds", *STRATEGIES], lines)
+        + markdown_table(["volume", "classes", "steps", "inset", "labelled slices", "seeds", *STRATEGIES], lines)
         + "\nDice / HD95 [mm] of the whole volume, labelled slices as drawn; means over classes ± standard deviation "
         "over seeds (training, and which slices are drawn at random).\n\n"
         + "\n".join(f"- {source}" for source in sources) + "\n"
