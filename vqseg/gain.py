@@ -16,7 +16,7 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from vqseg.annotations import Annotations
+from vqseg.annotations import Annotations, SliceState
 
 __all__ = ["Course", "course", "expected_errors", "gaps", "settled"]
 
@@ -65,10 +65,16 @@ def gaps(annotations: Annotations, labelled: Sequence[int], beyond: tuple[int, i
         slices.
     """
     inner = sorted(labelled)
-    open_ended = set(annotations.used) - set(annotations.empty_complete)
-    first = [max(-1, inner[0] - beyond[0] - 1)] if inner[0] in open_ended else []
-    last = [min(annotations.labels.shape[0], inner[-1] + beyond[1] + 1)] if inner[-1] in open_ended else []
+    first = [max(-1, inner[0] - beyond[0] - 1)] if _is_open_ended(annotations, inner[0]) else []
+    last = (
+        [min(annotations.labels.shape[0], inner[-1] + beyond[1] + 1)] if _is_open_ended(annotations, inner[-1]) else []
+    )
     return [(low, high) for low, high in pairwise([*first, *inner, *last]) if high - low > 1]
+
+
+def _is_open_ended(annotations: Annotations, z: int) -> bool:
+    state = annotations.state(z)
+    return state == SliceState.SCRIBBLED or (state == SliceState.COMPLETE and bool(annotations.target(z).any()))
 
 
 def expected_errors(spans: Sequence[Gap], prone: Profile) -> float:

@@ -146,7 +146,7 @@ class _Ranking:
         self._course = course(annotations, predicted, spacing_mm)
         self._begun = self._gaps() if self.taken else []
 
-    def best(self, free: Sequence[int], class_names: Mapping[int, str]) -> Suggestion:
+    def best(self, free: list[int], class_names: Mapping[int, str]) -> Suggestion:
         """The slice with the largest expected gain; of equals the one farthest from labelled slices."""
         if not self.taken:
             z = min(free, key=lambda z: abs(z - self._n_slices // 2))
@@ -155,11 +155,10 @@ class _Ranking:
         prone = sum((WEIGHTS[name] * sign for name, sign in signs.items()), start=np.zeros(self._n_slices))
         if not signs:
             prone = np.ones(self._n_slices)
-        gain = settled(spans, prone)
-        taken = np.array(self.taken)
-        z = max(free, key=lambda z: (round(float(gain[z]), 9), np.abs(taken - z).min()))
-        score = float(gain[z]) / max(expected_errors(self._begun, prone), 1e-12)
-        return Suggestion(z, score, self._reason(z, signs, spans, class_names))
+        gain = settled(spans, prone)[free] / max(expected_errors(self._begun, prone), 1e-12)
+        distance = np.abs(np.subtract.outer(free, self.taken)).min(1)
+        best = np.lexsort((distance, gain.round(9)))[-1]
+        return Suggestion(free[best], float(gain[best]), self._reason(free[best], signs, spans, class_names))
 
     def _gaps(self) -> list[Gap]:
         return gaps(self._annotations, self.taken, self._course.beyond)
@@ -208,7 +207,7 @@ class _Ranking:
         for outer, beyond, side in ((high, low, "feet"), (low, high, "head")):
             if outer in self.taken and beyond not in self.taken and (names := self._holding(outer, class_names)):
                 return _question(names, side)
-        distance_mm = float(np.abs(np.array(self.taken) - z).min()) * self._spacing_mm
+        distance_mm = float(np.abs(np.subtract(self.taken, z)).min()) * self._spacing_mm
         where = f"{distance_mm:.0f} mm from the nearest labelled slice"
         around = {name: float(sign[low + 1 : high].mean()) for name, sign in signs.items()}
         name = max(around, key=lambda name: WEIGHTS[name] * (around[name] - 1), default="")

@@ -29,10 +29,16 @@ def test_a_row_scores_the_volume_and_says_what_to_label_next(files):
     subject = load_subject(f"{files[0]}={files[1]}")
     row = annotate.measure(subject, [8, 15, 22], steps=3, seed=0, suggestions=3)
     assert 0 <= row["dice_unlabelled"] < row["dice"] < 1, "drawn slices count as drawn"
-    assert len(set(row["ranking"])) == len(set(row["inside"])) == 3
-    assert not {8, 15, 22} & {*row["ranking"], *row["inside"]}
-    assert min(row["ranking"]) < 8, "where the ball ends is asked"
-    assert max(row["ranking"]) > 22
+    assert len(set(row["ranking"])) == 3
+    assert not {8, 15, 22} & set(row["ranking"])
+
+
+def test_without_steps_the_shape_is_interpolated(files):
+    subject = load_subject(f"{files[0]}={files[1]}")
+    row = annotate.measure(subject, [6, 15, 24], steps=0, seed=0, suggestions=4)
+    assert row == annotate.measure(subject, [6, 15, 24], steps=0, seed=1, suggestions=4) | {"cpu_s": row["cpu_s"]}
+    more = annotate.measure(subject, [6, 15, 24, *row["ranking"]], steps=0, seed=0, suggestions=4)
+    assert 0.8 < row["dice"] < more["dice"] < 1
 
 
 @pytest.fixture
@@ -44,8 +50,7 @@ def counted(monkeypatch):
         asked.append((seed, tuple(slices)))
         free = [z for z in range(30) if z not in slices]
         scores = {"dice": 0.5 + len(slices) / 100 + seed / 1000, "hd95_mm": 2.0, "dice_unlabelled": 0.4, "cpu_s": 0.0}
-        following = {"ranking": free[:suggestions], "inside": free[-suggestions:]}
-        return {"slices": sorted(slices), **scores, **following}
+        return {"slices": sorted(slices), **scores, "ranking": free[:suggestions]}
 
     monkeypatch.setattr(annotate, "measure", measure)
     monkeypatch.setattr(sys, "argv", ["vqseg", "benchmark", "annotate"])
@@ -57,12 +62,11 @@ def test_strategies_begin_alike_and_go_their_ways(files, tmp_path, parse, capsys
     assert annotate.run(args) == 0
     rows = [json.loads(line) for line in (tmp_path / "out" / "rows.jsonl").read_text().splitlines()]
     by = {(row["strategy"], row["seed"], row["k"]): row["slices"] for row in rows}
-    assert len(rows) == len(by) == 2 * (1 + 4 * 2)
+    assert len(rows) == len(by) == 2 * (1 + 3 * 2)
     start = by["start", 0, 3]
     assert start == by["start", 1, 3]
     assert by["ranking", 0, 5] == sorted([*start, 0, 1])
     assert by["ranking", 0, 7] == sorted([*start, 0, 1, 2, 3])
-    assert by["inside", 0, 5] == sorted([*start, 28, 29])
     assert set(start) < set(by["random", 0, 5]) < set(by["random", 0, 7])
     assert by["random", 0, 5] != by["random", 1, 5]
     assert by["even", 0, 7] == by["even", 1, 7]
@@ -83,7 +87,18 @@ def test_nothing_is_measured_twice(files, tmp_path, parse, capsys, counted):
         file.write('{"volume": "cut o')
     args = parse(annotate, *files, "--slices", "7", "--seeds", "0", "--output", output)
     assert annotate.run(args) == 0
-    assert len(counted) == len(set(counted)) == 9
+    assert len(counted) == len(set(counted)) == 7
+
+
+def test_the_first_slices_may_lie_inside_the_extent(files, tmp_path, parse, capsys, counted):
+    shared = [*files, "--slices", "5", "--seeds", "0", "--output", tmp_path / "out"]
+    assert annotate.run(parse(annotate, *shared, "--strategies", "random")) == 0
+    assert annotate.run(parse(annotate, *shared, "--strategies", "random", "--inset", "0.25")) == 0
+    rows = [json.loads(line) for line in (tmp_path / "out" / "rows.jsonl").read_text().splitlines()]
+    outer, inner = (row["slices"] for row in rows if row["strategy"] == "start")
+    quarter = round((outer[-1] - outer[0]) / 4)
+    assert inner == [outer[0] + quarter, outer[1], outer[-1] - quarter]
+    assert "| 0.0 | 3 |" in capsys.readouterr().out
 
 
 def test_what_cannot_be_simulated_is_refused(files, tmp_path, parse):
@@ -91,3 +106,5 @@ def test_what_cannot_be_simulated_is_refused(files, tmp_path, parse):
         annotate.run(parse(annotate, *files, "--strategies", "magic", "--output", tmp_path))
     with pytest.raises(ConfigError, match="--start"):
         annotate.run(parse(annotate, *files, "--start", "9", "--slices", "5", "--output", tmp_path))
+    with pytest.raises(ConfigError, match="--inset"):
+        annotate.run(parse(annotate, *files, "--inset", "0.5", "--output", tmp_path))

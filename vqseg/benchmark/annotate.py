@@ -4,8 +4,10 @@ All begin with the same slices, evenly spaced over the structures' extent, ends 
 person does not know the ends beforehand. The annotator then labels some more slices a round, exactly as the reference
 has them, and the network is trained anew. *ranking* takes what ``suggest`` says after each training; *even* places all
 its slices anew, evenly spaced over the extent, as if it and their number had been known from the start; *random* draws
-from the extent. Dice and HD95 count the whole volume as a person would export it, labelled slices as drawn: leaving
-them out would reward labelling what is hard. Rows that are already in ``rows.jsonl`` are not measured again.
+from the extent. With ``--steps 0`` nothing is trained: the shape between the labelled slices is interpolated, which
+shows in seconds what the ranking is worth by its geometry alone. Dice and HD95 count the whole volume as a person would
+export it, labelled slices as drawn: leaving them out would reward labelling what is hard. Rows that are already in
+``rows.jsonl`` are not measured again.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from vqseg.annotations import Annotations
 from vqseg.benchmark.few_slices import Subject, evenly_spaced, load_subject
@@ -32,11 +35,11 @@ from vqseg.benchmark.report import (
     write_text,
 )
 from vqseg.benchmark.variants import split_list
-from vqseg.config import preset
+from vqseg.config import Config, preset
 from vqseg.errors import ConfigError
 from vqseg.evidence import EvidenceSurvey
+from vqseg.interpolation import interpolate_labels
 from vqseg.metrics import evaluate, summarise
-from vqseg.predict import Prediction, Predictor
 from vqseg.segment import segment
 from vqseg.suggest import suggest_slices, uncertainty_profile
 
@@ -87,7 +90,7 @@ def measure(subject: Subject, slices: Sequence[int], steps: int, seed: int, sugg
     slices : sequence of int
         The labelled slices.
     steps : int
-        Training steps.
+        Training steps; 0 to interpolate instead.
     seed : int
         Seed of the training.
     suggestions : int
@@ -95,30 +98,40 @@ def measure(subject: Subject, slices: Sequence[int], steps: int, seed: int, sugg
     """
     start = time.process_time()
     annotations = Annotations.from_slices(subject.labels, slices)
-    config = preset("fast", time_budget_s=0.0, iterations=steps, seed=seed)
-    prediction, trainer = segment(subject.volume, annotations, subject.class_names, config)
-    following = _suggest(subject, annotations, prediction, trainer.predictor(), suggestions)
+    if steps:
+        config = preset("fast", time_budget_s=0.0, iterations=steps, seed=seed)
+        labels, following = _train(subject, annotations, config, suggestions)
+    else:
+        labels, following = _interpolate(subject, annotations, suggestions)
     spacing_mm, classes = subject.volume.spacing_mm, sorted(subject.class_names)
-    whole = summarise(evaluate(prediction.labels, subject.labels, spacing_mm, classes)).mean
-    rest = summarise(evaluate(prediction.labels, subject.labels, spacing_mm, classes, exclude_slices=slices)).mean
+    whole = summarise(evaluate(labels, subject.labels, spacing_mm, classes)).mean
+    rest = summarise(evaluate(labels, subject.labels, spacing_mm, classes, exclude_slices=slices)).mean
     return {
         "slices": sorted(slices), "dice": whole.dice, "hd95_mm": whole.hd95_mm, "dice_unlabelled": rest.dice,
         "ranking": following, "cpu_s": round(time.process_time() - start, 1),
     }  # fmt: skip
 
 
-def _suggest(
-    subject: Subject, annotations: Annotations, prediction: Prediction, predictor: Predictor, count: int
-) -> list[int]:
-    """What the engine would answer."""
+def _train(
+    subject: Subject, annotations: Annotations, config: Config, count: int
+) -> tuple[npt.NDArray[np.uint8], list[int]]:
+    """A network's labels, and what the engine would suggest."""
+    prediction, trainer = segment(subject.volume, annotations, subject.class_names, config)
     profile = uncertainty_profile(prediction.uncertainty)
-    survey = EvidenceSurvey(predictor, subject.volume, annotations.used, prediction.labels, profile)
+    survey = EvidenceSurvey(trainer.predictor(), subject.volume, annotations.used, prediction.labels, profile)
     while not survey.finished:
         survey.advance()
     found = suggest_slices(
         annotations, subject.volume.spacing_mm, count=count, evidence=survey.evidence, predicted=prediction.labels
     )
-    return [item.z for item in found]
+    return prediction.labels, [item.z for item in found]
+
+
+def _interpolate(subject: Subject, annotations: Annotations, count: int) -> tuple[npt.NDArray[np.uint8], list[int]]:
+    """The labels between the slices, and what is suggested before any network is trained."""
+    spacing_mm = subject.volume.spacing_mm
+    found = suggest_slices(annotations, spacing_mm, count=count)
+    return interpolate_labels(annotations, sorted(subject.class_names), spacing_mm), [item.z for item in found]
 
 
 def _jobs(
@@ -155,7 +168,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="how far inside the extent the first slices lie, at most 0.4 of it (0)")  # fmt: skip
     parser.add_argument("--batch", type=int, default=2, metavar="N", help="slices labelled in a round (2)")
     parser.add_argument("--slices", type=int, default=9, metavar="K", help="slices labelled in all (9)")
-    parser.add_argument("--steps", type=int, default=150, help="training steps of every network (150)")
+    parser.add_argument(
+        "--steps", type=int, default=150, help="training steps of every network, 0 to interpolate (150)"
+    )
     parser.add_argument("--seeds", default="0,1,2", metavar="LIST", help="seeds (0,1,2)")
     parser.add_argument("--strategies", default=",".join(STRATEGIES), metavar="LIST",
                         help=f"of {','.join(STRATEGIES)} (all)")  # fmt: skip
