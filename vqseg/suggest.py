@@ -207,7 +207,9 @@ class _Ranking:
         for outer, beyond, side in ((high, low, "feet"), (low, high, "head")):
             if outer in self.taken and beyond not in self.taken and (names := self._holding(outer, class_names)):
                 return _question(names, side)
-        distance_mm = float(np.abs(np.subtract(self.taken, z)).min()) * self._spacing_mm
+        if not self._annotations.used:
+            return "Nothing is labelled yet; this spreads the first slices over the volume."
+        distance_mm = float(np.abs(np.subtract(self._annotations.used, z)).min()) * self._spacing_mm
         where = f"{distance_mm:.0f} mm from the nearest labelled slice"
         around = {name: float(sign[low + 1 : high].mean()) for name, sign in signs.items()}
         name = max(around, key=lambda name: WEIGHTS[name] * (around[name] - 1), default="")
