@@ -208,6 +208,32 @@ def test_corrections_are_used_from_the_next_step(ball):
     trainer.step()
 
 
+def test_label_values_may_have_gaps(ball, tmp_path):
+    volume, labels, _ = ball
+    gapped = np.where(labels == 2, 5, labels).astype(np.uint8)
+    annotations = Annotations.from_slices(gapped, [2, 8, 13])
+    prediction, trainer = segment(volume, annotations, {1: "ball", 5: "rod"}, preset("fast", **TINY, iterations=60))
+    assert set(np.unique(prediction.labels)) == {0, 1, 5}
+    found, truth = prediction.labels == 5, gapped == 5
+    assert 2 * (found & truth).sum() / (found.sum() + truth.sum()) > 0.85
+    trainer.save(tmp_path / "checkpoint")
+    again = Trainer.load(tmp_path / "checkpoint", [TrainingCase(volume, annotations)])
+    assert [value for value, name in again.class_names.items() if name] == [1, 5]
+
+
+def test_the_last_labels_of_one_case_may_go_while_another_has_some(ball):
+    volume, _, annotations = ball
+    cases = [TrainingCase(volume, annotations), TrainingCase(volume, annotations.copy())]
+    trainer = Trainer(preset("fast", **TINY, iterations=4), cases, NAMES)
+    trainer.step()
+    trainer.update_annotations(1, Annotations.empty(volume.shape))
+    assert {case for case, _ in trainer.sampler.labelled} == {0}
+    trainer.step()
+    with pytest.raises(AnnotationError, match="No slice is labelled"):
+        trainer.update_annotations(0, Annotations.empty(volume.shape))
+    assert trainer.cases[0].annotations is annotations
+
+
 def test_unusable_labels_are_refused(ball):
     volume, labels, _ = ball
     with pytest.raises(AnnotationError, match="No slice is labelled"):

@@ -85,7 +85,7 @@ class Trainer:
     cases : sequence of TrainingCase
         Volumes and their labels; at least one used slice in all.
     class_names : mapping of int to str
-        Name of each class 1..K.
+        Name of each class by its label value; values up to the highest that it leaves out are classes without a name.
     clock : callable
         Seconds; a paused clock pauses the budget.
 
@@ -111,11 +111,12 @@ class Trainer:
     ) -> None:
         if config.train.time_budget_s == 0 and config.train.iterations == 0:
             raise ConfigError("Both time_budget_s and iterations are 0; give one of them.")
-        self.config, self.class_names = config, {int(value): str(name) for value, name in class_names.items()}
+        self.config = config
+        self.class_names = {value: str(class_names.get(value, "")) for value in range(1, max(class_names, default=0) + 1)}
         self._clock = clock
         self.device = choose_device(config.train.device)
         self.warnings: list[str] = []
-        _require_classes(cases, len(self.class_names))
+        self._require_classes([case.annotations for case in cases])
         torch.manual_seed(config.train.seed)
         self.framing = frame_cases(cases, config.data) if _framing is None else _framing
         self.cases = [
@@ -144,6 +145,16 @@ class Trainer:
         self._warmup_elapsed_s = 0.0
 
     # ------------------------------------------------------------ making
+
+    def _require_classes(self, labelled: Sequence[Annotations]) -> None:
+        if not any(annotations.used for annotations in labelled):
+            raise AnnotationError("No slice is labelled yet; paint one and mark it complete before training.")
+        painted = {value for annotations in labelled for value in annotations.classes}
+        if unknown := sorted(value for value in painted if not self.class_names.get(value)):
+            raise AnnotationError(
+                f"The labels hold class {unknown[0]}, which this training has no name for; name it and start a new "
+                "training, or relabel."
+            )
 
     def _make_method(self, pretrained: bool) -> Method:
         config = self.config
@@ -309,9 +320,10 @@ class Trainer:
         Raises
         ------
         AnnotationError
-            If no slice is labelled any more, or a label has no class.
+            If no slice of any case is labelled any more, or a label has no class; all stays as it was then.
         """
-        _require_classes([TrainingCase(self.cases[case_index].volume, annotations)], len(self.class_names))
+        others = [case.annotations for index, case in enumerate(self.cases) if index != case_index]
+        self._require_classes([annotations, *others])
         self.cases[case_index].update_annotations(annotations)
         self.sampler.refresh()
 
@@ -387,16 +399,6 @@ class Trainer:
             laid_out = torch.empty_like(like).copy_(value) if value.shape == like.shape else value
             state.setdefault(index, {})[name] = laid_out
         self._optimizer.load_state_dict({**self._optimizer.state_dict(), "state": state})
-
-
-def _require_classes(cases: Sequence[TrainingCase], n_classes: int) -> None:
-    if not any(case.annotations.used for case in cases):
-        raise AnnotationError("No slice is labelled yet; paint one and mark it complete before training.")
-    highest = max((value for case in cases for value in case.annotations.classes), default=0)
-    if highest > n_classes:
-        raise AnnotationError(
-            f"The labels hold class {highest}, but only {n_classes} classes are named; add a class or relabel."
-        )
 
 
 def _live_settings() -> set[str]:

@@ -119,15 +119,14 @@ def predict_image(job: Job, on_progress: Callable[[float], None] | None = None) 
     image = job.image
     volume = io.read_volume(image.path, series=series(image.series) if image.series else None, axis=image.axis).load()
     predictor = copy.copy(_predictor(job.checkpoint, job.device))
-    names = {int(value): name for value, name in predictor.class_names.items()}
-    # `vqseg segment` notes which label values the classes 1..K had in its LABELS.
-    values = LabelValues(np.array(predictor.label_values))
-    names = dict(zip(values.values.tolist(), names.values(), strict=True))
+    # `vqseg segment` notes which label values the classes 1..K had in its LABELS; in a project some have no name.
+    values = predictor.label_values
+    names = {value: name for value, name in zip(values, predictor.class_names.values(), strict=True) if name}
     rules = rules_for(job.wishes, names)
     prediction = predictor.predict(volume, keep_probabilities=job.probabilities is not None, on_progress=on_progress)
-    cleaned = clean_up(prediction.labels, {k: rules[value] for k, value in enumerate(names, 1) if value in rules},
+    cleaned = clean_up(prediction.labels, {k: rules[value] for k, value in enumerate(values, 1) if value in rules},
                        volume.spacing_mm)  # fmt: skip
-    labels = values.to_labels(cleaned)
+    labels = LabelValues(np.array(values)).to_labels(cleaned)
     written = list(io.write_labels(job.output, labels, volume, names))
     if job.probabilities is not None and prediction.probabilities is not None:
         written += io.write_map(job.probabilities, prediction.probabilities, volume)
@@ -173,7 +172,7 @@ def _predict_one(args: argparse.Namespace, images: list[Image]) -> None:
         if not path.name.lower().endswith(NIFTI):
             raise VQSegError(f"{path} must end in .nii.gz or .nii")
     console, [image] = Console(args), images
-    check_outputs(outputs, inputs=[image.path])
+    check_outputs(outputs, inputs=[image.path], masks=[args.output])
     job = Job(checkpoint_in(args.model), image, *outputs, args.device, wishes_from(args))
     done = predict_image(job, lambda share: console.progress("predicting", share))
     for warning in done.warnings:
@@ -189,7 +188,7 @@ def _predict_all(args: argparse.Namespace, images: list[Image]) -> None:
     checkpoint = checkpoint_in(args.model)
     jobs = [_job(args, checkpoint.resolve(), image) for image in images]
     outputs = [path for job in jobs for path in (job.output, job.probabilities, job.uncertainty)]
-    check_outputs(outputs, inputs=[image.path for image in images])
+    check_outputs(outputs, inputs=[image.path for image in images], masks=[job.output for job in jobs])
     rows: list[dict[str, Any]] = []
     with cluster_of(args, len(jobs), args.device) as each:
         for job, answer in each(predict_image, jobs):
