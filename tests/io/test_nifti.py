@@ -384,6 +384,18 @@ def test_float_labels_with_whole_numbers_are_fine(tmp_path, volume):
     assert labels.array.flags.c_contiguous
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16])
+def test_labels_that_were_stored_as_scaled_integers_are_whole_numbers(tmp_path, volume, dtype):
+    labels = np.arange(np.prod(SHAPE)).reshape(SHAPE) % 8
+    image = nib.Nifti1Image(labels.astype(np.float64), AFFINES["LPS"])
+    image.header.set_data_dtype(dtype)
+    nib.save(image, tmp_path / "mask.nii.gz")
+    stored = nib.load(tmp_path / "mask.nii.gz").get_fdata()
+    assert 0 < np.abs(stored - labels).max() < 0.02
+    found = volume.stored.to_stored(read_labels(tmp_path / "mask.nii.gz", volume).array)
+    np.testing.assert_array_equal(found, labels)
+
+
 def test_labels_elsewhere_are_refused(tmp_path, volume):
     shifted = AFFINES["LPS"].copy()
     shifted[0, 3] += 1
@@ -406,6 +418,7 @@ def test_rounded_affines_are_the_same_place(tmp_path, volume):
         ('{"labels": {"1": "liver", "2": "spleen"}}', {1: "liver", 2: "spleen"}),
         ('{"labels": {"background": 0, "liver": 1}}', {1: "liver"}),
         ('{"1": "liver"}', {1: "liver"}),
+        ('{"Modality": "CT", "SeriesNumber": 3, "AcquisitionNumber": 1, "ImageType": ["ORIGINAL"]}', {}),
     ],
 )
 def test_names_beside_the_labels(tmp_path, volume, content, names):
@@ -420,6 +433,17 @@ def test_damaged_names_warn(tmp_path, volume):
     labels = read_labels(path, volume)
     assert labels.names == {}
     assert "could not be read" in labels.warnings[0]
+
+
+def test_another_programs_file_beside_the_labels_is_not_replaced(tmp_path, volume):
+    labels, protocol = np.zeros(volume.shape, np.uint8), '{"Modality": "CT", "SeriesNumber": 3}'
+    (tmp_path / "mask.json").write_text(protocol)
+    with pytest.raises(VolumeError, match=r"mask\.json would be replaced"):
+        write_labels(tmp_path / "mask.nii.gz", labels, volume, {1: "liver"})
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["image.nii.gz", "mask.json"]
+    assert (tmp_path / "mask.json").read_text() == protocol
+    for _ in range(2):  # our own may be
+        write_labels(tmp_path / "other.nii.gz", labels, volume, {1: "liver"})
 
 
 @pytest.mark.parametrize(("largest", "dtype"), [(1, np.uint8), (255, np.uint8), (256, np.uint16), (70000, np.uint32)])

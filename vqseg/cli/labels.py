@@ -83,7 +83,7 @@ class LabelValues:
 
     def names(self, names: dict[int, str]) -> dict[int, str]:
         """Name of each class 1..K, from the file's names where it has them."""
-        return {k: names.get(int(value), str(value)) for k, value in enumerate(self.values, start=1)}
+        return {k: names.get(int(value)) or str(value) for k, value in enumerate(self.values, start=1)}
 
 
 def canonical_slices(stored: list[int], volume: Volume) -> list[int]:

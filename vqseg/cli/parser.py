@@ -190,10 +190,15 @@ def series(text: str) -> str | int:
     return int(text) if text.isdigit() else text
 
 
-def check_outputs(outputs: Iterable[Path | None], inputs: Sequence[str | Path] = (), folders: bool = False) -> None:
+def check_outputs(
+    outputs: Iterable[Path | None],
+    inputs: Sequence[str | Path] = (),
+    folders: bool = False,
+    masks: Iterable[Path] = (),
+) -> None:
     """Raise before any work unless each output can be written and none of them is another or an input.
 
-    Missing parent folders are made.
+    Missing parent folders are made. `masks` are the outputs that get a file of names beside them.
     """
     taken = {Path(path).resolve(): "is also an input" for path in inputs}
     for output in filter(None, outputs):
@@ -211,6 +216,10 @@ def check_outputs(outputs: Iterable[Path | None], inputs: Sequence[str | Path] =
                 pass
         except OSError as error:
             raise VQSegError(f"cannot write to {folder} ({error.strerror}); choose another output") from None
+    for mask in masks:
+        from vqseg.io.labels import require_sidecar
+
+        require_sidecar(mask)
 
 
 def check_checkpoint(folder: Path) -> None:

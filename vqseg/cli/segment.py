@@ -74,7 +74,7 @@ def run(args: argparse.Namespace) -> None:
     config, wishes = config_from(args), wishes_from(args)
     stored = [] if args.slices == "all" else slices_from(args)
     outputs = [args.output, args.probabilities, args.uncertainty]
-    check_outputs(outputs, inputs=[args.image, args.labels])
+    check_outputs(outputs, inputs=[args.image, args.labels], masks=[args.output])
     if args.checkpoint:
         check_checkpoint(args.checkpoint)
 

@@ -24,6 +24,7 @@ __all__ = [
     "names_of",
     "replace_file",
     "require_shape",
+    "require_sidecar",
     "sidecar_path",
     "write_labels",
     "write_map",
@@ -31,6 +32,8 @@ __all__ = [
 
 MAX_LABEL = 254
 """255 is kept for background painted in scribbled slices."""
+ROUNDING = 0.02
+"""Programs that store labels as scaled integers (nibabel does, of floats) bring them back so far from whole numbers."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,18 +84,18 @@ def _whole_numbers(array: npt.NDArray[Any], what: str) -> npt.NDArray[np.uint8]:
     low, high = array.min(), array.max()
     if not (np.isfinite(low) and np.isfinite(high)):
         raise VolumeError(f"There are values that are not numbers in the {what}; save whole numbers from 0 to 254.")
-    if low < 0 or high > MAX_LABEL:
+    if round(low) < 0 or round(high) > MAX_LABEL:
         raise VolumeError(
             f"There are values from {low:g} to {high:g} in the {what}; "
             "renumber them to whole numbers from 1 to 254, with 0 as background."
         )
-    values = np.ascontiguousarray(array, dtype=np.uint8)
-    if array.dtype.kind == "f" and not np.array_equal(values, array):
+    whole = np.rint(array) if array.dtype.kind == "f" else array
+    if whole is not array and np.abs(whole - array).max() > ROUNDING:
         raise VolumeError(
             f"There are fractions in the {what} (probabilities, or labels resampled with interpolation); "
             "save whole numbers, resampled to the nearest."
         )
-    return values
+    return np.ascontiguousarray(whole, dtype=np.uint8)
 
 
 # --------------------------------------------------------------------------------------------------- names
@@ -117,7 +120,7 @@ def read_names(source: str) -> tuple[dict[int, str], tuple[str, ...]]:
     """Label names in the JSON file beside a label file, and warnings; empty where there is none.
 
     Understood are ``{"labels": {"1": "liver"}}``, the other way round as nnU-Net has it, and the same without
-    the outer level.
+    the outer level. A file that says other things, such as the scan's protocol (BIDS), names no labels.
     """
     path = sidecar_path(Path(source))
     if not path.is_file():
@@ -126,10 +129,34 @@ def read_names(source: str) -> tuple[dict[int, str], tuple[str, ...]]:
         content = json.loads(path.read_text(encoding="utf-8"))
         pairs = dict(content.get("labels", content)).items()
         numbered = [(key, value) if str(key).isdigit() else (value, key) for key, value in pairs]
+        if "labels" not in content and not all(str(number).isdigit() for number, _ in numbered):
+            return {}, ()
         names = {int(number): str(name) for number, name in numbered if str(number).isdigit()}
     except (OSError, ValueError, AttributeError, TypeError):
         return {}, (f"The label names in {path.name} could not be read; the labels go by their numbers.",)
     return {number: name for number, name in sorted(names.items()) if 1 <= number <= MAX_LABEL}, ()
+
+
+def require_sidecar(path: Path) -> Path:
+    """Where the names of the labels in the file `path` go.
+
+    Raises
+    ------
+    VolumeError
+        If another program's file is there, such as the scan's protocol (BIDS).
+    """
+    sidecar = sidecar_path(path)
+    if sidecar.exists():
+        try:
+            content = json.loads(sidecar.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            content = None
+        if not (isinstance(content, dict) and content.keys() == {"labels"}):
+            raise VolumeError(
+                f"{sidecar.name} would be replaced by the label names, and holds other things; choose another name for "
+                "the output."
+            )
+    return sidecar
 
 
 def _write_names(path: Path, names: Mapping[int, str]) -> None:
@@ -164,12 +191,13 @@ def write_labels(path: Path, array: npt.ArrayLike, volume: Volume, names: Mappin
     Raises
     ------
     VolumeError
-        For a wrong shape, values that are not whole numbers of at least 0, or a path that cannot be written.
+        For a wrong shape, values that are not whole numbers of at least 0, or a path that cannot be written or whose
+        JSON file is another program's.
     """
     labels = np.asarray(array)
     require_shape(labels.shape, volume, "labels")
     labels = labels.astype(_smallest_dtype(labels))
-    sidecar = sidecar_path(path)
+    sidecar = require_sidecar(path)
 
     def write(mask: Path) -> None:
         with atomic_path(sidecar) as listing:
