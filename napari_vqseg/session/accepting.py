@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from napari_vqseg.session.annotating import Annotating
 from napari_vqseg.session.context import Concern, Context
@@ -10,7 +14,7 @@ from napari_vqseg.session.filling import FillingBetween
 from napari_vqseg.session.profiles import Profiles
 from napari_vqseg.session.reviewing import Reviewing
 from vqseg.accept import SliceChange, accept_component, accept_slices, is_drawn
-from vqseg.annotations import SliceState
+from vqseg.annotations import Annotations, SliceState
 from vqseg.components import component_at
 
 __all__ = ["Accepting"]
@@ -77,16 +81,29 @@ class Accepting(Concern):
             return
         if pointed is None or prediction[pointed.index] == 0:
             self._say("Point at a predicted structure in the image, then press Shift+A.", "warning")
-            return
+        else:
+            self.context.busy_changed.emit("Following the component")
+            self._follow(prediction, pointed.index)
+
+    def _follow(self, prediction: npt.NDArray[np.uint8], index: tuple[int, int, int]) -> None:
+        """Find the component at a voxel and take it over; once more, where a person has painted on it meanwhile."""
         annotations, spacing_mm = self.context.annotations, self.context.volume.spacing_mm
 
-        def find() -> tuple[dict[int, SliceChange], float]:
-            component = component_at(prediction, pointed.index)
+        def find() -> tuple[dict[int, SliceChange], float, dict[int, object]]:
+            component = component_at(prediction, index)
             assert component is not None
-            return accept_component(annotations, prediction, component, spacing_mm), component.volume_ml(spacing_mm)
+            before = _state(annotations, component.slices)
+            changes = accept_component(annotations, prediction, component, spacing_mm)
+            return changes, component.volume_ml(spacing_mm), before
 
-        self.context.busy_changed.emit("Following the component")
-        self.context.background(find, self._take_component)
+        def take(found: tuple[dict[int, SliceChange], float, dict[int, object]]) -> None:
+            changes, volume_ml, before = found
+            if _state(annotations, before) == before:
+                self._take_component(changes, volume_ml)
+            else:
+                self._follow(prediction, index)
+
+        self.context.background(find, take)
 
     # ------------------------------------------------------------ taking over
 
@@ -104,8 +121,7 @@ class Accepting(Concern):
             kept = f" {left} drawn ones stay as they are." if left else ""
             self._say(f"{len(changes)} slices accepted; Ctrl+Z takes them back.{kept}", "info")
 
-    def _take_component(self, found: tuple[dict[int, SliceChange], float]) -> None:
-        changes, volume_ml = found
+    def _take_component(self, changes: dict[int, SliceChange], volume_ml: float) -> None:
         self.context.busy_changed.emit("")
         self._annotating.change(changes)
         complete = sum(
@@ -122,3 +138,8 @@ class Accepting(Concern):
 
     def _say(self, text: str, level: str) -> None:
         self.context.notified.emit(text, level)
+
+
+def _state(annotations: Annotations, slices: Iterable[int]) -> dict[int, object]:
+    """What is labelled in some slices, to see whether it has changed."""
+    return {z: (annotations.records.get(z), annotations.labels[z].tobytes()) for z in slices}

@@ -158,8 +158,8 @@ class Annotating(Concern):
 
     # ------------------------------------------------------------ saving
 
-    def save(self, then: Callable[[], None] | None = None) -> None:
-        """Save the annotations in the background, whole or not at all; `then` is called afterwards."""
+    def save(self, then: Callable[[], None] | None = None, failed: Callable[[], None] | None = None) -> None:
+        """Save the annotations in the background, whole or not at all; `then` is called afterwards, or `failed`."""
         self._timer.stop()
         if not self.context.is_open or not self.unsaved:
             if then is not None:
@@ -176,11 +176,13 @@ class Annotating(Concern):
             if then is not None:
                 then()
 
-        def failed(error: BaseException) -> None:
+        def refused(error: BaseException) -> None:
             self.unsaved = True
             self.context.refused(error)
+            if failed is not None:
+                failed()
 
-        self.context.scheduler.background(lambda: case.save_annotations(snapshot), saved, failed)
+        self.context.scheduler.background(lambda: case.save_annotations(snapshot), saved, refused)
 
     def snapshot(self) -> Annotations:
         """A copy of the annotated slices; costs as much as they do, not as the volume does."""

@@ -123,6 +123,9 @@ class Session:
 
     def _show(self, opened: OpenedCase) -> None:
         before = self._context.opened
+        if not self.training.is_idle:
+            self._leave(opened)
+            return
         if before is not None and before.project is not opened.project:
             before.project.unlock()
         elif before is not None and before.case.id == opened.case.id:
@@ -142,6 +145,13 @@ class Session:
             self.notified.emit(opened.recovered, "info")
         if opened.last_run is not None:
             self.reviewing.predict_with(opened.last_run)
+
+    def _leave(self, opened: OpenedCase) -> None:
+        """Let go of a case that was read while a training began on the one before, which it must not be cut off from."""
+        if opened.project is not self.case.project:
+            opened.project.unlock()
+        self.busy_changed.emit("")
+        self.notified.emit(f"Training has begun, so {opened.name} was not opened; stop it first.", "warning")
 
     def _show_layers(self) -> None:
         case, prediction = self.case, self.reviewing.prediction

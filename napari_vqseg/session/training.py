@@ -139,7 +139,10 @@ class Training(Concern):
             self._become(TrainingState.IDLE)
             self.context.refused(error)
 
-        self._annotating.save(then=lambda: self.context.scheduler.background(make_run, send, failed))
+        self._annotating.save(
+            then=lambda: self.context.scheduler.background(make_run, send, failed),
+            failed=lambda: self._become(TrainingState.IDLE),
+        )
 
     def resume(self) -> None:
         """Go on after a pause, or with the run that was interrupted."""
@@ -149,7 +152,10 @@ class Training(Concern):
         elif self.resumable:
             path = self.context.case.resumable
             self._become(TrainingState.STARTING)
-            self._annotating.save(then=lambda: self._engine.send(protocol.StartTraining(str(path), resume=True)))
+            self._annotating.save(
+                then=lambda: self._engine.send(protocol.StartTraining(str(path), resume=True)),
+                failed=lambda: self._become(TrainingState.IDLE),
+            )
 
     def pause(self) -> None:
         """Hold training; the time budget stands still."""

@@ -70,6 +70,26 @@ def states(desk):
     return [(task.title, str(task.state), task.progress) for task in desk.session.cases.tasks]
 
 
+def test_a_training_begun_while_another_volume_is_read_keeps_its_case(make_desk, paths, monkeypatch):
+    desk = make_desk()
+    session = desk.session
+    session.open_volume(paths[0])
+    desk.view.stroke(4)
+    session.annotating.mark_complete(4)
+    session.annotating.save()
+    before, waiting = session.case, []
+    with monkeypatch.context() as slow:
+        slow.setattr(desk.clock, "background", lambda work, done, failed: waiting.append((work, done)))
+        session.open_volume(paths[1])
+    session.training.start()
+    for work, done in waiting:
+        done(work())
+    assert session.case is before
+    assert not session.training.is_idle
+    assert "Training has begun, so b was not opened" in desk.heard[-1][1]
+    assert before.project.locked
+
+
 def test_several_join_one_project_and_the_first_is_open(desk, projects_home):
     session = desk.session
     assert session.case.project.path == projects_home / "study"

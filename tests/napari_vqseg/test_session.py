@@ -105,6 +105,25 @@ def test_training_saves_first_then_starts(desk):
     assert session.training.state is TrainingState.STARTING
 
 
+def test_training_can_be_started_again_after_labels_could_not_be_saved(desk, monkeypatch):
+    session = desk.session
+    desk.view.stroke(4)
+    session.annotating.mark_complete(4)
+
+    def full(self, annotations):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as disk:
+        disk.setattr("vqseg.case.Case.save_annotations", full)
+        session.training.start()
+        assert session.training.is_idle
+        assert "No space left" in desk.heard[-1][1]
+        assert not desk.worker.sent
+    session.training.start()
+    assert session.training.state is TrainingState.STARTING
+    assert stored(session).complete == [4]
+
+
 def test_progress_pause_resume_stop(desk, tmp_path):
     session, worker = desk.session, desk.worker
     desk.view.stroke(4)

@@ -201,6 +201,22 @@ def test_the_component_under_the_mouse(desk, tmp_path):
     assert not session.annotations.records
 
 
+def test_a_stroke_while_a_component_is_looked_for_stands(desk, tmp_path, monkeypatch):
+    session = predict(desk, tmp_path, two_parts(desk.session.volume.shape))
+    desk.view.pointer.pointed.emit(Pointed((4, 8, 8), 40.0, (0.0, 0.0, 0.0)))
+    at_once, waiting = desk.clock.background, []
+    with monkeypatch.context() as slow:
+        slow.setattr(desk.clock, "background", lambda work, done, failed: waiting.append((work(), done)))
+        session.accepting.component()
+        desk.view.stroke(4, value=2, where=(slice(6, 9), slice(6, 9)))
+    assert desk.clock.background == at_once
+    [(answer, done)] = waiting
+    done(answer)
+    assert (session.annotations.labels[4, 6:9, 6:9] == 2).all()
+    assert session.annotations.labels[4, 10, 10] == 1
+    assert session.annotations.state(4) is SliceState.COMPLETE
+
+
 def test_stable_slices_above_a_threshold(desk, tmp_path):
     session = predict(desk, tmp_path, two_parts(desk.session.volume.shape))
     desk.clock.fire()
