@@ -112,7 +112,8 @@ class Trainer:
         if config.train.time_budget_s == 0 and config.train.iterations == 0:
             raise ConfigError("Both time_budget_s and iterations are 0; give one of them.")
         self.config = config
-        self.class_names = {value: str(class_names.get(value, "")) for value in range(1, max(class_names, default=0) + 1)}
+        highest = max(class_names, default=0)
+        self.class_names = {value: str(class_names.get(value, "")) for value in range(1, highest + 1)}
         self._clock = clock
         self.device = choose_device(config.train.device)
         self.warnings: list[str] = []

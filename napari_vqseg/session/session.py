@@ -147,7 +147,7 @@ class Session:
             self.reviewing.predict_with(opened.last_run)
 
     def _leave(self, opened: OpenedCase) -> None:
-        """Let go of a case that was read while a training began on the one before, which it must not be cut off from."""
+        """Let go of a case that was read while a training began on the one before."""
         if opened.project is not self.case.project:
             opened.project.unlock()
         self.busy_changed.emit("")
