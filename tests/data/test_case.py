@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from vqseg.annotations import Annotations, SliceState
+from vqseg.annotations import Annotations, SliceState, signed_distance
 from vqseg.config import DataConfig
 from vqseg.data import BatchSampler, PreparedCase, TrainingCase, frame_cases
 from vqseg.data.case import region_of_interest
@@ -67,6 +67,21 @@ def test_scribbles_are_ignored_where_nothing_is_painted():
     ready = PreparedCase(case.volume, case.annotations, frame_cases([case], DataConfig()), 2)
     assert set(ready.labels[4].unique().tolist()) == {1, 2, 255}
     assert 4 not in ready.shape.maps
+
+
+def test_a_correction_measures_the_corrected_slice_alone(monkeypatch):
+    case, _ = prepared()
+    before, measured = case.shape, []
+    monkeypatch.setattr(
+        "vqseg.data.shape_prior.signed_distance",
+        lambda labels, value, *rest: measured.append(value) or signed_distance(labels, value, *rest),
+    )
+    annotations = case.annotations.copy()
+    annotations.labels[4, 20:30, 30:50] = 0
+    case.update_annotations(annotations)
+    assert measured == [1, 2]
+    assert not torch.equal(case.shape.maps[4], before.maps[4])
+    assert case.shape.maps[1] is before.maps[1]
 
 
 def test_batches_repeat_under_a_seed_and_hold_all_classes():

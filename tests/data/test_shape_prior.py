@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 
+from vqseg.annotations import signed_distance
 from vqseg.data.shape_prior import CAP_MM, ShapePrior, encode_shape, no_shape
 
 
@@ -28,6 +29,25 @@ def test_a_labelled_slice_is_its_own_shape_unless_left_out():
     assert torch.equal(prior.at(5).distance_maps, prior.maps[5])
     left_out = prior.at(5, leave_out=5)
     assert float((left_out.distance_maps < 0).sum()) == pytest.approx(np.pi * 8**2, rel=0.07)
+
+
+def test_only_slices_whose_labels_have_changed_are_measured_again(monkeypatch):
+    labels = {z: disc(8 + z) for z in (0, 5, 10)}
+    earlier = ShapePrior(labels, 1, (2.0, 1.0, 1.0), (48, 48))
+    measured = []
+    monkeypatch.setattr(
+        "vqseg.data.shape_prior.signed_distance",
+        lambda labels, *rest: measured.append(int(labels.sum())) or signed_distance(labels, *rest),
+    )
+    corrected = {0: labels[0].copy(), 5: disc(18), 12: disc(9)}  # 10 is gone, 12 is new
+    prior = ShapePrior(corrected, 1, (2.0, 1.0, 1.0), (48, 48), earlier)
+    assert measured == [int(disc(18).sum()), int(disc(9).sum())]
+    afresh = ShapePrior(corrected, 1, (2.0, 1.0, 1.0), (48, 48))
+    assert prior.slices == afresh.slices == list(prior.maps)
+    for z in prior.slices:
+        assert torch.equal(prior.maps[z], afresh.maps[z])
+    assert torch.equal(prior.error_rate, afresh.error_rate)
+    assert torch.equal(earlier.maps[5], ShapePrior(labels, 1, (2.0, 1.0, 1.0), (48, 48)).maps[5])
 
 
 def test_beyond_the_outermost_slice_the_shape_shrinks_a_millimetre_a_millimetre():

@@ -165,6 +165,7 @@ class PreparedCase:
             self._resize(framing.window.apply(np.asarray(volume.array[z : z + 16, y0:y1, x0:x1])))
             for z in range(0, volume.shape[0], 16)
         ])  # fmt: skip
+        self.shape: ShapePrior | None = None
         self.update_annotations(annotations)
 
     @property
@@ -195,7 +196,8 @@ class PreparedCase:
         targets = {z: annotations.target(z)[y0:y1, x0:x1] for z in annotations.used}
         self.labels = {z: self._resize_labels(target).to(self.device) for z, target in targets.items()}
         complete = {z: targets[z] for z in annotations.complete}
-        self.shape = ShapePrior(complete, self.n_classes, self.volume.spacing_mm, self.size) if complete else None
+        spacing_mm, earlier = self.volume.spacing_mm, self.shape
+        self.shape = ShapePrior(complete, self.n_classes, spacing_mm, self.size, earlier) if complete else None
         if self.shape is not None:
             self.shape.to(self.device)
 

@@ -86,6 +86,8 @@ class ShapePrior:
         Spacing along (z, y, x), mm.
     size : tuple of int
         (h, w) the network works at.
+    earlier : ShapePrior, optional
+        One in the same frame; slices whose labels are still the same keep its maps.
     """
 
     def __init__(
@@ -94,20 +96,27 @@ class ShapePrior:
         n_classes: int,
         spacing_mm: Sequence[float],
         size: tuple[int, int],
+        earlier: ShapePrior | None = None,
     ) -> None:
         self.n_classes = n_classes
         self.step_mm = float(spacing_mm[0])
         self.slices = sorted(labels)
+        self._labels = dict(labels)
         self.maps: dict[int, Tensor] = {}
         for z in self.slices:
-            maps = np.stack([
-                signed_distance(labels[z], value, spacing_mm[1:], CAP_MM) for value in range(1, n_classes + 1)
-            ])  # fmt: skip
-            resized = F.interpolate(torch.from_numpy(maps)[None], size=size, mode="bilinear", align_corners=False)
-            self.maps[z] = resized[0]
+            if earlier is not None and z in earlier.maps and np.array_equal(earlier._labels[z], labels[z]):
+                self.maps[z] = earlier.maps[z].cpu()
+            else:
+                self.maps[z] = self._measure(labels[z], spacing_mm, size)
         self.present = {z: (self.maps[z].amin((1, 2)) < 0) for z in self.slices}
         self.pixel_mm = float(spacing_mm[1]) * labels[self.slices[0]].shape[0] / size[0]
         self.error_rate = self._measure_error_rate()
+
+    def _measure(self, labels_yx: npt.NDArray[np.uint8], spacing_mm: Sequence[float], size: tuple[int, int]) -> Tensor:
+        """(K, h, w) signed distance of each class of a slice, mm."""
+        classes = range(1, self.n_classes + 1)
+        maps = np.stack([signed_distance(labels_yx, value, spacing_mm[1:], CAP_MM) for value in classes])
+        return F.interpolate(torch.from_numpy(maps)[None], size=size, mode="bilinear", align_corners=False)[0]
 
     def to(self, device: torch.device) -> None:
         """Move the maps; what is known of them as a whole stays on the CPU, where decisions are made."""
