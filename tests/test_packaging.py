@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import email
+import os
 import re
 import shutil
 import subprocess
@@ -125,11 +126,12 @@ print(manifest.display_name, *[widget.display_name for widget in manifest.contri
 for command in manifest.contributions.commands:
     assert callable(manager.commands.get(command.id))
 """
-    done = subprocess.run([python, "-c", script], capture_output=True, text=True, check=False, cwd=tmp_path)
+    apart = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run([python, "-c", script], capture_output=True, text=True, check=False, cwd=tmp_path, env=apart)
     assert done.returncode == 0, done.stderr
     place, plugin = done.stdout.splitlines()
     assert Path(place).is_relative_to(tmp_path)
     assert plugin == "VQ-Seg|VQ-Seg"
     command = [python.with_name("vqseg"), "--version"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path, env=apart)
     assert done.stdout.startswith("vqseg ")
