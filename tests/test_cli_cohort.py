@@ -59,6 +59,12 @@ def test_a_folder_is_predicted_and_compared_and_what_fails_is_told(cohort, capsy
         assert float(rows[name]["ball [mL]"]) == pytest.approx(np.asarray(mask.dataobj).sum() * 3 / 1000, rel=1e-5)
         assert (cohort / "doubt" / f"{name}.nii.gz").is_file()
 
+    unknown = ["--min-volume", "spleen=1", "--output", str(cohort / "more")]
+    assert main(["predict", *arguments[:2], *unknown]) == 2
+    _, errors = capsys.readouterr()
+    assert errors.count("\n") == errors.count("no class 'spleen' to clean up; choose from ball") == 1
+    assert not (cohort / "more").exists()
+
     (cohort / "truth" / "ct3.nii.gz").write_bytes((cohort / "truth" / "ct2.nii.gz").read_bytes())
     scores = cohort / "scores.csv"
     assert main(["evaluate", str(masks), str(cohort / "truth"), "--output", str(scores), "--json"]) == 2

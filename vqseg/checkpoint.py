@@ -26,6 +26,7 @@ from vqseg.volume import Window
 __all__ = [
     "FORMAT_VERSION",
     "read_checkpoint",
+    "read_description",
     "restore_settings",
     "restore_weights",
     "write_checkpoint",
@@ -90,7 +91,7 @@ def _swap_in(whole: Path, path: Path) -> None:
     shutil.rmtree(previous, ignore_errors=True)
 
 
-def _read_description(path: Path) -> dict[str, Any]:
+def read_description(path: Path) -> dict[str, Any]:
     """Read what a checkpoint's checkpoint.json says, without its tensors; see :func:`read_checkpoint`."""
     path = _whole(Path(path))
     try:
@@ -121,7 +122,7 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, dict[str, Ten
         If the folder is missing, incomplete, damaged or of another format version.
     """
     path = _whole(Path(path))
-    description = _read_description(path)
+    description = read_description(path)
     try:
         tensors = {file.stem: load_file(file) for file in sorted(path.glob("*.safetensors"))}
     except (OSError, ValueError, SafetensorError) as error:

@@ -173,7 +173,8 @@ def _predict_one(args: argparse.Namespace, images: list[Image]) -> None:
             raise VQSegError(f"{path} must end in .nii.gz or .nii")
     console, [image] = Console(args), images
     check_outputs(outputs, inputs=[image.path], masks=[args.output])
-    job = Job(checkpoint_in(args.model), image, *outputs, args.device, wishes_from(args))
+    checkpoint = checkpoint_in(args.model)
+    job = Job(checkpoint, image, *outputs, args.device, _wishes(args, checkpoint))
     done = predict_image(job, lambda share: console.progress("predicting", share))
     for warning in done.warnings:
         console.say(f"warning: {warning}")
@@ -186,7 +187,8 @@ def _predict_one(args: argparse.Namespace, images: list[Image]) -> None:
 def _predict_all(args: argparse.Namespace, images: list[Image]) -> None:
     console = Console(args)
     checkpoint = checkpoint_in(args.model)
-    jobs = [_job(args, checkpoint.resolve(), image) for image in images]
+    wishes = _wishes(args, checkpoint)
+    jobs = [_job(args, checkpoint.resolve(), image, wishes) for image in images]
     outputs = [path for job in jobs for path in (job.output, job.probabilities, job.uncertainty)]
     check_outputs(outputs, inputs=[image.path for image in images], masks=[job.output for job in jobs])
     rows: list[dict[str, Any]] = []
@@ -211,7 +213,19 @@ def _predict_all(args: argparse.Namespace, images: list[Image]) -> None:
         raise VQSegError(f"{len(failed)} of {len(rows)} images failed; {args.output / 'results.csv'} says why")
 
 
-def _job(args: argparse.Namespace, checkpoint: Path, image: Image) -> Job:
+def _wishes(args: argparse.Namespace, checkpoint: Path) -> tuple[Wish, ...]:
+    """What the clean-up flags ask for; the network knows the classes they name."""
+    wishes = wishes_from(args)
+    if wishes:
+        from vqseg.checkpoint import read_description, restore_settings
+
+        description = read_description(checkpoint)
+        names = restore_settings(description)[2]
+        rules_for(wishes, dict(zip(description.get("label_values", names), names.values(), strict=True)))
+    return wishes
+
+
+def _job(args: argparse.Namespace, checkpoint: Path, image: Image, wishes: tuple[Wish, ...]) -> Job:
     """A job that means the same in another process."""
     output, probabilities, uncertainty = (
         None if folder is None else folder.resolve() / f"{image.name}.nii.gz"
@@ -219,7 +233,7 @@ def _job(args: argparse.Namespace, checkpoint: Path, image: Image) -> Job:
     )
     assert output is not None
     image = dataclasses.replace(image, path=image.path.resolve())
-    return Job(checkpoint, image, output, probabilities, uncertainty, args.device, wishes_from(args))
+    return Job(checkpoint, image, output, probabilities, uncertainty, args.device, wishes)
 
 
 def _row(job: Job, answer: Predicted | str) -> dict[str, Any]:
