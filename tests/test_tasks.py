@@ -1,5 +1,7 @@
 """The task list: what is begun follows from the labels, what is decided survives on disk."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -53,6 +55,19 @@ def test_decisions_survive_and_can_be_taken_back(project):
 
 def test_equal_titles_are_told_apart(project):
     assert [task.title for task in tasks_of(project)] == ["a", "b (case-002)", "b (case-003)"]
+
+
+def test_images_of_one_name_are_told_apart_by_their_folders(project, tmp_path):
+    places = ["archive/patient1/ct/image.nii.gz", "archive/patient2/ct/image.nii.gz", "archive/patient2/ct/image.nrrd"]
+    for seed, place in enumerate(places):
+        path = tmp_path / place
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+        project.add_case(replace(make_volume(seed), source=str(path)))
+    assert [task.title for task in tasks_of(project)[3:]] == [
+        "patient1/ct/image", "image (case-005)", "image (case-006)",
+    ]  # fmt: skip
+    assert {case.title for case in project.cases[3:]} == {"image"}, "what is exported is named by no folder"
 
 
 def test_what_cannot_be_opened_says_so(project):

@@ -9,6 +9,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from itertools import takewhile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vqseg.annotations import SliceState
@@ -87,10 +89,33 @@ def task_of(case: Case) -> Task:
 
 
 def tasks_of(project: Project) -> list[Task]:
-    """The tasks of a project, in the order in which its cases were added; equal titles are told apart."""
-    tasks = [task_of(case) for case in project.cases]
-    often = {title for title, count in Counter(task.title for task in tasks).items() if count > 1}
-    return [replace(task, title=f"{task.title} ({task.case_id})") if task.title in often else task for task in tasks]
+    """The tasks of a project, in the order in which its cases were added.
+
+    Equal titles, such as those of many an image.nii.gz, are told apart by the folders they lie in, else by their case.
+    The folders are for this list alone: they may name a patient, and are neither kept nor exported.
+    """
+    cases = project.cases
+    tasks = {case.id: task_of(case) for case in cases}
+    alike: dict[str, list[Case]] = {}
+    for case in cases:
+        alike.setdefault(tasks[case.id].title, []).append(case)
+    for title, group in alike.items():
+        places = _places(group)
+        often = Counter(places)
+        for case, place in zip(group, places, strict=True):
+            if len(group) > 1:
+                told = f"{place}/{title}" if place and often[place] == 1 else f"{title} ({case.id})"
+                tasks[case.id] = replace(tasks[case.id], title=told)
+    return list(tasks.values())
+
+
+def _places(cases: Sequence[Case]) -> list[str]:
+    """The part of each image's folder that is not common to all; "" for an image that is kept in the project."""
+    kept = [not Path(case.info["source"]).is_absolute() for case in cases]
+    folders = [() if inside else case.source.parent.parts for case, inside in zip(cases, kept, strict=True)]
+    levels = zip(*filter(None, folders), strict=False)
+    common = sum(1 for _ in takewhile(lambda names: len(set(names)) == 1, levels))
+    return ["/".join(folder[common:]) for folder in folders]
 
 
 def decide(case: Case, state: TaskState) -> None:
