@@ -8,17 +8,17 @@ import pytest
 from vqseg.profiles import class_means, coarse_to_fine, confidence_profile, slice_stability, wavering_mm2
 
 
-def test_confidence_is_judged_within_structures_and_where_one_may_be():
-    labels = np.zeros((4, 100, 100), np.uint8)
+def test_confidence_is_judged_within_structures_and_where_they_may_go_on():
+    labels = np.zeros((5, 100, 100), np.uint8)
     uncertainty = np.zeros(labels.shape, np.float16)
-    labels[0, :10, :10] = 1
+    labels[:3, :10, :10] = 1
     uncertainty[0, :10, :10] = 0.4
-    labels[1, :10, :10] = 2
-    uncertainty[2, :5, :5] = 0.75
+    uncertainty[2, 10:15, :20] = 0.75
+    uncertainty[3, :5, :5] = 0.75  # nothing is predicted here
     profile = confidence_profile(labels, uncertainty)
     assert profile.dtype == np.float32
-    assert profile[:3] == pytest.approx([0.6, 1.0, 0.25], abs=1e-3)
-    assert math.isnan(profile[3])
+    assert profile[:3] == pytest.approx([0.6, 1.0, 1 - 0.75 / 2], abs=1e-3)
+    assert np.isnan(profile[3:]).all()
 
 
 def test_stability_counts_the_structure_and_what_flips():

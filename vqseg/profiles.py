@@ -17,7 +17,7 @@ UNSURE = 0.5
 
 
 def confidence_profile(labels: npt.NDArray[np.uint8], uncertainty: npt.NDArray[np.float16]) -> npt.NDArray[np.float32]:
-    """Mean confidence of each slice, over the predicted structures and what might be one.
+    """Mean confidence of each slice that holds a predicted structure, over that and what might belong to it.
 
     Parameters
     ----------
@@ -29,14 +29,13 @@ def confidence_profile(labels: npt.NDArray[np.uint8], uncertainty: npt.NDArray[n
     Returns
     -------
     ndarray
-        (z,) float32 in [0, 1]; NaN in slices without any structure.
+        (z,) float32 in [0, 1]; NaN in slices without any structure, where there is nothing to be confident in.
     """
     profile = np.full(labels.shape[0], np.nan, dtype=np.float32)
     for z in range(labels.shape[0]):
-        unsure = np.asarray(uncertainty[z])
-        counted = unsure[(labels[z] > 0) | (unsure >= UNSURE)]
-        if counted.size:
-            profile[z] = 1 - counted.mean(dtype=np.float64)
+        unsure, structure = np.asarray(uncertainty[z]), labels[z] > 0
+        if structure.any():
+            profile[z] = 1 - unsure[structure | (unsure >= UNSURE)].mean(dtype=np.float64)
     return profile
 
 

@@ -42,7 +42,7 @@ class Survey(Protocol):
 
 
 class StabilitySurvey:
-    """The slices in which something is predicted, or might be, each predicted several times.
+    """The slices in which something is predicted, each predicted several times.
 
     Parameters
     ----------
