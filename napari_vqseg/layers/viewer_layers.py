@@ -74,8 +74,14 @@ class ViewerLayers:
         self.image.show(volume, window, name)
         self.navigation.show_plane("axial")
         self.navigation.go_to(volume.shape[0] // 2)
-        self._stage.viewer.canvas.overlays.scale_bar.visible = True
+        self._show_scale()
         self.navigation.refresh()
+
+    def _show_scale(self) -> None:
+        """Show the scale bar where napari's notifications, which come at the bottom right, do not cover it."""
+        bar = self._stage.viewer.canvas.overlays.scale_bar
+        if not bar.visible:
+            bar.position, bar.visible = "bottom_left", True
 
     def set_colours(self, colours: Mapping[int, str], predicted: Mapping[int, str]) -> None:
         """Colour the classes, in the annotation and in the prediction."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+import numpy.typing as npt
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QCheckBox, QLabel, QSlider, QSpinBox
 
@@ -85,8 +87,7 @@ class ReviewPanel(Panel):
 
     def _build_accepting(self) -> None:
         accepting = self.session.accepting
-        self.accept = button("Accept (A)", "Make this slice's prediction a complete annotation.",
-                             accepting.slice, strong=True)  # fmt: skip
+        self.accept = button("", "", accepting.slice, strong=True)
         self.component = button("Component (⇧A)", "Point at a structure in the image and press Shift+A: it is accepted "
                                 "in all slices it lies in.", accepting.component)  # fmt: skip
         self.again = button("Predict again", "Predict the volume with the newest weights.",
@@ -127,7 +128,6 @@ class ReviewPanel(Panel):
                 spin.setRange(0, self.session.volume.shape[0] - 1)
                 spin.setValue(0)
         self.show_prediction()
-        self.show_profiles()
 
     def show_overlay(self) -> None:
         """Show how the overlay is drawn."""
@@ -147,12 +147,13 @@ class ReviewPanel(Panel):
             self.first.setValue(predicted[0])
             self.last.setValue(predicted[-1])
         self.show_overlay()
-        self.show_stable()
+        self.show_profiles()
         self.show_z(self.session.z)
 
     def show_z(self, z: int) -> None:
         """Say how sure the prediction of the shown slice is, within each structure."""
         self.plot.show_z(z)
+        self._offer(z)
         reviewing = self.session.reviewing
         if reviewing.prediction is None:
             self.words.setText("")
@@ -160,6 +161,20 @@ class ReviewPanel(Panel):
         means = self._by_class(reviewing.confidence(z))
         text = f"Slice {z}: confidence in {means}." if means else f"Slice {z}: nothing is predicted here."
         self.words.setText(f"{text} {self._origin()}")
+
+    def _offer(self, z: int) -> None:
+        """Let the button say what accepting the shown slice would mean."""
+        reviewing = self.session.reviewing
+        holds = reviewing.prediction is None or z in reviewing.predicted
+        self.accept.setText("Accept (A)" if holds else "Nothing here (A)")
+        self.accept.setEnabled(reviewing.prediction is not None)
+        if reviewing.prediction is None:
+            self.accept.setToolTip("There is nothing to accept yet: the volume is not predicted.")
+        elif holds:
+            self.accept.setToolTip("Make this slice's prediction a complete annotation.")
+        else:
+            self.accept.setToolTip("Nothing is predicted in this slice. Where that is right, this makes it a complete "
+                                   "slice without any structure.")  # fmt: skip
 
     def _origin(self) -> str:
         """Which prediction this is, so that an old one is never taken for a new one."""
@@ -189,7 +204,8 @@ class ReviewPanel(Panel):
         """Draw the profiles, as far as they are known."""
         profiles = self.session.profiles
         n_slices = self.session.volume.shape[0] if self.session.is_open else 0
-        self.plot.show_profiles(n_slices, profiles.confidence, profiles.stability)
+        self.plot.show_profiles(n_slices, self._where_predicted(profiles.confidence),
+                                self._where_predicted(profiles.stability))  # fmt: skip
         names = []
         for name, colour, dashed in ProfilePlot.CURVES:
             if self.plot.values[name] is not None:
@@ -199,6 +215,15 @@ class ReviewPanel(Panel):
         self.legend.setText(" &nbsp;".join(names))
         self.legend.setVisible(bool(names))
         self.show_stable()
+
+    def _where_predicted(self, profile: npt.NDArray[np.float32] | None) -> npt.NDArray[np.float32] | None:
+        """A profile without the slices in which nothing is shown, such as those that were cleaned up."""
+        if profile is None:
+            return None
+        shown = np.full_like(profile, np.nan)
+        predicted = self.session.reviewing.predicted
+        shown[predicted] = profile[predicted]
+        return shown
 
     def show_stable(self) -> None:
         """Say how many slices are stable enough."""

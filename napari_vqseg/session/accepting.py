@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from napari_vqseg.session.filling import FillingBetween
 from napari_vqseg.session.profiles import Profiles
 from napari_vqseg.session.reviewing import Reviewing
 from vqseg.accept import SliceChange, accept_component, accept_slices, is_drawn
-from vqseg.annotations import Annotations, SliceState
+from vqseg.annotations import PAINTED_BACKGROUND, Annotations, SliceState
 from vqseg.components import component_at
 
 __all__ = ["Accepting"]
@@ -109,17 +109,21 @@ class Accepting(Concern):
 
     def _has_prediction(self) -> bool:
         if self._reviewing.prediction is None:
-            self._say("There is no prediction yet; train first.", "warning")
+            self._say("The volume is not predicted yet; train first, or wait for its first prediction.", "warning")
         return self._reviewing.prediction is not None
 
-    def _take(self, slices: Any) -> None:
+    def _take(self, slices: Sequence[int]) -> None:
         assert self._reviewing.prediction is not None
         changes = accept_slices(self.context.annotations, self._reviewing.prediction, slices)
         self._annotating.change(changes)
         left = len(slices) - len(changes)
+        empty = sum(not _holds_structure(change) for change in changes.values())
         if len(slices) > 1:
+            without = f", {empty} of them without any structure" if empty else ""
             kept = f" {left} drawn ones stay as they are." if left else ""
-            self._say(f"{len(changes)} slices accepted; Ctrl+Z takes them back.{kept}", "info")
+            self._say(f"{len(changes)} slices accepted{without}; Ctrl+Z takes them back.{kept}", "info")
+        elif empty:
+            self._say(f"Slice {slices[0]} is accepted as holding no structure; Ctrl+Z takes it back.", "info")
 
     def _take_component(self, changes: dict[int, SliceChange], volume_ml: float) -> None:
         self.context.busy_changed.emit("")
@@ -143,3 +147,7 @@ class Accepting(Concern):
 def _state(annotations: Annotations, slices: Iterable[int]) -> dict[int, object]:
     """What is labelled in some slices, to see whether it has changed."""
     return {z: (annotations.records.get(z), annotations.labels[z].tobytes()) for z in slices}
+
+
+def _holds_structure(change: SliceChange) -> bool:
+    return bool(((change.labels > 0) & (change.labels < PAINTED_BACKGROUND)).any())

@@ -75,6 +75,16 @@ def test_every_layer_carries_the_geometry(view, viewer):
     assert tuple(viewer.layers["ct"].contrast_limits) == WINDOWS["lung"].limits_hu
 
 
+def test_the_scale_bar_is_where_no_notification_covers_it_until_a_person_moves_it(view, viewer):
+    bar = viewer.canvas.overlays.scale_bar
+    show(view, fakes.make_volume())
+    assert bar.visible
+    assert str(bar.position) == "bottom_left"
+    bar.position = "top_right"
+    show(view, fakes.make_volume())
+    assert str(bar.position) == "top_right"
+
+
 def test_world_is_the_patient_in_mm():
     affine = np.diag([-0.8, -0.9, 2.5, 1.0])
     affine[:3, 3] = (100, 50, -20)

@@ -137,6 +137,16 @@ def test_a_person_reviews(window, qtbot):
     assert annotations.records[5] == SliceRecord(SliceState.COMPLETE, Origin.ACCEPTED)
     assert np.array_equal(annotations.labels[5], cleaned[5])
     assert widget.panel("Annotate").strip.marks[5] == "accepted"
+    # Where nothing is predicted the button says so, and accepting that is said too.
+    session.go_to(5)
+    assert panel.accept.text() == "Accept (A)"
+    empty = next(z for z in range(len(cleaned)) if not cleaned[z].any() and z not in DRAWN)
+    session.go_to(empty)
+    assert panel.accept.text() == "Nothing here (A)"
+    assert "without any structure" in panel.accept.toolTip()
+    click(panel.accept)
+    assert annotations.empty_complete == [empty]
+    undo(viewer)
     type_in(panel.first, "4")
     type_in(panel.last, "8")
     click(panel.accept_range)

@@ -149,6 +149,22 @@ def test_all_gaps_at_once_are_one_step_and_lose_only_what_is_without_an_end(gap)
 # ------------------------------------------------------------ accepting
 
 
+def test_accepting_nothing_is_said_and_impossible_without_a_prediction(desk, tmp_path):
+    desk.session.go_to(10)
+    desk.session.accepting.shown()
+    assert "not predicted yet" in desk.heard[-1][1]
+    assert not desk.session.annotations.records
+    session = predict(desk, tmp_path, two_parts(desk.session.volume.shape))
+    session.accepting.shown()
+    assert session.annotations.records == {10: ACCEPTED}
+    assert desk.heard[-1] == ("info", "Slice 10 is accepted as holding no structure; Ctrl+Z takes it back.")
+    session.accepting.range(7, 11)
+    assert "5 slices accepted, 3 of them without any structure" in desk.heard[-1][1]
+    desk.heard.clear()
+    session.accepting.slice(5)
+    assert not desk.heard
+
+
 def test_accepting_makes_a_complete_slice_that_remembers_the_machine(desk, tmp_path):
     session = desk.session
     session.accepting.slice(3)

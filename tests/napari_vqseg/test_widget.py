@@ -59,12 +59,16 @@ def press(viewer, key):
 
 
 def predict(widget, tmp_path, qtbot, slices=slice(None), step=3):
+    """Let slices be predicted, and the engine be half sure of all of them."""
     session = widget.session
     session.engine.send(protocol.LoadCheckpoint("x"))
-    labels, path = np.zeros(session.volume.shape, np.uint8), str(tmp_path / f"l{step}.npy")
+    labels, path, sure = np.zeros(session.volume.shape, np.uint8), str(tmp_path / f"l{step}.npy"), tmp_path / "c.npy"
     labels[slices] = 1
     np.save(path, labels)
-    session.engine.worker.message.emit(protocol.PredictionReady(None, session.case.case.id, step, path, path))
+    np.save(sure, np.full(len(labels), 0.5, np.float32))
+    session.engine.worker.message.emit(
+        protocol.PredictionReady(None, session.case.case.id, step, path, path, confidence_path=str(sure))
+    )
     qtbot.waitUntil(lambda: session.reviewing.prediction_step == step, timeout=5000)
 
 
@@ -277,6 +281,23 @@ def test_the_range_to_accept_follows_the_prediction_until_another_is_typed(windo
     predict(window, tmp_path, qtbot, slice(0, 12), step=5)
     qtbot.wait(300)
     assert offered() == (1, 6)
+
+
+def test_where_nothing_is_predicted_nothing_is_offered_or_drawn(window, tmp_path, qtbot):
+    panel, session = window.panel("Review"), window.session
+    assert not panel.accept.isEnabled()
+    assert "nothing to accept yet" in panel.accept.toolTip()
+    session.go_to(3)
+    predict(window, tmp_path, qtbot, slice(2, 5))
+    qtbot.waitUntil(panel.accept.isEnabled, timeout=2000)
+    assert panel.accept.text() == "Accept (A)"
+    assert np.flatnonzero(np.isfinite(panel.plot.values["confidence"])).tolist() == [2, 3, 4]
+    session.go_to(7)
+    assert panel.accept.text() == "Nothing here (A)"
+    assert "nothing is predicted here" in panel.words.text()
+    predict(window, tmp_path, qtbot, slice(7, 8), step=4)
+    qtbot.waitUntil(lambda: panel.accept.text() == "Accept (A)", timeout=2000)
+    assert np.flatnonzero(np.isfinite(panel.plot.values["confidence"])).tolist() == [7]
 
 
 def test_why_nothing_could_be_opened_stays_in_sight(viewer, qtbot, tmp_path):
