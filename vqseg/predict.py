@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from vqseg.annotations import Annotations
-from vqseg.checkpoint import read_checkpoint, restore_settings, restore_weights
+from vqseg.checkpoint import read_checkpoint, read_description, restore_settings, restore_weights
 from vqseg.config import Config
 from vqseg.data.case import Framing, PreparedCase
 from vqseg.data.shape_prior import encode_shape, no_shape
@@ -31,7 +31,7 @@ from vqseg.models.quantizer import VectorQuantizer
 from vqseg.tokens import TokenGrid
 from vqseg.volume import Volume
 
-__all__ = ["Prediction", "Predictor", "SlicePreview"]
+__all__ = ["Prediction", "Predictor", "SlicePreview", "classes_in"]
 
 CHUNK = 4
 """Slices predicted at once."""
@@ -425,6 +425,19 @@ class Predictor:
         result.uncertainty[z, y0:y1, x0:x1] = (entropy / np.log(self.n_classes + 1)).clamp(0, 1).half().numpy()
         if result.probabilities is not None:
             result.probabilities[:, z, y0:y1, x0:x1] = probabilities.numpy()
+
+
+def classes_in(path: Path) -> dict[int, str]:
+    """What the network in a checkpoint folder can name, by label value; its weights are not read.
+
+    Raises
+    ------
+    CheckpointError
+        If the folder is not a whole checkpoint.
+    """
+    description = read_description(path)
+    names = restore_settings(description)[2]
+    return dict(zip(description.get("label_values", sorted(names)), names.values(), strict=True))
 
 
 def _planes(logits: Tensor) -> Tensor:

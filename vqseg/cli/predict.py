@@ -217,11 +217,9 @@ def _wishes(args: argparse.Namespace, checkpoint: Path) -> tuple[Wish, ...]:
     """What the clean-up flags ask for; the network knows the classes they name."""
     wishes = wishes_from(args)
     if wishes:
-        from vqseg.checkpoint import read_description, restore_settings
+        from vqseg.predict import classes_in
 
-        description = read_description(checkpoint)
-        names = restore_settings(description)[2]
-        rules_for(wishes, dict(zip(description.get("label_values", names), names.values(), strict=True)))
+        rules_for(wishes, classes_in(checkpoint))
     return wishes
 
 
