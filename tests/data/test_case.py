@@ -5,7 +5,7 @@ import torch
 from vqseg.annotations import Annotations, SliceState, signed_distance
 from vqseg.config import DataConfig
 from vqseg.data import BatchSampler, PreparedCase, TrainingCase, frame_cases
-from vqseg.data.case import region_of_interest
+from vqseg.data.case import Framing, region_of_interest
 from vqseg.errors import AnnotationError
 from vqseg.volume import StoredLayout, Volume, Window
 
@@ -59,6 +59,15 @@ def test_maps_come_back_to_the_volumes_voxels():
     truth = case.annotations.labels[4, y0:y1, x0:x1]
     assert back.shape == truth.shape
     assert (back == truth).mean() > 0.99
+
+
+def test_an_axis_that_shrinks_is_averaged_though_the_other_grows():
+    shape, spacing = (2, 20, 400), (1.0, 5.0, 0.5)
+    array = np.broadcast_to(np.tile([1.0, 0.0, 0.0, 1.0], 100), shape).astype(np.float32)
+    volume = Volume(array, StoredLayout(shape[::-1], np.diag([-spacing[2], -spacing[1], spacing[0], 1.0])))
+    ready = PreparedCase(volume, None, Framing(Window(0.5, 1.0), 2.0), 1)
+    assert ready.size == (50, 100)
+    assert ready.images[:, :, 5:-5].numpy() == pytest.approx(0.5, abs=0.1)
 
 
 def test_scribbles_are_ignored_where_nothing_is_painted():

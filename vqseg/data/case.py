@@ -185,7 +185,7 @@ class PreparedCase:
 
     def _resize(self, slices: npt.NDArray[np.float32]) -> Tensor:
         stack = torch.from_numpy(np.ascontiguousarray(slices))[:, None]
-        shrinks = self.size[0] < stack.shape[-2]
+        shrinks = any(size < given for size, given in zip(self.size, stack.shape[-2:], strict=True))
         resized = F.interpolate(stack, size=self.size, mode="bilinear", antialias=shrinks, align_corners=False)
         return resized[:, 0]
 
