@@ -129,6 +129,7 @@ def test_lists_of_slices(text, expected):
     ("7-3", "write 3-7"),
     ("3,9,3", "slice 3 is listed twice"),
     ("3-5,4", "slice 4 is listed twice"),
+    ("3-99999999999", "beyond any image"),
 ])  # fmt: skip
 def test_lists_of_slices_that_make_no_sense(text, words):
     with pytest.raises(AnnotationError, match=words):
@@ -225,8 +226,15 @@ def test_a_demo_that_cannot_be(tmp_path, options, words, capsys):
 
 
 def test_listed_slices_without_any_label(files, capsys):
-    nibabel.save(nibabel.Nifti1Image(np.zeros((48, 40, 14), np.uint8), nibabel.load(files.image).affine), files.labels)
-    assert "no listed slice holds any label" in error_of(files.segment(), capsys)
+    affine, array = nibabel.load(files.image).affine, array_of(files.labels).copy()
+    array[..., :5], array[..., 8:] = 0, 0
+    nibabel.save(nibabel.Nifti1Image(array, affine), files.labels)
+    assert "no listed slice holds any label; along axis 2 there are labels in slices 5 to 7" in error_of(
+        files.segment(), capsys
+    )
+    nibabel.save(nibabel.Nifti1Image(np.zeros_like(array), affine), files.labels)
+    for slices in ("3,9", "all"):
+        assert "holds no label at all" in error_of(files.segment(slices=slices), capsys)
 
 
 @pytest.mark.parametrize(("output", "words"), [
@@ -241,6 +249,20 @@ def test_outputs_are_checked_before_training(files, output, words, monkeypatch, 
     before = files.image.read_bytes(), files.labels.read_bytes()
     assert words in error_of(files.segment("--output", str(files.folder / output)), capsys)
     assert (files.image.read_bytes(), files.labels.read_bytes()) == before
+
+
+def test_a_file_of_another_program_beside_the_output_stays(files, capsys):
+    (files.folder / "whole.json").write_text('{"Modality": "CT"}')
+    assert "whole.json would be replaced" in error_of(files.segment(), capsys)
+    assert (files.folder / "whole.json").read_text() == '{"Modality": "CT"}'
+
+
+def test_a_damaged_checkpoint_or_project_is_told_in_a_sentence(tmp_path, capsys):
+    (tmp_path / "checkpoint.json").write_text("{")
+    assert "checkpoint.json is damaged" in error_of(["info", str(tmp_path)], capsys)
+    (tmp_path / "project.json").write_text('{"kind": "project", "schema": 1}')
+    assert "project.json is damaged" in error_of(["info", str(tmp_path)], capsys)
+    assert "nowhere is no project" in error_of(["train", str(tmp_path / "nowhere")], capsys)
 
 
 def test_one_file_for_two_outputs(files, capsys):
@@ -512,7 +534,7 @@ def test_export_of_what_was_drawn(project, files):
     (["suggest", "{project}"], "no trained run yet"),
     (["predict", "{project}", "{image}", "--output", "x.nii.gz"], "no trained run yet"),
     (["export", "{project}", "--what", "prediction", "--output", "{folder}/masks"], "no prediction yet"),
-    (["train", "{folder}"], "project.json is missing"),
+    (["train", "{folder}"], "is no project; choose the folder"),
 ])  # fmt: skip
 def test_projects_that_cannot_do_that(project, files, arguments, words, capsys):
     places = {"project": project.path, "image": files.image, "folder": files.folder}

@@ -75,9 +75,12 @@ def test_class_values_are_checked(tmp_path, classes):
 
 
 def test_opening_something_else_says_so(tmp_path):
-    with pytest.raises(ProjectError, match="missing"):
+    with pytest.raises(ProjectError, match="is no project; choose the folder"):
         Project.open(tmp_path)
     (tmp_path / "project.json").write_text("{")
+    with pytest.raises(ProjectError, match="damaged"):
+        Project.open(tmp_path)
+    write_record(tmp_path / "project.json", "project", 1, {"name": "lung"})
     with pytest.raises(ProjectError, match="damaged"):
         Project.open(tmp_path)
     write_record(tmp_path / "project.json", "project", 99, {})

@@ -107,13 +107,15 @@ class Project:
             write_record(self.path / name, "project", SCHEMA, values)
 
     def _read(self) -> dict[str, Any]:
+        if not any((self.path / name).is_file() for name in ("project.json", COPY)):
+            raise ProjectError(f"{self.path} is no project; choose the folder that holds a project.json.")
         try:
-            return read_record(self.path / "project.json", "project", SCHEMA)
+            return _read_project(self.path / "project.json")
         except DamagedRecordError:
             if not (self.path / COPY).is_file():
                 raise
         self._restored.append("project.json is damaged; its copy was read. The annotations are files of their own.")
-        return read_record(self.path / COPY, "project", SCHEMA)
+        return _read_project(self.path / COPY)
 
     @property
     def problems(self) -> list[str]:
@@ -247,6 +249,14 @@ class Project:
                 if not path.exists():  # else the number is taken
                     raise
             number += 1
+
+
+def _read_project(path: Path) -> dict[str, Any]:
+    values = read_record(path, "project", SCHEMA)
+    names = values.get("class_names")
+    if "name" not in values or not isinstance(names, dict) or not all(map(str.isdigit, names)):
+        raise DamagedRecordError(f"{path.name} is damaged; restore it from a backup of the project folder.")
+    return values
 
 
 def _readable(parent: Path, marker: str, read: Callable[[Path], T]) -> tuple[list[T], list[str]]:

@@ -24,7 +24,7 @@ VERBS: dict[str, str] = {
     "segment": "label a few slices, get the volume: train on one image and predict it, in one call",
     "demo": "the whole loop on a synthetic chest CT, unattended",
     "train": "train a project folder, as the window does",
-    "predict": "segment an image, or a project's cases, with a trained checkpoint",
+    "predict": "segment more images with a network that is trained already",
     "suggest": "which slices of a case to label next, and why",
     "evaluate": "compare a segmentation with a reference: Dice, Jaccard, HD95, ASD",
     "export": "write a project's labels as image files",

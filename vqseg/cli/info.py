@@ -11,7 +11,7 @@ from typing import Any, get_args
 
 from vqseg.cli.console import Console, table
 from vqseg.cli.parser import add_output_flags, known_settings, series
-from vqseg.errors import VQSegError
+from vqseg.errors import CheckpointError, VQSegError
 
 __all__ = ["add_arguments", "run"]
 
@@ -46,9 +46,16 @@ def run(args: argparse.Namespace) -> None:
     elif Project.is_project(args.path):
         _project(console, Project.open(args.path))
     elif (checkpoint := Path(args.path) / "checkpoint.json").is_file():
-        _show(console, {"checkpoint": args.path, **json.loads(checkpoint.read_text(encoding="utf-8"))})
+        _show(console, {"checkpoint": args.path, **_description(checkpoint)})
     else:
         _image(console, args.path, args.series, args.axis)
+
+
+def _description(checkpoint: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(checkpoint.read_text(encoding="utf-8")))
+    except (ValueError, TypeError):
+        raise CheckpointError(f"{checkpoint} is damaged; choose another checkpoint, or train again") from None
 
 
 def _show(console: Console, fields: dict[str, Any]) -> None:

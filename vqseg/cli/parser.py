@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import os
 import tempfile
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, get_args, get_type_hints
@@ -36,6 +37,8 @@ FLAGS = {
     "--device": "device",
 }
 """The settings with a flag of their own; ``--set`` reaches all others."""
+LAST_SLICE = 99_999
+"""No image has more; a slip of the keyboard must not fill the memory."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -156,10 +159,12 @@ def parse_slices(text: str) -> list[int]:
             raise AnnotationError(f"{word!r} is not a slice; give whole numbers from 0, as in 3,9,15 or 3-7")
         if last and int(last) < int(first):
             raise AnnotationError(f"the range {word} runs backwards; write {last}-{first}")
+        if int(last or first) > LAST_SLICE:
+            raise AnnotationError(f"{word!r} is beyond any image; give slices from 0 to {LAST_SLICE}")
         slices.extend(range(int(first), int(last or first) + 1))
     if not slices:
         raise AnnotationError("the list of slices is empty; name the slices that are labelled, as in --slices 3,9,15")
-    if twice := sorted({index for index in slices if slices.count(index) > 1}):
+    if twice := sorted(index for index, count in Counter(slices).items() if count > 1):
         raise AnnotationError(f"slice {', '.join(map(str, twice))} is listed twice; list each slice once")
     return sorted(slices)
 

@@ -89,8 +89,14 @@ def run(args: argparse.Namespace) -> None:
         console.say(f"warning: {warning}")
     slices = canonical_slices(stored, volume) if stored else np.flatnonzero(labels.any(axis=(1, 2))).tolist()
     known = LabelValues.of(labels[slices])
+    if not labels.any():
+        raise AnnotationError(f"{args.labels} holds no label at all; choose the file with the labelled slices")
     if not len(known):
-        raise AnnotationError("no listed slice holds any label; list the slices that are labelled, counted from 0")
+        labelled = sorted(volume.to_stored_index(int(z)) for z in np.flatnonzero(labels.any(axis=(1, 2))))
+        raise AnnotationError(
+            f"no listed slice holds any label; along axis {volume.stored.slice_axis} there are labels in slices "
+            f"{labelled[0]} to {labelled[-1]}, counted from 0"
+        )
     names = known.names(label_names)
     classes = {int(value): names[k] for k, value in enumerate(known.values, start=1)}
     rules = rules_for(wishes, classes)
