@@ -129,10 +129,10 @@ class QtScheduler:
         callback(value)
 
     def close(self) -> None:
-        """Wait for the threads' work, then drop timers and answers."""
+        """Drop timers and answers; the threads finish what they were given, and the program's end waits for them."""
         self._closed = True
-        self._thread.shutdown(wait=True)
-        self._aside.shutdown(wait=True)
+        self._thread.shutdown(wait=False)
+        self._aside.shutdown(wait=False)
         with contextlib.suppress(RuntimeError):
             self._answers.arrived.disconnect()
             for timer in self._answers.findChildren(QTimer):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import os
 import sys
 from collections.abc import Sequence
@@ -15,7 +17,6 @@ __all__ = ["EngineWorker"]
 
 SHUTDOWN_WITHIN_MS = 8000
 TERMINATE_WITHIN_MS = 3000
-CLOSE_WITHIN_MS = 3000
 REMEMBERED_OUTPUT = 4000
 ENGINE = ("-m", "vqseg.engine")
 
@@ -27,8 +28,6 @@ class EngineWorker(QObject):
     ----------
     arguments : sequence of str
         What the interpreter is started with.
-    parent : QObject, optional
-        Owner; the process ends with it.
 
     Attributes
     ----------
@@ -47,8 +46,8 @@ class EngineWorker(QObject):
     stopped = Signal()
     crashed = Signal(str)
 
-    def __init__(self, arguments: Sequence[str] = ENGINE, parent: QObject | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, arguments: Sequence[str] = ENGINE) -> None:
+        super().__init__()
         self._arguments = list(arguments)
         self._process: QProcess | None = None
         self._asked_to_leave = False
@@ -143,28 +142,28 @@ class EngineWorker(QObject):
         self.start()
 
     def close(self) -> None:
-        """End the engine for good: message, terminate, kill; waits a bounded time, for the program may be leaving."""
+        """End the engine for good, without waiting: it banks its work meanwhile, and the program's end waits for it."""
         if self._closed:
             return
         self._closed = True
-        self._ladder.stop()
+        if self._process is not None:
+            _leaving.add(self)
+            self.stop()
+
+    def wait(self) -> None:
+        """Wait a bounded time for an engine that was asked to leave: message, terminate, kill."""
         process = self._process
-        if process is not None and process.state() != QProcess.ProcessState.NotRunning:
-            if not self._asked_to_leave:
-                self._asked_to_leave = True
-                process.write(QByteArray((encode(Shutdown()) + "\n").encode()))
-                process.closeWriteChannel()
-            if not process.waitForFinished(CLOSE_WITHIN_MS):
-                process.terminate()
-                if not process.waitForFinished(CLOSE_WITHIN_MS // 3):
-                    process.kill()
-                    process.waitForFinished(CLOSE_WITHIN_MS // 3)
-        self._drop(kill=False)
+        if process is not None and not process.waitForFinished(SHUTDOWN_WITHIN_MS):
+            process.terminate()
+            if not process.waitForFinished(TERMINATE_WITHIN_MS):
+                process.kill()
+                process.waitForFinished(TERMINATE_WITHIN_MS)
 
     def _drop(self, *, kill: bool) -> None:
         """Let go of the process and its signals."""
         self._ladder.stop()
         process, self._process = self._process, None
+        _leaving.discard(self)
         if process is None:
             return
         process.readyReadStandardOutput.disconnect(self._read)
@@ -191,6 +190,18 @@ class EngineWorker(QObject):
             self.stopped.emit()
         else:
             self.crashed.emit(_why(code, status == QProcess.ExitStatus.CrashExit, self._last_output))
+
+
+_leaving: set[EngineWorker] = set()
+"""Workers whose window is gone, kept while their engine banks its work."""
+
+
+@atexit.register
+def _wait_for_engines() -> None:
+    """At the program's end: Qt would kill the processes."""
+    for worker in tuple(_leaving):
+        with contextlib.suppress(RuntimeError):  # Qt has taken the process away already
+            worker.wait()
 
 
 def _why(code: int, by_signal: bool, output: str) -> str:

@@ -39,4 +39,4 @@ class Scheduler(Protocol):
         """As :meth:`background`, for what takes long: only more of its kind waits for it."""
 
     def close(self) -> None:
-        """Finish the waiting work, stop the timers and leave nothing behind."""
+        """Stop the timers and answer no more, without waiting; work that was given is still done."""

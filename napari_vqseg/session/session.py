@@ -218,13 +218,13 @@ class Session:
             )  # fmt: skip
 
     def close(self) -> None:
-        """Bank the work, end the engine, let go of the viewer."""
+        """Bank the work, end the engine, let go of the viewer; what takes time is finished in the background."""
         if self._closed:
             return
         self._closed = True
         self.annotating.save()
         self.engine.close()
-        self._scheduler.close()
         if self._context.opened is not None:
-            self._context.opened.project.unlock()
+            self._context.background(self._context.opened.project.unlock, lambda _: None)  # after the last save
+        self._scheduler.close()
         self.view.close()

@@ -208,8 +208,10 @@ def test_volumes_from_everywhere_in_one_project(window, study, tmp_path, qtbot, 
     qtbot.waitUntil(lambda: session.case.name == "study · Thorax soft", timeout=20000)
 
     # A fresh window on the project folder finds it all.
-    path = session.case.project.path
+    project = session.case.project
+    path = project.path
     widget.release()
+    qtbot.waitUntil(lambda: not project.locked, timeout=20000)
     again = VQSegWidget(viewer, fakes.FakeWorker)
     again.panel("Data").open(path)
     qtbot.waitUntil(lambda: len(again.session.cases.tasks) == 4, timeout=20000)

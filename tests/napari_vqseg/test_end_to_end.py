@@ -159,8 +159,11 @@ def test_the_loop(make_napari_viewer, qtbot, thorax, tmp_path, monkeypatch, caps
 
     # The end: no process, and the work is on disk.
     project = session.case.project
+    started = time.monotonic()
     widget.close()
-    assert not _alive(engine), "the engine outlived its window"
+    assert 1000 * (time.monotonic() - started) < STALL_MS * 4
+    qtbot.waitUntil(lambda: not _alive(engine), timeout=20000)
+    qtbot.waitUntil(lambda: not project.locked, timeout=20000)
     assert sorted(project.case("case-001").load_annotations().complete) == sorted([*slices, middle])
     dice = 2 * ((again.array > 0) & (reference > 0)).sum() / ((again.array > 0).sum() + (reference > 0).sum())
     with capsys.disabled():

@@ -41,11 +41,15 @@ def test_a_save_does_not_wait_behind_an_export(qtbot):
     assert failed == []
 
 
-def test_a_closed_scheduler_calls_nobody(qtbot):
-    scheduler, done = QtScheduler(), []
+def test_a_closed_scheduler_calls_nobody_but_finishes_what_it_was_given(qtbot):
+    scheduler, done, saved = QtScheduler(), [], []
     timer = scheduler.debounce(0.01, lambda: done.append("timer"))
-    scheduler.background(lambda: time.sleep(0.05), done.append, done.append)
+    for number in range(3):
+        scheduler.background(lambda number=number: time.sleep(0.05) or saved.append(number), done.append, done.append)
     timer.start()
+    start = time.monotonic()
     scheduler.close()
-    qtbot.wait(150)
+    assert time.monotonic() - start < 0.05
+    qtbot.waitUntil(lambda: saved == [0, 1, 2], timeout=5000)
+    qtbot.wait(50)
     assert done == []

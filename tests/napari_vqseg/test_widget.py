@@ -377,7 +377,7 @@ def test_closing_the_dock_saves_and_leaves_nothing(viewer, qtbot, image, tmp_pat
     viewer.window.remove_dock_widget(dock)
     widget.close()
     assert worker.closed
-    assert not project.locked
+    qtbot.waitUntil(lambda: not project.locked, timeout=20000)
     assert project.case("case-001").load_annotations().draft == [4]
     assert not viewer.keymap
     viewer.layers["annotation"].paint((5, 10, 10), 1)

@@ -47,6 +47,7 @@ def make(qtbot):
     yield make
     for worker in made:
         worker.close()
+        worker.wait()
         worker.deleteLater()
 
 
@@ -160,18 +161,53 @@ def test_a_deaf_engine_is_killed_without_blocking_the_window(make, qtbot, monkey
     assert heard.crashes == [], "a stop that was asked for is never a crash"
 
 
-def test_close_leaves_no_process_and_no_second_start(make, qtbot, monkeypatch):
-    monkeypatch.setattr(worker_module, "CLOSE_WITHIN_MS", 900)
+def test_close_does_not_wait_for_the_engine_and_starts_no_second_one(make, qtbot, monkeypatch):
+    monkeypatch.setattr(worker_module, "SHUTDOWN_WITHIN_MS", 300)
+    monkeypatch.setattr(worker_module, "TERMINATE_WITHIN_MS", 200)
     worker, heard = make("-c", DEAF)
     with qtbot.waitSignal(worker.message, timeout=WAIT_MS):
         worker.start()
-    pid = worker.pid
+    pid, start = worker.pid, time.monotonic()
     worker.close()
     worker.close()
-    assert not alive(pid)
+    assert time.monotonic() - start < 0.2
+    assert alive(pid)
+    qtbot.waitUntil(lambda: not alive(pid), timeout=WAIT_MS)
     worker.send(Shutdown())
     assert not worker.running
     assert heard.crashes == []
+
+
+BANKING = """
+import sys, time
+for line in sys.stdin:
+    sys.stdout.write('{"message": "Notice", "text": "busy"}\\n'); sys.stdout.flush()
+    if "Shutdown" in line:
+        time.sleep(0.5)
+        open(sys.argv[1], "w").write("banked")
+        break
+"""
+
+
+def test_the_programs_end_waits_until_the_engine_has_banked_its_work(tmp_path):
+    code = (
+        "import sys\n"
+        "from qtpy.QtCore import QCoreApplication\n"
+        "from napari_vqseg.worker import EngineWorker\n"
+        "from vqseg.protocol import StopTraining\n"
+        "application = QCoreApplication([])\n"
+        "worker = EngineWorker(sys.argv[1:])\n"
+        "worker.message.connect(lambda _: application.quit())\n"
+        "worker.send(StopTraining())\n"
+        "application.exec_()\n"
+        "worker.close()\n"
+        "del worker\n"
+    )
+    environment = os.environ | {"PYTHONPATH": str(Path(FAKE).parent.parent)}
+    command = [sys.executable, "-c", code, "-c", BANKING, str(tmp_path / "bank")]
+    done = subprocess.run(command, env=environment, check=False, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "bank").read_text() == "banked"
 
 
 def test_no_torch_in_the_window():
