@@ -67,11 +67,6 @@ class EngineWorker(QObject):
         """Process id of the engine, None where there is none."""
         return int(self._process.processId()) or None if self._process is not None else None
 
-    @property
-    def last_output(self) -> str:
-        """The end of what the engine printed before it had a log to print to."""
-        return self._last_output
-
     # ---------------------------------------------------------------------------------------------- talking
 
     def start(self) -> None:
@@ -136,11 +131,6 @@ class EngineWorker(QObject):
         else:
             self._process.kill()
 
-    def restart(self) -> None:
-        """Start a fresh engine, ending the one that runs without ceremony."""
-        self._drop(kill=True)
-        self.start()
-
     def close(self) -> None:
         """End the engine for good, without waiting: it banks its work meanwhile, and the program's end waits for it."""
         if self._closed:
@@ -159,7 +149,7 @@ class EngineWorker(QObject):
                 process.kill()
                 process.waitForFinished(TERMINATE_WITHIN_MS)
 
-    def _drop(self, *, kill: bool) -> None:
+    def _drop(self) -> None:
         """Let go of the process and its signals."""
         self._ladder.stop()
         process, self._process = self._process, None
@@ -170,22 +160,18 @@ class EngineWorker(QObject):
         process.readyReadStandardError.disconnect(self._read_errors)
         process.errorOccurred.disconnect(self._on_error)
         process.finished.disconnect(self._on_finished)
-        if kill and process.state() != QProcess.ProcessState.NotRunning:
-            process.finished.connect(process.deleteLater)
-            process.kill()
-        else:
-            process.deleteLater()
+        process.deleteLater()
 
     def _on_error(self, error: QProcess.ProcessError) -> None:
         if error == QProcess.ProcessError.FailedToStart:
-            self._drop(kill=False)
+            self._drop()
             self.crashed.emit("The engine could not be started; is the Python environment of napari still whole?")
 
     def _on_finished(self, code: int, status: QProcess.ExitStatus) -> None:
         self._read()
         self._read_errors()
         asked = self._asked_to_leave
-        self._drop(kill=False)
+        self._drop()
         if asked:
             self.stopped.emit()
         else:

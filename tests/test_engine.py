@@ -23,7 +23,7 @@ from vqseg.errors import AnnotationError
 from vqseg.io import read_volume
 from vqseg.memory import smaller
 from vqseg.overlays import FIRST_AFTER_S
-from vqseg.project import Project, RunState
+from vqseg.project import Project, Run, RunState
 from vqseg.protocol import (
     CaseOpened,
     CodebookReady,
@@ -171,7 +171,7 @@ def test_a_run_from_start_to_end(engine, project):
     assert Path(ended.checkpoint_path) == run.checkpoint_path
     engine.send(Shutdown())
     assert engine.wait() == 0
-    run.reload()
+    run = Run(run.path)
     assert run.state == RunState.FINISHED
     assert run.info["step"] == ended.step
     assert not run.is_live
@@ -195,7 +195,7 @@ def test_prints_never_reach_the_pipe_and_no_path_reaches_the_log(engine, project
     assert "Traceback" in log
     assert "cannot handle <image>" in log
     assert "Doe" not in log
-    broken.reload()
+    broken = Run(broken.path)
     assert broken.state == RunState.FAILED
     engine.send(StartTraining(str(new_run(project, 0.1).path)))
     assert engine.until(TrainingEnded).reason == "finished", "one failed run must not end the engine"
@@ -216,7 +216,7 @@ def test_pause_freezes_the_budget_and_stop_keeps_everything(engine, project):
     engine.send(PauseTraining())
     paused = engine.until(Progress, paused=True)
     time.sleep(1)
-    run.reload()
+    run = Run(run.path)
     assert run.state == RunState.PAUSED
     assert run.is_live
     assert not run.interrupted
@@ -228,7 +228,7 @@ def test_pause_freezes_the_budget_and_stop_keeps_everything(engine, project):
     ended = engine.until(TrainingEnded)
     assert ended.reason == "stopped"
     assert ended.checkpoint_path
-    run.reload()
+    run = Run(run.path)
     assert run.state == RunState.STOPPED
 
 
@@ -350,7 +350,7 @@ def test_leaving_banks_the_work_and_the_run_resumes(engine, project, way):
     else:
         engine.process.stdin.close()
     assert engine.wait() == 0
-    run.reload()
+    run = Run(run.path)
     assert run.interrupted
     assert [found.id for found in project.interrupted_runs] == [run.id]
     assert not any(b'"Failed"' in line or b'"TrainingEnded"' in line for line in engine.lines)
@@ -389,7 +389,7 @@ def test_two_engines_never_train_one_run(engine, project):
         assert other.until(TrainingEnded).reason == "failed"
     finally:
         other.close()
-    run.reload()
+    run = Run(run.path)
     assert run.state == RunState.RUNNING
 
 
@@ -523,7 +523,7 @@ def test_an_interrupt_keeps_the_checkpoint(project):
 
     with pytest.raises(KeyboardInterrupt):
         train_run(run, interrupt, factory=fake.make_fake)
-    run.reload()
+    run = Run(run.path)
     assert run.state == RunState.STOPPED
     assert json.loads((run.checkpoint_path / "state.json").read_text())["step"] == 3
 

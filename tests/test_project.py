@@ -314,7 +314,7 @@ def test_a_killed_window_gives_its_locks_back_and_its_run_can_be_resumed(project
     assert project.interrupted_runs == []
     process = subprocess.Popen([sys.executable, "-c", HOLDER, str(project.path)], stdout=subprocess.PIPE)
     process.stdout.readline()
-    run.reload()
+    run = Run(run.path)
     assert run.is_live
     assert project.interrupted_runs == []
     with pytest.raises(ProjectError, match=f"process {process.pid}"):

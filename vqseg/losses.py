@@ -16,31 +16,10 @@ from torch import Tensor
 
 from vqseg.distributed import averaged
 
-__all__ = ["IGNORE_LABEL", "cross_entropy", "reconstruction_loss", "segmentation_loss", "soft_dice_loss"]
+__all__ = ["IGNORE_LABEL", "reconstruction_loss", "segmentation_loss", "soft_dice_loss"]
 
 IGNORE_LABEL = 255
 """Label of voxels that no loss may see."""
-
-
-def cross_entropy(logits: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
-    """Mean cross-entropy over the voxels that are not ignored.
-
-    Parameters
-    ----------
-    logits : Tensor
-        (B, K, H, W).
-    target : Tensor
-        (B, H, W) int64, classes 0..K-1 or ``IGNORE_LABEL``.
-    weight : Tensor, optional
-        (B, H, W), at least 0. The sum is divided by the number of voxels that are not ignored, not by the weights'
-        sum: a batch whose pseudo-labels are mostly untrusted (weight 0) has a small loss.
-
-    Returns
-    -------
-    Tensor
-        Scalar; 0 (still differentiable) where every voxel is ignored.
-    """
-    return _cross_entropy(_surprisal(logits.float().log_softmax(1), target), target, weight)
 
 
 def _surprisal(log_probabilities: Tensor, target: Tensor) -> Tensor:
@@ -48,18 +27,12 @@ def _surprisal(log_probabilities: Tensor, target: Tensor) -> Tensor:
     return F.nll_loss(log_probabilities, target, ignore_index=IGNORE_LABEL, reduction="none")
 
 
-def _cross_entropy(surprisal: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
-    weighted = surprisal if weight is None else surprisal * weight
-    count = averaged((target != IGNORE_LABEL).sum().float())
-    return weighted.sum() / count.clamp(min=1)
-
-
-def soft_dice_loss(logits: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+def soft_dice_loss(logits: Tensor, target: Tensor) -> Tensor:
     """One minus soft Dice, computed over the whole batch and averaged over the classes present in `target`.
 
     A class that no counted voxel of the batch has is left out of the mean: its Dice is 0 whatever the network
     predicts and its gradient only pushes every small class down; cross-entropy already speaks against it.
-    Parameters as in :func:`cross_entropy`; ignored voxels count as weight 0.
+    Parameters as in :func:`segmentation_loss`.
 
     Returns
     -------
@@ -67,12 +40,12 @@ def soft_dice_loss(logits: Tensor, target: Tensor, weight: Tensor | None = None)
         Scalar in [0, 1]; 0 where no voxel counts.
     """
     log_probabilities = logits.float().log_softmax(1)
-    return _soft_dice_loss(log_probabilities, _surprisal(log_probabilities, target), target, weight)
+    return _soft_dice_loss(log_probabilities, _surprisal(log_probabilities, target), target)
 
 
-def _soft_dice_loss(log_probabilities: Tensor, surprisal: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
+def _soft_dice_loss(log_probabilities: Tensor, surprisal: Tensor, target: Tensor) -> Tensor:
     known = target != IGNORE_LABEL
-    counted = (known.float() if weight is None else known * weight.float()).flatten()
+    counted = known.float().flatten()
     n_classes = log_probabilities.shape[1]
     truth = target.masked_fill(~known, 0).flatten()
     nothing = counted.new_zeros(n_classes)
@@ -87,10 +60,8 @@ def _soft_dice_loss(log_probabilities: Tensor, surprisal: Tensor, target: Tensor
     return (n_present - dice.sum()) / n_present.clamp(min=1)
 
 
-def segmentation_loss(
-    logits: Tensor, target: Tensor, kind: Literal["ce", "ce+dice"] = "ce", weight: Tensor | None = None
-) -> Tensor:
-    """Cross-entropy, or the mean of cross-entropy and soft Dice.
+def segmentation_loss(logits: Tensor, target: Tensor, kind: Literal["ce", "ce+dice"] = "ce") -> Tensor:
+    """Mean cross-entropy over the voxels that are not ignored, or the mean of that and soft Dice.
 
     Parameters
     ----------
@@ -100,36 +71,19 @@ def segmentation_loss(
         (B, H, W) int64, classes 0..K-1 or ``IGNORE_LABEL``.
     kind : {"ce", "ce+dice"}
         The config's ``loss.segmentation``.
-    weight : Tensor, optional
-        (B, H, W), at least 0: how much each voxel counts.
 
     Returns
     -------
     Tensor
-        Scalar.
+        Scalar; 0 (still differentiable) where every voxel is ignored.
     """
     log_probabilities = logits.float().log_softmax(1)
     surprisal = _surprisal(log_probabilities, target)
-    loss = _cross_entropy(surprisal, target, weight)
-    return loss if kind == "ce" else 0.5 * (loss + _soft_dice_loss(log_probabilities, surprisal, target, weight))
+    count = averaged((target != IGNORE_LABEL).sum().float())
+    loss = surprisal.sum() / count.clamp(min=1)
+    return loss if kind == "ce" else 0.5 * (loss + _soft_dice_loss(log_probabilities, surprisal, target))
 
 
-def reconstruction_loss(prediction: Tensor, image: Tensor, valid: Tensor | None = None) -> Tensor:
-    """Mean absolute difference of two images.
-
-    Parameters
-    ----------
-    prediction, image : Tensor
-        (B, C, H, W).
-    valid : Tensor, optional
-        (B, H, W) bool, False where the image was padded.
-
-    Returns
-    -------
-    Tensor
-        Scalar; 0 (still differentiable) where nothing is valid.
-    """
-    difference = (prediction.float() - image.float()).abs()
-    if valid is None:
-        return difference.mean()
-    return (difference.mean(1) * valid).sum() / averaged(valid.sum().float()).clamp(min=1)
+def reconstruction_loss(prediction: Tensor, image: Tensor) -> Tensor:
+    """Mean absolute difference of two images (B, C, H, W)."""
+    return F.l1_loss(prediction.float(), image.float())

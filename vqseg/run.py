@@ -213,10 +213,6 @@ class Run:
             self.info["ended"] = now()
         write_record(self.path / "run.json", "run", SCHEMA, self.info)
 
-    def reload(self) -> None:
-        """Read the state on disk again."""
-        self.info = read_record(self.path / "run.json", "run", SCHEMA)
-
     # ---------------------------------------------------------------------------------------------- metrics
 
     def append_metrics(self, values: Mapping[str, Any]) -> None:

@@ -112,11 +112,6 @@ class CodebookReport:
         shares = self.usage[self.usage > 0] / self.usage.sum()
         return float(np.exp(-(shares * np.log(shares)).sum()))
 
-    @property
-    def sorted_usage(self) -> npt.NDArray[np.int64]:
-        """(K,) usage, largest first, for the histogram."""
-        return np.sort(self.usage)[::-1]
-
 
 @dataclass(frozen=True)
 class Occurrence:

@@ -260,7 +260,7 @@ class Trainer:
         strong_views = self.method.strong_views if self._wants_unlabelled else 0
         batch = self.sampler.draw(strong_views=strong_views).own_part().to(self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._bfloat16):
-            return self.method.losses(batch, self.step_index, self.progress)
+            return self.method.losses(batch, self.progress)
 
     def _look_at_codes(self) -> None:
         network = self.method.network_for_prediction

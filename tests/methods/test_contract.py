@@ -49,7 +49,7 @@ def train(name, n_steps=3, **options):
     torch.manual_seed(5)
     history = []
     for step in range(n_steps):
-        losses = method.losses(make_batch(**options), step, progress=0.5)
+        losses = method.losses(make_batch(**options), progress=0.5)
         optimizer.zero_grad()
         losses["total"].backward()
         optimizer.step()
@@ -62,7 +62,7 @@ def train(name, n_steps=3, **options):
 @pytest.mark.parametrize("segmentation", ["ce", "ce+dice"])
 def test_losses_are_finite_scalars_and_reach_the_student(name, progress, segmentation):
     method = make(name, segmentation)
-    losses = method.losses(make_batch(), 0, progress)
+    losses = method.losses(make_batch(), progress)
     assert all(loss.ndim == 0 and torch.isfinite(loss) for loss in losses.values())
     losses["total"].backward()
     gradients = [p.grad for p in method.student.parameters() if p.grad is not None]
@@ -72,7 +72,7 @@ def test_losses_are_finite_scalars_and_reach_the_student(name, progress, segment
 
 def test_only_the_student_side_is_trained(name):
     method = make(name)
-    method.losses(make_batch(), 0, 0.9)["total"].backward()
+    method.losses(make_batch(), 0.9)["total"].backward()
     if method.teacher is not None:
         assert all(p.grad is None and not p.requires_grad for p in method.teacher.parameters())
 
@@ -81,7 +81,7 @@ def test_teacher_moves_towards_the_student(name):
     method = make(name)
     if method.teacher is None:
         pytest.skip(f"{name} has no teacher")
-    method.losses(make_batch(), 50, 0.9)
+    method.losses(make_batch(), 0.9)
     with torch.no_grad():
         for parameter in method.student.parameters():
             parameter.add_(1.0)
@@ -126,8 +126,8 @@ def test_ignored_voxels_have_no_influence(name):
     method = make(name)
     batch = make_batch(unlabelled=False)
     batch.label_x = torch.full_like(batch.label_x, IGNORE_LABEL)
-    losses = method.losses(batch, 0, 0.0)
-    reference = method.losses(make_batch(unlabelled=False), 0, 0.0)
+    losses = method.losses(batch, 0.0)
+    reference = method.losses(make_batch(unlabelled=False), 0.0)
     assert torch.isfinite(losses["total"])
     # Only terms that need no label (reconstruction, commitment) may be left, and the segmentation loss is gone.
     assert losses["total"] < reference["total"]
@@ -153,7 +153,7 @@ def test_it_learns_a_toy_problem_through_all_its_phases(name):
         (image_x, label_x), (image_u, _) = discs(4, seed=2 * step), discs(4, seed=2 * step + 1)
         second = image_u * 0.8 + 0.1 if method.strong_views == 2 else None
         unlabelled = (image_u, image_u * 0.9, second) if method.ready_for_unlabelled else ()
-        losses = method.losses(Batch(image_x, label_x, *unlabelled), step, step / n_steps)
+        losses = method.losses(Batch(image_x, label_x, *unlabelled), step / n_steps)
         optimizer.zero_grad()
         losses["total"].backward()
         optimizer.step()

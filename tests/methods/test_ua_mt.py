@@ -30,8 +30,8 @@ def weight(losses):
 def test_the_weight_rises_to_a_tenth(method, batch, monkeypatch):
     certain = torch.tensor([1.0, 0.0]).view(1, 2, 1, 1).expand(2, 2, 32, 32), torch.zeros(2, 32, 32)
     monkeypatch.setattr(method, "_ask_teacher", lambda image: certain)
-    assert weight(method.losses(batch, 0, 0.0)) == pytest.approx(0.1 * math.exp(-5), rel=0.05)
-    assert weight(method.losses(batch, 0, 1.0)) == pytest.approx(0.1, rel=1e-3)
+    assert weight(method.losses(batch, 0.0)) == pytest.approx(0.1 * math.exp(-5), rel=0.05)
+    assert weight(method.losses(batch, 1.0)) == pytest.approx(0.1, rel=1e-3)
     assert ramp_up(-1) == ramp_up(0) < ramp_up(0.5) < ramp_up(1) == ramp_up(2) == 1
 
 
@@ -39,7 +39,7 @@ def test_uncertain_pixels_do_not_count(method, batch, monkeypatch):
     uncertainty = torch.full((2, 32, 32), 0.8 * math.log(2))  # between the first threshold, 3/4 of U_max, and the last
     target = torch.tensor([1.0, 0.0]).view(1, 2, 1, 1).expand(2, 2, 32, 32)
     monkeypatch.setattr(method, "_ask_teacher", lambda image: (target, uncertainty))
-    early, late = method.losses(batch, 0, 0.0), method.losses(batch, 0, 1.0)
+    early, late = method.losses(batch, 0.0), method.losses(batch, 1.0)
     assert early["confident_share"] == 0
     assert early["unlabelled"] == 0
     assert late["confident_share"] == 1

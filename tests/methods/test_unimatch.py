@@ -30,17 +30,17 @@ def test_two_strong_views_weigh_as_much_as_the_features(batch, monkeypatch):
         return seen[-1]
 
     monkeypatch.setattr(unimatch, "soft_dice_loss", recorded)
-    losses = method.losses(batch, 0, 0.5)
+    losses = method.losses(batch, 0.5)
     strong_1, strong_2, features = seen
     torch.testing.assert_close(losses["unlabelled"], 0.25 * strong_1 + 0.25 * strong_2 + 0.5 * features)
     torch.testing.assert_close(losses["total"], (losses["labelled"] + losses["unlabelled"]) / 2)
 
 
 def test_what_it_is_not_confident_of_teaches_nothing(batch):
-    losses = make(confidence=1.0).losses(batch, 0, 0.5)
+    losses = make(confidence=1.0).losses(batch, 0.5)
     assert losses["confident_share"] == 0
     assert losses["unlabelled"] == 0
-    assert make().losses(batch, 0, 0.5)["confident_share"] == 1
+    assert make().losses(batch, 0.5)["confident_share"] == 1
 
 
 def test_pseudo_labels_pass_no_gradient(batch):

@@ -21,7 +21,7 @@ def unlabelled_loss(*settings):
     method = create_method("vq-seg", config_from(parser.parse_args(flags)), 1, 3)
     image = torch.rand(2, 2, 1, 48, 48, generator=torch.Generator().manual_seed(1))
     label = (image[0, :, 0] * 3).long()
-    losses = method.losses(Batch(image[0], label, image[1], image[1]), 0, 1.0)
+    losses = method.losses(Batch(image[0], label, image[1], image[1]), 1.0)
     return losses["unlabelled"].item()
 
 

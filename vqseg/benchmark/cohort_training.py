@@ -145,7 +145,7 @@ class CohortRun:
             self.method.teacher.eval()
         batch = self._batch()
         with self._autocast():
-            losses = self.method.losses(batch, self.step_index, progress)
+            losses = self.method.losses(batch, progress)
         self.optimizer.param_groups[0]["lr"] = self.base_rate * (1 - progress) ** self.method.rate_fall
         self.optimizer.zero_grad()
         losses["total"].backward()

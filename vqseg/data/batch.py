@@ -9,9 +9,8 @@ import torch
 from torch import Tensor
 
 from vqseg.distributed import own_part
-from vqseg.losses import IGNORE_LABEL
 
-__all__ = ["IGNORE_LABEL", "Batch"]
+__all__ = ["Batch"]
 
 
 @dataclass

@@ -9,10 +9,11 @@ from torch import Tensor
 
 from vqseg.config import DataConfig
 from vqseg.data.augment import Warp, change_intensity, displace, random_warp, smooth_field, warp_features
-from vqseg.data.batch import IGNORE_LABEL, Batch
+from vqseg.data.batch import Batch
 from vqseg.data.case import PreparedCase
 from vqseg.data.shape_prior import CAP_MM, encode_shape, no_shape
 from vqseg.errors import AnnotationError
+from vqseg.losses import IGNORE_LABEL
 
 __all__ = ["BatchSampler"]
 

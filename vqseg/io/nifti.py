@@ -64,7 +64,7 @@ def read(path: Path, axis: int | None = None) -> Volume:
     raw, header = _read_header(path)
     shape = _volume_shape(header, path.name)
     dtype = _scalar_dtype(header, path.name)
-    affine, warnings = _affine(header, path.name)
+    affine, warnings = _affine(header)
     layout = make_layout(shape, affine, path.name, header=raw, axis=axis)
     slope, intercept = _scaling(header)
     spec = (shape, dtype, int(header["vox_offset"]), slope, intercept)
@@ -162,7 +162,7 @@ def _scalar_dtype(header: Header, name: str) -> np.dtype[Any]:
     return dtype
 
 
-def _affine(header: Header, name: str) -> tuple[npt.NDArray[np.float64], list[str]]:
+def _affine(header: Header) -> tuple[npt.NDArray[np.float64], list[str]]:
     """Stored index -> RAS+ mm by nibabel's rule (sform, then qform, then voxel sizes), and what to warn about."""
     parsed = header.copy()
     if parsed["pixdim"][0] not in (-1, 1):

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from vqseg.config import Config
-from vqseg.data.batch import IGNORE_LABEL, Batch
+from vqseg.data.batch import Batch
 from vqseg.models.ema import update_ema
 
-__all__ = ["IGNORE_LABEL", "Batch", "Method"]
+__all__ = ["Batch", "Method"]
 
 
 class Method(nn.Module, ABC):
@@ -63,15 +63,13 @@ class Method(nn.Module, ABC):
         return True
 
     @abstractmethod
-    def losses(self, batch: Batch, step: int, progress: float) -> dict[str, Tensor]:
+    def losses(self, batch: Batch, progress: float) -> dict[str, Tensor]:
         """Loss terms of one batch, scalar each; "total" is the one to differentiate.
 
         Parameters
         ----------
         batch : Batch
             Labelled and unlabelled slices.
-        step : int
-            Steps taken so far.
         progress : float
             Share of the training that is over, in [0, 1]; time for runs with a budget.
         """

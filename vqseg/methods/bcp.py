@@ -48,7 +48,7 @@ class BCP(Method):
         self.teacher = make_teacher(self.student)  # type: ignore[assignment]
         self.pretraining = True
 
-    def losses(self, batch: Batch, step: int, progress: float) -> dict[str, Tensor]:
+    def losses(self, batch: Batch, progress: float) -> dict[str, Tensor]:
         """Segmentation loss of mixed slices: labelled with labelled at first, labelled with unlabelled then."""
         self.pretraining = progress < PRETRAINING
         mask = copy_paste_mask(batch.image_x.shape[-2], batch.image_x.shape[-1], self.generator).to(

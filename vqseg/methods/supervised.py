@@ -24,7 +24,7 @@ class Supervised(Method):
         super().__init__(config, in_channels, n_classes)
         self.student = UNet(in_channels, n_classes)
 
-    def losses(self, batch: Batch, step: int, progress: float) -> dict[str, Tensor]:
+    def losses(self, batch: Batch, progress: float) -> dict[str, Tensor]:
         """Segmentation loss of the labelled slices; the unlabelled are not looked at."""
         labelled = segmentation_loss(self.student(batch.image_x).logits, batch.label_x, self.config.loss.segmentation)
         return {"labelled": labelled, "total": labelled}

@@ -53,7 +53,7 @@ class UAMT(Method):
         self.student = UNet(in_channels, n_classes)
         self.teacher = make_teacher(self.student)  # type: ignore[assignment]
 
-    def losses(self, batch: Batch, step: int, progress: float) -> dict[str, Tensor]:
+    def losses(self, batch: Batch, progress: float) -> dict[str, Tensor]:
         """Segmentation loss of the labelled slices and masked consistency of the unlabelled ones."""
         n, kind = len(batch.image_x), self.config.loss.segmentation
         if batch.image_u_w is None:

@@ -44,7 +44,7 @@ class UniMatch(Method):
         super().__init__(config, in_channels, n_classes)
         self.student = UNet(in_channels, n_classes)
 
-    def losses(self, batch: Batch, step: int, progress: float) -> dict[str, Tensor]:
+    def losses(self, batch: Batch, progress: float) -> dict[str, Tensor]:
         """Segmentation loss of the labelled slices, and of three perturbed views of the unlabelled ones."""
         kind = self.config.loss.segmentation
         if batch.image_u_w is None:

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from vqseg.config import Config
-from vqseg.data.batch import IGNORE_LABEL, Batch
+from vqseg.data.batch import Batch
 from vqseg.data.shape_prior import no_shape
 from vqseg.distributed import summed, uniform
-from vqseg.losses import reconstruction_loss, segmentation_loss
+from vqseg.losses import IGNORE_LABEL, reconstruction_loss, segmentation_loss
 from vqseg.methods.base import Method
 from vqseg.models.adapter import FeatureAdapter
 from vqseg.models.ema import make_teacher
@@ -66,7 +66,7 @@ class VQSegMethod(Method):
         """Add the adapter (PFA) to priors with so many channels each; the loop then fills ``batch.prior_x``."""
         self.adapter = FeatureAdapter(self.student.encoder.channels[self.student.depth - 1], prior_dims)
 
-    def losses(self, batch: Batch, step: int, progress: float) -> dict[str, Tensor]:
+    def losses(self, batch: Batch, progress: float) -> dict[str, Tensor]:
         """L = L_l + lambda_u L_u + lambda_a L_align + commitment (method, "Loss & Training")."""
         self.student.set_blend(self._blend(progress))
         weights = self.config.loss
