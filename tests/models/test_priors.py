@@ -134,7 +134,7 @@ def test_a_file_with_code_in_it_is_refused(tmp_path: Path) -> None:
 
 def test_out_of_reach_required_stops_and_auto_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    monkeypatch.setattr(priors, "_reachable", lambda endpoint: False)
+    monkeypatch.setattr("vqseg.models.weight_files._reachable", lambda endpoint: False)
     with pytest.raises(PriorError, match="prior_path"):
         load_prior("dinov2", policy="required")
     with pytest.warns(PriorWarning, match="without alignment to it"):

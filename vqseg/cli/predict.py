@@ -219,7 +219,7 @@ def _wishes(args: argparse.Namespace, checkpoint: Path) -> tuple[Wish, ...]:
     if wishes:
         from vqseg.predict import classes_in
 
-        rules_for(wishes, classes_in(checkpoint))
+        rules_for(wishes, {value: name for value, name in classes_in(checkpoint).items() if name})
     return wishes
 
 

@@ -1,25 +1,19 @@
 """Frozen foundation models that the codes are aligned to (VQ-Seg, section PFA, https://arxiv.org/abs/2601.10124).
 
-Weights come from a local file, from the hub's cache, or from the hub; a prior that cannot be had is one sentence
-within seconds, never a hang.
+Where their weights come from: vqseg.models.weight_files.
 """
 
 from __future__ import annotations
 
-import re
-import socket
-import urllib.request
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import timm
 import torch
-from safetensors.torch import load_file
 from timm.data.constants import (
     IMAGENET_DEFAULT_MEAN,
     IMAGENET_DEFAULT_STD,
@@ -32,6 +26,7 @@ from torch.nn import functional as F
 
 from vqseg.config import ModelConfig, PriorPolicy
 from vqseg.errors import PriorError
+from vqseg.models.weight_files import find_weights, read_weights
 
 __all__ = [
     "PRIORS",
@@ -44,10 +39,6 @@ __all__ = [
     "load_priors",
     "load_weights",
 ]
-
-SUFFIXES = (".safetensors", ".pth", ".bin")
-CONNECT_S = 3.0
-"""Seconds to wait for the hub to answer before giving up."""
 
 
 class PriorWarning(UserWarning):
@@ -333,8 +324,8 @@ def load_weights(name: str, path: str | Path = "") -> dict[str, Tensor]:
         Where the weights can't be had or do not fit.
     """
     spec = _spec(name)
-    file = _local(name, Path(path).expanduser()) if path else _from_hub(name, spec)
-    stored = _from_transformers(_read(name, file))
+    file = find_weights(name, spec.hub, spec.filename, path)
+    stored = read_weights(name, file)
     with torch.device("meta"):
         vit = spec.build()  # its names and shapes only
     expected = vit.state_dict()
@@ -355,91 +346,3 @@ def _spec(name: str) -> PriorSpec:
     if name not in PRIORS:
         raise PriorError(f"Unknown prior {name!r}; choose one of {', '.join(PRIORS)}, or none.")
     return PRIORS[name]
-
-
-def _local(name: str, path: Path) -> Path:
-    """The weights file that `path` is, or that it holds under the prior's name."""
-    if not path.is_dir():
-        return path
-    names = [name + suffix for suffix in SUFFIXES]
-    found = [path / file for file in names if (path / file).is_file()]
-    if len(found) != 1:
-        raise PriorError(f"{path} holds {len(found)} weights files of {name}; put one there: {' or '.join(names)}.")
-    return found[0]
-
-
-def _read(name: str, file: Path) -> dict[str, Any]:
-    """The tensors of a weights file; never runs code from it."""
-    if not file.is_file():
-        raise PriorError(f"There is no weights file of {name} at {file}; correct the path or leave it empty.")
-    try:
-        if file.suffix == ".safetensors":
-            return load_file(file)
-        stored = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # safetensors, pickle and zip each have their own errors, pages long
-        reason = getattr(error, "strerror", None) or "damaged, or more than tensors, which could be a program"
-        raise PriorError(
-            f"{file} cannot be read as weights of {name} ({reason}); give them as .safetensors or as a state dict."
-        ) from None
-    if not isinstance(stored, dict):
-        raise PriorError(f"{file} holds a {type(stored).__name__}, not tensors by name; give a state dict of {name}.")
-    return stored
-
-
-_TRANSFORMERS_NAMES = (
-    (r"^dinov2\.", ""),
-    (r"^embeddings\.(cls_token|mask_token)$", r"\1"),
-    (r"^embeddings\.position_embeddings$", "pos_embed"),
-    (r"^embeddings\.patch_embeddings\.projection\.", "patch_embed.proj."),
-    (r"^encoder\.layer\.", "blocks."),
-    (r"\.attention\.output\.dense\.", ".attn.proj."),
-    (r"\.layer_scale([12])\.lambda1$", r".ls\1.gamma"),
-    (r"^layernorm\.", "norm."),
-)
-"""Names of transformers' Dinov2Model, as in microsoft/rad-dino, and timm's."""
-
-
-def _from_transformers(stored: dict[str, Any]) -> dict[str, Any]:
-    """Rename transformers' Dinov2 keys to timm's, joining query, key and value; other layouts pass unchanged."""
-    if not any(key.endswith("embeddings.patch_embeddings.projection.weight") for key in stored):
-        return stored
-    renamed: dict[str, Any] = {}
-    for key, value in stored.items():
-        for pattern, replacement in _TRANSFORMERS_NAMES:
-            key = re.sub(pattern, replacement, key)
-        renamed[key] = value
-    for key in [key for key in renamed if ".attention.attention.query." in key]:
-        parts = [renamed.pop(key.replace("query", part)) for part in ("query", "key", "value")]
-        renamed[key.replace("attention.attention.query", "attn.qkv")] = torch.cat(parts)
-    return renamed
-
-
-def _from_hub(name: str, spec: PriorSpec) -> Path:
-    """The weights file in the hub's cache, downloaded first where need be."""
-    from huggingface_hub import constants, hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
-    way_out = f"Give a local file of {spec.hub}/{spec.filename} (setting prior_path), or connect to the internet once."
-    try:
-        return Path(hf_hub_download(spec.hub, spec.filename, local_files_only=True))
-    except LocalEntryNotFoundError:
-        pass
-    if constants.HF_HUB_OFFLINE or not _reachable(constants.ENDPOINT):
-        raise PriorError(
-            f"The weights of the prior {name!r} are not on this machine and the hub is not reachable. {way_out}"
-        )
-    try:
-        return Path(hf_hub_download(spec.hub, spec.filename, etag_timeout=CONNECT_S))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise PriorError(f"The weights of the prior {name!r} could not be downloaded ({first}). {way_out}") from None
-
-
-def _reachable(endpoint: str) -> bool:
-    """Whether the hub, or the proxy before it, accepts a connection within a few seconds."""
-    url = urlsplit(urllib.request.getproxies().get("https") or endpoint)
-    try:
-        socket.create_connection((url.hostname or "", url.port or 443), timeout=CONNECT_S).close()
-    except OSError:
-        return False
-    return True
