@@ -3,12 +3,34 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 
 import napari
+from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import QDialog
 
 from napari_vqseg.commands import open_window
 
-__all__ = ["main"]
+__all__ = ["close_early_notices", "main"]
+
+NOTICE_MS = 4000
+"""How long napari shows a notification."""
+
+
+def close_early_notices(viewer: napari.Viewer, after_ms: int = NOTICE_MS) -> None:
+    """Close in time what napari has notified of so far.
+
+    What it says before its window is active, such as that the Qt binding is an old one, it would show for good, over
+    the foot of the image.
+    """
+    notices = viewer.window._qt_window.findChildren(QDialog)
+
+    def close() -> None:
+        for notice in notices:
+            with contextlib.suppress(RuntimeError):  # closed by hand, and deleted
+                notice.close()
+
+    QTimer.singleShot(after_ms, close)
 
 
 def main() -> None:
@@ -22,6 +44,7 @@ def main() -> None:
         session.open_volume(path)
     else:
         session.open_sample()
+    close_early_notices(viewer)
     napari.run()
 
 

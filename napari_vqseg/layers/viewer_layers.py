@@ -78,10 +78,10 @@ class ViewerLayers:
         self.navigation.refresh()
 
     def _show_scale(self) -> None:
-        """Show the scale bar where napari's notifications, which come at the bottom right, do not cover it."""
+        """Show the scale bar where napari's notifications, which fill the bottom of a small canvas, do not cover it."""
         bar = self._stage.viewer.canvas.overlays.scale_bar
         if not bar.visible:
-            bar.position, bar.visible = "bottom_left", True
+            bar.position, bar.visible = "top_left", True
 
     def set_colours(self, colours: Mapping[int, str], predicted: Mapping[int, str]) -> None:
         """Colour the classes, in the annotation and in the prediction."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -136,9 +137,12 @@ class ExportPanel(Panel):
     def ask(self) -> None:
         """Choose a file; ask before any is overwritten."""
         case, wanted, suffix = self.session.case, self.wanted, SUFFIXES[self.wanted]
-        proposed = Path.home() if case.is_kept else case.case.source.parent
+        folder = Path.home() if case.is_kept else case.case.source.parent
+        name = re.sub(
+            r"[^\w.()+-]+", "-", f"{case.name}-{CHOICES[wanted][1]}{suffix}"
+        )  # a description may hold any sign
         path, _ = QFileDialog.getSaveFileName(
-            self, "Export", str(proposed / f"{case.name}-{CHOICES[wanted][1]}{suffix}"), FILTERS[suffix],
+            self, "Export", str(folder / name), FILTERS[suffix],
             options=QFileDialog.Option.DontConfirmOverwrite,
         )  # fmt: skip
         if not path:

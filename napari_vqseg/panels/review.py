@@ -55,7 +55,7 @@ class ReviewPanel(Panel):
         self.listen(session.reviewing.prediction_changed, self.show_prediction)
         self.listen(session.reviewing.preview_changed, self.show_preview)
         self.listen(session.profiles.changed, self.show_profiles)
-        self.listen(session.annotating.slices_changed, self.show_stable)
+        self.listen(session.annotating.slices_changed, self.show_prediction)
         self.listen(session.view.navigation.z_changed, self.show_z)
         self.listen(session.case_changed, self._reset)
         self._reset()
@@ -158,15 +158,19 @@ class ReviewPanel(Panel):
         if reviewing.prediction is None:
             self.words.setText("")
             return
-        means = self._by_class(reviewing.confidence(z))
-        text = f"Slice {z}: confidence in {means}." if means else f"Slice {z}: nothing is predicted here."
+        if z in self.session.annotations.complete:
+            text = f"Slice {z} is complete: its own labels stand."
+        elif means := self._by_class(reviewing.confidence(z)):
+            text = f"Slice {z}: confidence in {means}."
+        else:
+            text = f"Slice {z}: nothing is predicted here."
         self.words.setText(f"{text} {self._origin()}")
 
     def _offer(self, z: int) -> None:
         """Let the button say what accepting the shown slice would mean."""
         reviewing = self.session.reviewing
         holds = reviewing.prediction is None or z in reviewing.predicted
-        self.accept.setText("Accept (A)" if holds else "Nothing here (A)")
+        self.accept.setText("Accept (A)" if holds else "Empty (A)")
         self.accept.setEnabled(reviewing.prediction is not None)
         if reviewing.prediction is None:
             self.accept.setToolTip("There is nothing to accept yet: the volume is not predicted.")
@@ -217,11 +221,11 @@ class ReviewPanel(Panel):
         self.show_stable()
 
     def _where_predicted(self, profile: npt.NDArray[np.float32] | None) -> npt.NDArray[np.float32] | None:
-        """A profile without the slices in which nothing is shown, such as those that were cleaned up."""
+        """A profile without the slices in which nothing is predicted: empty, cleaned up, or complete and so known."""
         if profile is None:
             return None
         shown = np.full_like(profile, np.nan)
-        predicted = self.session.reviewing.predicted
+        predicted = sorted(set(self.session.reviewing.predicted) - set(self.session.annotations.complete))
         shown[predicted] = profile[predicted]
         return shown
 

@@ -42,7 +42,7 @@ def predict(session, tmp_path):
 
 def test_measure_choose_write_and_be_asked(make_napari_viewer, make_ct, qtbot, tmp_path, monkeypatch):
     viewer = make_napari_viewer()
-    widget = open_window(viewer, qtbot, make_ct(tmp_path / "ct"))
+    widget = open_window(viewer, qtbot, make_ct(tmp_path / "ct", SeriesDescription="Thorax 1/2, venös"))
     panel, session = widget.panel("Export"), widget.session
     session.annotating.mark_complete(3)
     announced = []
@@ -69,8 +69,15 @@ def test_measure_choose_write_and_be_asked(make_napari_viewer, make_ct, qtbot, t
         QTest.keyClick(panel.format, Qt.Key.Key_Down)
     assert "patient's name" in panel.words.text()
     target, asked = tmp_path / "seg.dcm", []
-    monkeypatch.setattr(export.QFileDialog, "getSaveFileName", lambda *a, **k: (str(target.with_suffix("")), ""))
+    proposed = []
+
+    def choose(_, title, path, *rest, **options):
+        proposed.append(path)
+        return str(target.with_suffix("")), ""
+
+    monkeypatch.setattr(export.QFileDialog, "getSaveFileName", choose)
     click(panel.export)
+    assert proposed == [str(tmp_path / "ct-Thorax-1-2-venös-segmentation.dcm")]
     qtbot.waitUntil(lambda: "seg.provenance.json" in panel.words.text(), timeout=60000)
     assert (read_labels(target, session.volume).array == 1).sum() == session.exporting.result().sum()
 

@@ -79,7 +79,7 @@ def test_the_scale_bar_is_where_no_notification_covers_it_until_a_person_moves_i
     bar = viewer.canvas.overlays.scale_bar
     show(view, fakes.make_volume())
     assert bar.visible
-    assert str(bar.position) == "bottom_left"
+    assert str(bar.position) == "top_left"
     bar.position = "top_right"
     show(view, fakes.make_volume())
     assert str(bar.position) == "top_right"

@@ -142,8 +142,9 @@ def test_a_person_reviews(window, qtbot):
     assert panel.accept.text() == "Accept (A)"
     empty = next(z for z in range(len(cleaned)) if not cleaned[z].any() and z not in DRAWN)
     session.go_to(empty)
-    assert panel.accept.text() == "Nothing here (A)"
+    assert panel.accept.text() == "Empty (A)"
     assert "without any structure" in panel.accept.toolTip()
+    assert panel.minimumSizeHint().width() <= widget.scroll_area.viewport().width()
     click(panel.accept)
     assert annotations.empty_complete == [empty]
     undo(viewer)

@@ -292,8 +292,11 @@ def test_where_nothing_is_predicted_nothing_is_offered_or_drawn(window, tmp_path
     qtbot.waitUntil(panel.accept.isEnabled, timeout=2000)
     assert panel.accept.text() == "Accept (A)"
     assert np.flatnonzero(np.isfinite(panel.plot.values["confidence"])).tolist() == [2, 3, 4]
+    session.annotating.mark_complete(3)
+    assert np.flatnonzero(np.isfinite(panel.plot.values["confidence"])).tolist() == [2, 4]
+    assert "Slice 3 is complete" in panel.words.text()
     session.go_to(7)
-    assert panel.accept.text() == "Nothing here (A)"
+    assert panel.accept.text() == "Empty (A)"
     assert "nothing is predicted here" in panel.words.text()
     predict(window, tmp_path, qtbot, slice(7, 8), step=4)
     qtbot.waitUntil(lambda: panel.accept.text() == "Accept (A)", timeout=2000)
