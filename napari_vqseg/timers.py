@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -85,6 +86,10 @@ class QtScheduler:
         self._answers.arrived.connect(self._deliver)
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="napari-vqseg")
         self._aside = ThreadPoolExecutor(max_workers=1, thread_name_prefix="napari-vqseg-aside")
+        self._sequences: deque[Iterator[None]] = deque()
+        self._turn = QTimer(self._answers)
+        self._turn.setSingleShot(True)
+        self._turn.timeout.connect(self._step)
         self._closed = False
 
     def debounce(self, seconds: float, callback: Callable[[], None]) -> Debounced:
@@ -127,6 +132,21 @@ class QtScheduler:
     def _deliver(answer: tuple[Callable[[Any], None], Any]) -> None:
         callback, value = answer
         callback(value)
+
+    def in_turns(self, steps: Iterator[None]) -> None:
+        """Take steps, each in a turn of the event loop of its own; the next such sequence waits for their end."""
+        self._sequences.append(steps)
+        self._turn.start(0)
+
+    def _step(self) -> None:
+        steps = self._sequences.popleft()
+        try:
+            for _ in steps:
+                self._sequences.appendleft(steps)
+                break
+        finally:
+            if self._sequences:
+                self._turn.start(0)
 
     def close(self) -> None:
         """Drop timers and answers; the threads finish what they were given, and the program's end waits for them."""

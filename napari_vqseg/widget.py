@@ -25,7 +25,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_vqseg.layers import Pointed, ViewerLayers, compile_colours
+from napari_vqseg.layers import Pointed, ViewerLayers, warm_up
 from napari_vqseg.panels.annotate import AnnotatePanel
 from napari_vqseg.panels.card import KeyCard
 from napari_vqseg.panels.classes import ClassesPanel
@@ -76,7 +76,8 @@ class VQSegWidget(QWidget):
         view = ViewerLayers(napari_viewer)
         scheduler = QtScheduler()
         self.session = Session(view, scheduler, make_worker, from_napari)
-        scheduler.background(compile_colours, lambda _: None, lambda _: None)  # what fails here fails again in use
+        scheduler.background(warm_up, lambda _: None, lambda _: None)  # what fails here fails again in use
+        scheduler.in_turns(view.prepare())
         self._useful_soon = scheduler.debounce(UNFOLD_AFTER_S, self._show_useful)
         view.keys.bind(self._keys(), {str(n): partial(self._select_nth, n) for n in range(1, 10)}
                   | {"0": partial(self.session.classes.select, PAINTED_BACKGROUND)})  # fmt: skip

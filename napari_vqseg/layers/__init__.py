@@ -8,7 +8,7 @@ head. An oblique volume is shown along its own axes; its true affine travels in 
 from napari_vqseg.layers.geometry import direction_letters, layer_geometry, volume_of
 from napari_vqseg.layers.navigation import Plane
 from napari_vqseg.layers.pointer import Pointed
-from napari_vqseg.layers.stage import compile_colours
+from napari_vqseg.layers.stage import warm_up
 from napari_vqseg.layers.viewer_layers import ViewerLayers
 
-__all__ = ["Plane", "Pointed", "ViewerLayers", "compile_colours", "direction_letters", "layer_geometry", "volume_of"]
+__all__ = ["Plane", "Pointed", "ViewerLayers", "direction_letters", "layer_geometry", "volume_of", "warm_up"]

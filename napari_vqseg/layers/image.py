@@ -50,10 +50,9 @@ class ImageLayer:
             volume.array, name=name, colormap="gray", contrast_limits=window.limits_hu, multiscale=False,
             **layer_geometry(volume),
         )  # fmt: skip
-        self._stage.viewer.add_layer(layer)
         low, high = window.limits_hu
         layer.contrast_limits_range = (min(RANGE_HU[0], low), max(RANGE_HU[1], high))
-        self._stage.put("image", layer)
+        self._stage.add("image", layer)
         self._stage.listen(layer.events.contrast_limits, self._on_limits)
 
     # ------------------------------------------------------------ window

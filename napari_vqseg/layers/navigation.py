@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Literal
 
 import numpy as np
@@ -92,21 +93,28 @@ class Navigation:
             self._z = self.z
             self.z_changed.emit(self._z)
 
+    def add_letters(self) -> Iterator[None]:
+        """Put letters at the canvas's edges, one by one and hidden: napari takes long to make what is not drawn yet."""
+        canvas = getattr(self._stage.viewer, "canvas", None)
+        if canvas is None:
+            return
+        for position in _EDGES:
+            if f"vqseg_{position}" not in canvas.overlays:
+                letter = TextOverlay(
+                    position=position, font_size=14, color="white", box_color=(0, 0, 0, 0.5), visible=True
+                )
+                canvas.overlays[f"vqseg_{position}"] = letter
+                letter.visible = False
+                yield
+
     def letter_edges(self) -> None:
         """Write the patient's directions at the canvas's edges."""
         canvas = getattr(self._stage.viewer, "canvas", None)
         if canvas is None:
             return
         for position, letter in self._letters().items():
-            name = f"vqseg_{position}"
-            if name not in canvas.overlays:
-                if not letter:
-                    continue
-                canvas.overlays[name] = TextOverlay(
-                    position=position, font_size=14, color="white", box_color=(0, 0, 0, 0.5)
-                )
-            canvas.overlays[name].text = letter
-            canvas.overlays[name].visible = bool(letter)
+            if (overlay := canvas.overlays.get(f"vqseg_{position}")) is not None:
+                overlay.text, overlay.visible = letter, bool(letter)
 
     def _letters(self) -> dict[str, str]:
         viewer, volume, first = self._stage.viewer, self._stage.volume, self._stage.first_axis

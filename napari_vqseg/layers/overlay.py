@@ -45,12 +45,10 @@ class Overlay:
             layer.data.replace(labels)
             layer.refresh(extent=False, thumbnail=False)
             return
-        active = self._stage.viewer.layers.selection.active
         layer = self._stage.add_labels("prediction", Replaceable(labels), colours, OPACITY)
         self._stage.seal(layer)
         for event in (layer.events.visible, layer.events.opacity, layer.events.contour):
             self._stage.listen(event, self._on_look)
-        self._stage.viewer.layers.selection.active = active
 
     def show_slice(self, z: int, labels_yx: npt.NDArray[np.uint8]) -> None:
         """Replace slice z of the prediction."""
@@ -69,14 +67,11 @@ class Overlay:
         if volume is None:
             return
         if layer is None:
-            active = self._stage.viewer.layers.selection.active
             layer = Image(
                 OneSlice(volume.shape), name="stability", colormap=FLIPS, contrast_limits=(0.0, 0.6),
                 blending="translucent", visible=False, multiscale=False, **layer_geometry(volume),
             )  # fmt: skip
-            self._stage.viewer.add_layer(layer)
-            self._stage.put("stability", layer)
-            self._stage.viewer.layers.selection.active = active
+            self._stage.add("stability", layer)
         if stability_yx is not None:
             layer.data.put(z, 1.0 - np.asarray(stability_yx, dtype=np.float32))
             layer.refresh(extent=False, thumbnail=False)

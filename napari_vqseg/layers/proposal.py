@@ -57,12 +57,10 @@ class Proposal:
         volume, layer = self._stage.volume, self._stage.labels("fill between")
         if volume is None or layer is not None:
             return layer
-        active = self._stage.viewer.layers.selection.active
         empty = Replaceable(np.zeros(volume.shape, dtype=np.uint8))
         layer = self._stage.add_labels("fill between", empty, {}, 1.0)
         layer.contour, layer.visible = CONTOUR_PX, False
         self._stage.seal(layer)
-        self._stage.viewer.layers.selection.active = active
         return layer
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from napari.layers import Layer
+from napari.components import Camera
+from napari.layers import Image, Layer
 from napari.utils.colormaps import DirectLabelColormap
 from psygnal import Signal
 
@@ -18,7 +20,7 @@ from vqseg.volume import Volume
 if TYPE_CHECKING:
     import napari
 
-__all__ = ["Kind", "Stage", "compile_colours", "label_colormap"]
+__all__ = ["Kind", "Stage", "label_colormap", "warm_up"]
 
 Kind = Literal["image", "annotation", "prediction", "stability", "fill between", "codes"]
 
@@ -46,7 +48,6 @@ class Stage:
         self._connections: list[tuple[Any, Callable[..., Any]]] = []
         self._drags: list[Callable[[Any, Any], Iterator[None]]] = []
         self._wheels: list[Callable[[Any, Any], None]] = []
-        self._removing = False
         self.listen(viewer.layers.events.removed, self._on_removed)
 
     def listen(self, signal: Any, callback: Callable[..., Any]) -> None:
@@ -66,14 +67,14 @@ class Stage:
 
     # ------------------------------------------------------------ layers
 
-    def put(self, kind: Kind, layer: Layer) -> None:
-        """Remember a layer as ours; overlays go below the annotation."""
+    def add(self, kind: Kind, layer: Layer) -> None:
+        """Put a new layer of ours on top, but below the annotation; beside one, what is selected stays selected."""
+        layers, annotation = self.viewer.layers, self._layers.get("annotation")
+        active = layers.selection.active
+        layers.insert(len(layers) if annotation is None else layers.index(annotation), layer)
         self._layers[kind] = layer
-        annotation = self._layers.get("annotation")
-        if kind in ("prediction", "stability", "codes") and annotation is not None:
-            layers = self.viewer.layers
-            if layers.index(layer) > layers.index(annotation):
-                layers.move(layers.index(layer), layers.index(annotation))
+        if annotation is not None:
+            layers.selection.active = active
 
     def layer(self, kind: Kind) -> Layer | None:
         """A layer of ours, None where it is not in the viewer."""
@@ -94,8 +95,7 @@ class Stage:
         layer = GatedLabels(
             labels, name=kind, opacity=opacity, colormap=label_colormap(colours), **layer_geometry(self.volume)
         )
-        self.viewer.add_layer(layer)
-        self.put(kind, layer)
+        self.add(kind, layer)
         return layer
 
     def seal(self, layer: Layer) -> None:
@@ -107,20 +107,21 @@ class Stage:
         shut()
         self.listen(layer.events.editable, shut)
 
-    def clear(self) -> None:
-        """Take our layers, and what listens to them, away."""
+    def clear(self) -> Iterator[None]:
+        """Take our layers, and at once what listens to them, away, step by step."""
         self.volume = None
-        self._removing = True
-        try:
-            for layer in self._layers.values():
-                self.viewer.layers.remove(layer)
-        finally:
-            self._removing = False
         ours = [item for item in self._connections if self.owns(getattr(item[0], "source", None))]
         for signal, callback in ours:
             _disconnect(signal, callback)
         self._connections = [item for item in self._connections if item not in ours]
+        layers = list(self._layers.values())
         self._layers.clear()
+        while layers:
+            layer = layers.pop()
+            if layer in self.viewer.layers:
+                with _rubbish_kept() if layers else contextlib.nullcontext():
+                    self.viewer.layers.remove(layer)
+                yield
 
     def close(self) -> None:
         """Let go of the viewer; the layers stay."""
@@ -138,7 +139,7 @@ class Stage:
 
     def _on_removed(self, event: Any) -> None:
         for kind, layer in list(self._layers.items()):
-            if layer == event.value and not self._removing:
+            if layer == event.value:
                 del self._layers[kind]
                 self.lost.emit(kind)
 
@@ -171,9 +172,25 @@ def label_colormap(colours: Mapping[int, Any]) -> DirectLabelColormap:
     return DirectLabelColormap(color_dict=shown)
 
 
-def compile_colours() -> None:
-    """Let napari compile its mapping of labels to colours, which takes a second: better before a volume is shown."""
-    label_colormap({1: "white"}).map(np.zeros((1, 1), dtype=np.uint8))
+def warm_up() -> None:
+    """Let napari import and compile what its first layers need, which takes a second; better before there are any."""
+    Camera().view_direction  # noqa: B018 - imports scipy's rotations
+    labels = np.zeros((1, 1, 1), dtype=np.uint8)
+    label_colormap({1: "white"}).map(labels[0])
+    Image(labels, contrast_limits=(0, 1), units=("mm", "mm", "mm"))
+    GatedLabels(labels, units=("mm", "mm", "mm"))
+
+
+@contextlib.contextmanager
+def _rubbish_kept() -> Iterator[None]:
+    """Napari collects rubbish at every layer that goes, among 300 000 objects; here it finds none to look at."""
+    frozen = gc.get_freeze_count()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        if not frozen:  # as while training
+            gc.unfreeze()
 
 
 def _disconnect(signal: Any, callback: Callable[..., Any]) -> None:

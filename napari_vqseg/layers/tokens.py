@@ -55,8 +55,7 @@ class TokenLayer:
         layer = self._layer
         if layer is None:
             layer = Labels(labels, name="codes", opacity=OPACITY, **geometry)
-            self._stage.viewer.add_layer(layer)
-            self._stage.put("codes", layer)
+            self._stage.add("codes", layer)
             self._stage.seal(layer)
             layer.mouse_drag_callbacks.append(self._on_drag)
             self._keys.bind_on(layer)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from napari_vqseg.layers.annotation import AnnotationLayer
@@ -67,15 +67,23 @@ class ViewerLayers:
         self._wheel = Wheel(self._stage)
         self.lost = self._stage.lost
 
-    def show_volume(self, volume: Volume, window: Window, name: str) -> None:
-        """Show a volume; the layers of the one before are taken away."""
-        self.clear()
-        self._stage.volume = volume
+    def prepare(self) -> Iterator[None]:
+        """Make, step by step, what is better made before a volume is shown."""
+        yield from self.navigation.add_letters()
+
+    def show_volume(self, volume: Volume, window: Window, name: str) -> Iterator[None]:
+        """Show a volume, step by step; the layers of the one before are taken away."""
+        yield from self._stage.clear()
+        yield from self.navigation.add_letters()
         self.image.show(volume, window, name)
+        yield
+        self._stage.volume = volume
+        self.navigation.letter_edges()
         self.navigation.show_plane("axial")
         self.navigation.go_to(volume.shape[0] // 2)
         self._show_scale()
         self.navigation.refresh()
+        yield
 
     def _show_scale(self) -> None:
         """Show the scale bar where napari's notifications, which fill the bottom of a small canvas, do not cover it."""
@@ -91,11 +99,6 @@ class ViewerLayers:
                 selected = layer.selected_label
                 layer.colormap = label_colormap(shown)
                 layer.selected_label = selected
-
-    def clear(self) -> None:
-        """Take our layers away."""
-        self._stage.clear()
-        self.navigation.letter_edges()
 
     def close(self) -> None:
         """Let go of the viewer: connections, keys and edge letters; the layers stay."""

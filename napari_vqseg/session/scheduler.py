@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 __all__ = ["Debounced", "Scheduler"]
@@ -37,6 +37,9 @@ class Scheduler(Protocol):
         self, work: Callable[[], Any], done: Callable[[Any], None], failed: Callable[[BaseException], None]
     ) -> None:
         """As :meth:`background`, for what takes long: only more of its kind waits for it."""
+
+    def in_turns(self, steps: Iterator[None]) -> None:
+        """Take steps, each in a turn of the event loop of its own; the next such sequence waits for their end."""
 
     def close(self) -> None:
         """Stop the timers and answer no more, without waiting; work that was given is still done."""

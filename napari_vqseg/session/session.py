@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -102,7 +102,7 @@ class Session:
             self.suggesting, self.exporting, self.importing,
         )  # fmt: skip
         self._scheduler = scheduler
-        self._closed = False
+        self._on_show = self._closed = False
         self._lost: set[str] = set()
         self._lost_timer = scheduler.debounce(LOST_AFTER_S, self._say_lost)
         view.lost.connect(self._note_lost)
@@ -119,9 +119,13 @@ class Session:
 
     def _on_opened(self, opened: OpenedCase) -> None:
         """Show a case once all that was painted on the one before, up to now, is on disk."""
-        self.annotating.save(then=lambda: self._on_opened(opened) if self.annotating.unsaved else self._show(opened))
+        self.annotating.save(then=lambda: self._scheduler.in_turns(self._show(opened)))
 
-    def _show(self, opened: OpenedCase) -> None:
+    def _show(self, opened: OpenedCase) -> Iterator[None]:
+        """Show a case in steps between which the window answers: napari takes long over each layer."""
+        if self.annotating.unsaved:
+            self._on_opened(opened)
+            return
         before = self._context.opened
         if not self.training.is_idle:
             self._leave(opened)
@@ -134,7 +138,7 @@ class Session:
             concern.forget()
         self._context.opened, self._context.tasks = opened, opened.tasks
         self.windowing.restore(*opened.window)
-        self._show_layers()
+        yield from self._show_layers()
         self.busy_changed.emit("")
         self.case_changed.emit()
         for concern in self._concerns:
@@ -153,28 +157,36 @@ class Session:
         self.busy_changed.emit("")
         self.notified.emit(f"Training has begun, so {opened.name} was not opened; stop it first.", "warning")
 
-    def _show_layers(self) -> None:
+    def _show_layers(self) -> Iterator[None]:
+        self._on_show = False
         case, prediction = self.case, self.reviewing.prediction
-        self.view.show_volume(case.volume, self.windowing.window, case.name)
+        yield from self.view.show_volume(case.volume, self.windowing.window, case.name)
         shown = np.zeros(case.volume.shape, dtype=np.uint8) if prediction is None else prediction
         self.view.overlay.show(shown, case.predicted_colours)
+        yield
         self.view.overlay.show_stability(0, None)
+        yield
         self.view.proposal.hide()
+        yield
         self.view.annotation.show(case.annotations.labels, case.colours)
+        yield
+        self._on_show = True
 
     def show_layers(self) -> None:
         """Show the case's layers again, after a person has removed one."""
         if self.is_open:
-            z = self.z
-            self._show_layers()
-            self.go_to(z)
+            self._scheduler.in_turns(self._show_layers_again(self.z))
+
+    def _show_layers_again(self, z: int) -> Iterator[None]:
+        yield from self._show_layers()
+        self.go_to(z)
 
     # ------------------------------------------------------------ the case
 
     @property
     def is_open(self) -> bool:
-        """Whether a case is open."""
-        return self._context.is_open
+        """Whether a case is open and on show."""
+        return self._on_show
 
     @property
     def case(self) -> OpenedCase:

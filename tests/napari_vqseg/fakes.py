@@ -69,6 +69,10 @@ class FakeScheduler:
 
     aside = background
 
+    def in_turns(self, steps):
+        for _ in steps:
+            pass
+
     def fire(self):
         for timer in self.timers:
             timer.fire()
@@ -239,6 +243,7 @@ class FakeView:
 
     def show_volume(self, volume, window, name):
         self.volume, self.image.window = volume, window
+        yield
 
     def set_colours(self, colours, predicted):
         self.annotation.colours, self.overlay.colours = colours, predicted

@@ -367,3 +367,19 @@ def test_a_damaged_window_entry_is_passed_over(desk, make_desk):
     again = make_desk()
     again.session.cases.open(project.path)
     assert again.session.windowing.name == "mediastinum"
+
+
+def test_a_stroke_before_the_next_case_is_shown_is_saved_with_its_own(desk, tmp_path):
+    session, first = desk.session, desk.session.case
+    path = tmp_path / "two.nii.gz"
+    write_map(path, fakes.make_volume().array + 1, fakes.make_volume())
+    waiting = []
+    desk.clock.in_turns = waiting.append
+    session.open_volume(path)
+    desk.view.stroke(4)  # the event loop has had a turn
+    while waiting:
+        for _ in waiting.pop(0):
+            pass
+    assert session.case.name == "two"
+    assert not session.annotations.records
+    assert first.case.load_annotations().draft == [4]

@@ -96,7 +96,7 @@ def test_from_the_menus_of_napari(viewer, qtbot, tmp_path, monkeypatch):
     again.add_case(fakes.make_volume())
     monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *args, **options: str(tmp_path / "project"))
     choose(file, "IO Utilities", "Open a project")
-    qtbot.waitUntil(lambda: session.case.project.name == "another", timeout=30000)
+    qtbot.waitUntil(lambda: session.is_open and session.case.project.name == "another", timeout=30000)
     assert docked(viewer) == [window]
     assert window.isVisible()
 

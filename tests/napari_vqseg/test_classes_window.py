@@ -195,6 +195,7 @@ def test_the_prediction_of_a_class_is_hidden_alone(window, qtbot, tmp_path):
     click(panel, 0, PREDICTED)
     assert (painted.get_color(1)[3], predicted.get_color(1)[3]) == (1, 0)
     session.show_layers()
+    qtbot.waitUntil(lambda: "annotation" in viewer.layers and viewer.layers["annotation"] is not painted, timeout=20000)
     assert viewer.layers["prediction"].get_color(1)[3] == 0, "layers that come back look as before"
     qtbot.waitUntil(lambda: Project.open(session.case.project.path).info.get("hidden_prediction") == [1], timeout=5000)
     click(panel, 0, EYE)

@@ -171,12 +171,12 @@ def test_volumes_from_everywhere_in_one_project(window, study, tmp_path, qtbot, 
     canvas.drag(viewer, viewer.layers["annotation"], (z, 10, 8), (z, 10, 8))  # a pan, in no tool's hand
     session.annotating.mark_complete(2)
     drop(widget, nifti, nrrd)
-    qtbot.waitUntil(lambda: len(rows(panel)) == 3 and session.case.name == "one", timeout=20000)
+    qtbot.waitUntil(lambda: len(rows(panel)) == 3 and session.is_open and session.case.name == "one", timeout=20000)
     assert rows(panel) == [
         ("study · Thorax soft", "1 slice labelled"), ("one", "nothing labelled"), ("two", "nothing labelled"),
     ]  # fmt: skip
     click_row(panel, 2)
-    qtbot.waitUntil(lambda: session.case.name == "two", timeout=20000)
+    qtbot.waitUntil(lambda: session.is_open and session.case.name == "two", timeout=20000)
     assert session.volume.spacing_mm == pytest.approx((2.5, 0.9, 0.8))
     assert session.volume.array[3, 4, 5] == fakes.make_volume().array[3, 4, 5] + 5
     assert tuple(viewer.layers["annotation"].scale) == pytest.approx((2.5, 0.9, 0.8))
@@ -185,7 +185,7 @@ def test_volumes_from_everywhere_in_one_project(window, study, tmp_path, qtbot, 
     canvas.press(viewer, Qt.Key.Key_D)
     qtbot.waitUntil(lambda: session.cases.tasks[2].state == "done", timeout=5000)
     canvas.press(viewer, Qt.Key.Key_T)
-    qtbot.waitUntil(lambda: session.case.name == "study · Thorax soft", timeout=20000)
+    qtbot.waitUntil(lambda: session.is_open and session.case.name == "study · Thorax soft", timeout=20000)
     assert session.annotations.complete == [2]
     menu = panel.tasks.menu_of(session.cases.tasks[1].case_id)
     next(action for action in menu.actions() if action.text() == "Flag").trigger()
@@ -202,10 +202,10 @@ def test_volumes_from_everywhere_in_one_project(window, study, tmp_path, qtbot, 
     viewer.open(tmp_path / "three.nii.gz", plugin="napari-vqseg")
     assert panel.take.text() == "Work on the layer 'three'"
     QTest.mouseClick(panel.take, Qt.MouseButton.LeftButton)
-    qtbot.waitUntil(lambda: session.case.name == "three", timeout=20000)
+    qtbot.waitUntil(lambda: session.is_open and session.case.name == "three", timeout=20000)
     assert panel.take.isHidden()
     click_row(panel, 0)
-    qtbot.waitUntil(lambda: session.case.name == "study · Thorax soft", timeout=20000)
+    qtbot.waitUntil(lambda: session.is_open and session.case.name == "study · Thorax soft", timeout=20000)
 
     # A fresh window on the project folder finds it all.
     project = session.case.project

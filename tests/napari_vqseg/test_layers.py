@@ -56,7 +56,8 @@ def view(viewer):
 
 def show(view, volume):
     labels = np.zeros(volume.shape, np.uint8)
-    view.show_volume(volume, WINDOWS["lung"], "ct")
+    for _ in view.show_volume(volume, WINDOWS["lung"], "ct"):
+        pass
     view.overlay.show(np.zeros(volume.shape, np.uint8), COLOURS)
     view.overlay.show_stability(0, None)
     view.annotation.show(labels, COLOURS)

@@ -44,7 +44,9 @@ def test_a_network_learns_from_two_volumes_and_segments_a_third(qtbot, tmp_path)
         session.windowing.choose("lung")
         for number in (0, 1):
             session.cases.open_case(f"case-00{number + 1}")
-            qtbot.waitUntil(lambda number=number: session.case.case.id == f"case-00{number + 1}", timeout=60_000)
+            qtbot.waitUntil(
+                lambda number=number: session.is_open and session.case.case.id == f"case-00{number + 1}", timeout=60_000
+            )
             for z in range(2, SHAPE[0], 4):
                 session.annotations.set_slice(z, references[number][z], SliceState.COMPLETE)
                 session.annotating.mark_complete(z)
@@ -65,7 +67,7 @@ def test_a_network_learns_from_two_volumes_and_segments_a_third(qtbot, tmp_path)
                         timeout=WAIT_MS)  # fmt: skip
         assert dice(session.reviewing.prediction, references[0]) > 0.7
         session.cases.open_case("case-003")
-        qtbot.waitUntil(lambda: session.case.case.id == "case-003", timeout=60_000)
+        qtbot.waitUntil(lambda: session.is_open and session.case.case.id == "case-003", timeout=60_000)
         assert session.case.other_run == run.path
         session.reviewing.predict_with(session.case.other_run)
         qtbot.waitUntil(lambda: session.reviewing.prediction is not None, timeout=WAIT_MS)

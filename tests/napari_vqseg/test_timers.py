@@ -53,3 +53,25 @@ def test_a_closed_scheduler_calls_nobody_but_finishes_what_it_was_given(qtbot):
     qtbot.waitUntil(lambda: saved == [0, 1, 2], timeout=5000)
     qtbot.wait(50)
     assert done == []
+
+
+def test_steps_have_turns_of_their_own_and_sequences_follow_one_another(qtbot):
+    scheduler, seen, parent = QtScheduler(), [], QObject()
+    other = Paced(0, lambda: seen.append("event"), parent)
+
+    def steps(name):
+        for number in range(2):
+            seen.append(f"{name}{number}")
+            other.ask()
+            yield
+
+    scheduler.in_turns(steps("a"))
+    scheduler.in_turns(steps("b"))
+    assert seen == []
+    qtbot.waitUntil(lambda: seen[-1:] == ["event"] and "b1" in seen, timeout=5000)
+    assert [item for item in seen if item != "event"] == ["a0", "a1", "b0", "b1"]
+    assert "event" in seen[seen.index("a0") : seen.index("b1")]
+    scheduler.in_turns(steps("c"))
+    scheduler.close()
+    qtbot.wait(50)
+    assert "c0" not in seen

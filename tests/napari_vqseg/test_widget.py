@@ -358,6 +358,7 @@ def test_other_layers_themes_and_a_second_viewer(window, viewer, make_napari_vie
     window.session.annotating.mark_complete(1)
     viewer.layers.remove("renamed")
     window.session.show_layers()
+    qtbot.waitUntil(lambda: "annotation" in viewer.layers and window.session.is_open, timeout=20000)
     assert viewer.layers["annotation"].data is window.session.annotations.labels
     viewer.layers["annotation"].paint((2, 5, 5), 1)
     assert window.session.annotations.state(2) is SliceState.DRAFT
