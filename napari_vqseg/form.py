@@ -51,7 +51,8 @@ def widget_for(item: dataclasses.Field[Any], kind: Any, value: Any) -> ValueWidg
     sentence = item.metadata.get("sentence", "")
     limits, step = item.metadata.get("limits"), item.metadata.get("step")
     words = item.metadata.get("joinable")
-    options: dict[str, Any] = {"tooltip": f"{sentence} Choices: {', '.join(words)}." if words else sentence}
+    extent = f" Choices: {', '.join(words)}." if words else f" From {limits[0]:g} to {limits[1]:g}." if limits else ""
+    options: dict[str, Any] = {"tooltip": f"{sentence}{extent}"}
     widget_type = None
     if kind in (int, float) and limits:
         options |= {"min": limits[0], "max": limits[1]}
@@ -64,6 +65,7 @@ def widget_for(item: dataclasses.Field[Any], kind: Any, value: Any) -> ValueWidg
         value=value, annotation=kind, name=item.name, label=label_of(item), widget_type=widget_type, options=options
     )
     assert isinstance(widget, ValueWidget)
+    widget.native.setToolTip(widget.tooltip)  # the whole of it, not its slider alone
     return widget
 
 

@@ -136,6 +136,7 @@ class Section(QWidget):
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Preferred)
         self._button.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)  # words never widen the dock
         self._button.setCheckable(True)
+        self._button.setToolTip(f"Show or hide what belongs to {title}.")
         self._button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
         self._button.setStyleSheet("text-align: left; padding: 3px 6px;")
         self._button.toggled.connect(self._fold)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +12,7 @@ from qtpy.QtCore import QPointF, QRectF, QSize, Qt
 from qtpy.QtGui import QColor, QPainter, QPaintEvent, QPen, QPolygonF
 from qtpy.QtWidgets import QSizePolicy, QWidget
 
-__all__ = ["Chart", "HistogramPlot", "LossPlot"]
+__all__ = ["Chart", "HistogramPlot", "StepPlot"]
 
 GREY = QColor("#8a93a3")
 FONT_PX = 11
@@ -152,15 +153,25 @@ def _ticks(low: float, high: float, about: int) -> list[float]:
     return [round(n * step, 10) for n in range(math.ceil(low / step), math.floor(high / step) + 1)]
 
 
-class LossPlot(Chart):
-    """Losses over training: the supervised one, and the one on unlabelled slices."""
+class StepPlot(Chart):
+    """Values over the steps of a training.
 
-    CURVES = (("labelled", "#56B4E9"), ("unlabelled", "#F6A600"))
+    Parameters
+    ----------
+    height : int
+        Height of the widget, px.
+    colours : mapping of str to str
+        Each curve's name and colour.
+    percent : bool
+        Whether the vertical axis runs from 0 to 100, rather than as far as the values do.
+    """
+
     LONGEST = 400
 
-    def __init__(self) -> None:
-        super().__init__(140, "step")
-        self.points: dict[str, list[tuple[float, float]]] = {name: [] for name, _ in self.CURVES}
+    def __init__(self, height: int, colours: Mapping[str, str], *, percent: bool = False) -> None:
+        super().__init__(height, "step")
+        self.colours, self._percent = dict(colours), percent
+        self.points: dict[str, list[tuple[float, float]]] = {name: [] for name in colours}
 
     def clear_points(self) -> None:
         """Begin a new run."""
@@ -168,9 +179,9 @@ class LossPlot(Chart):
             points.clear()
         self.refresh()
 
-    def add(self, step: int, labelled: float | None, unlabelled: float | None) -> None:
+    def add(self, step: int, values: Mapping[str, float | None]) -> None:
         """Add a step, to be drawn with the next :meth:`refresh`; long runs are thinned out."""
-        for name, value in (("labelled", labelled), ("unlabelled", unlabelled)):
+        for name, value in values.items():
             if value is None or not np.isfinite(value):
                 continue
             points = self.points[name]
@@ -181,9 +192,21 @@ class LossPlot(Chart):
     def refresh(self) -> None:
         """Draw what has been added."""
         self.curves = {
-            name: Curve(colour, np.array(self.points[name], dtype=float).reshape(-1, 2)) for name, colour in self.CURVES
+            name: Curve(colour, np.array(self.points[name], dtype=float).reshape(-1, 2))
+            for name, colour in self.colours.items()
         }
+        if self._percent:
+            last = max((points[-1][0] for points in self.points.values() if points), default=1)
+            self.limits = (0.0, 0.0), (last, 100.0)
         self.update()
+
+    @property
+    def legend(self) -> str:
+        """The names of the curves that have points, in their colours, as rich text."""
+        return " ".join(
+            f'<span style="color:{colour}">━</span>&nbsp;{name.replace(" ", "&nbsp;")}'
+            for name, colour in self.colours.items() if self.points[name]
+        )  # fmt: skip
 
 
 class HistogramPlot(Chart):

@@ -62,7 +62,9 @@ class ReviewPanel(Panel):
 
     def _build_overlay(self) -> None:
         self.visible = QCheckBox("Overlay (G)")
+        self.visible.setToolTip("Show or hide the prediction.")
         self.contour = QCheckBox("Contour")
+        self.contour.setToolTip("Draw the prediction's outline alone.")
         for box in (self.visible, self.contour):
             box.setFocusPolicy(Qt.FocusPolicy.TabFocus)
         self.visible.toggled.connect(self._show_overlay)

@@ -9,7 +9,7 @@ from qtpy.QtWidgets import QCheckBox, QComboBox, QLabel, QProgressBar, QSpinBox,
 
 from napari_vqseg.form import Form
 from napari_vqseg.panels.parts import Panel, Section, button, note, row, silently
-from napari_vqseg.panels.plots import LossPlot
+from napari_vqseg.panels.plots import StepPlot
 from napari_vqseg.panels.quality import estimate_in_words
 from napari_vqseg.session import TrainingState
 from napari_vqseg.timers import Paced
@@ -24,6 +24,9 @@ __all__ = ["TrainPanel"]
 GROUPS = ("model", "loss", "data", "train", "predict")
 SHOWN_ABOVE = ("time_budget_s", "use_unlabelled")
 DRAW_EVERY_S = 0.5
+LOSSES = {"labelled": "#56B4E9", "unlabelled": "#F6A600"}
+SHARES = {"confident": "#2BC48A", "codebook used": "#CC79A7"}
+"""Pseudo-labels that the teacher is confident of, and codewords in use."""
 
 
 def _clock(seconds: float) -> str:
@@ -76,7 +79,7 @@ class TrainPanel(Panel):
         foot.setContentsMargins(0, 0, 0, 0)
         foot.addLayout(row(self.start, self.pause, self.stop))
         foot.addWidget(self.bar)
-        self.plot = LossPlot()
+        self.plot, self.shares = StepPlot(140, LOSSES), StepPlot(90, SHARES, percent=True)
         self.facts = note()
         groups = [getattr(session.settings.config, group) for group in GROUPS]
         self.form = Form(groups, session.settings.update, without=SHOWN_ABOVE)
@@ -84,7 +87,7 @@ class TrainPanel(Panel):
         self.column.addLayout(row(QLabel("Preset"), self.preset, QLabel("Time"), self.budget))
         self.column.addWidget(self.scope_row)
         self.column.addWidget(self.unlabelled)
-        for widget in (self.plot, self.facts, self.advanced):
+        for widget in (*self._figures, self.advanced):
             self.column.addWidget(widget)
         self._drawing = Paced(DRAW_EVERY_S, self.show_progress, self)
         self.listen(session.settings.changed, self.show_settings)
@@ -100,6 +103,11 @@ class TrainPanel(Panel):
     def useful(self) -> bool:
         """Once a slice is complete or scribbled, or a run can be taken up."""
         return self.session.training.can_start or self.session.training.state is not TrainingState.IDLE
+
+    @property
+    def _figures(self) -> tuple[QWidget, ...]:
+        """What tells of a run, and is hidden without one."""
+        return self.plot, self.shares, self.facts
 
     # ------------------------------------------------------------ session -> widget
 
@@ -145,7 +153,10 @@ class TrainPanel(Panel):
         """Take up a step; it is drawn in a while."""
         losses = progress.losses
         labelled = losses.get("labelled", losses.get("segmentation", losses.get("total")))
-        self.plot.add(progress.step, labelled, losses.get("unlabelled"))
+        self.plot.add(progress.step, {"labelled": labelled, "unlabelled": losses.get("unlabelled")})
+        shares = {"confident": progress.confident_share, "codebook used": progress.utilisation}
+        percent = {name: None if share is None else 100 * share for name, share in shares.items()}
+        self.shares.add(progress.step, percent)
         self._drawing.ask()
 
     def show_scope(self) -> None:
@@ -162,7 +173,7 @@ class TrainPanel(Panel):
         progress = self.session.training.progress
         if progress is None:
             return
-        for widget in (self.bar, self.plot, self.facts):
+        for widget in (self.bar, *self._figures):
             widget.show()
         self.bar.setUpdatesEnabled(False)  # else Qt draws the whole window at once: 15 ms
         self.bar.setValue(1000 if progress.predicting else round(1000 * progress.progress))
@@ -173,7 +184,8 @@ class TrainPanel(Panel):
                 "Learnt; predicting all slices…" if progress.predicting
                 else f"Training {100 * progress.progress:.0f} %, {_clock(progress.time_left_s)} left{paused}"
             )  # fmt: skip
-        self.plot.refresh()
+        for plot in (self.plot, self.shares):
+            plot.refresh()
         facts = [f"step {progress.step}"]
         if progress.confident_share is not None:
             facts.append(f"confident {100 * progress.confident_share:.0f} %")
@@ -181,8 +193,10 @@ class TrainPanel(Panel):
             facts.append(f"codebook {100 * progress.utilisation:.0f} % used")
         if self.session.engine.device:
             facts.append(self.session.engine.device)
-        names = [f'<span style="color:{colour}">━</span>&nbsp;{name}' for name, colour in LossPlot.CURVES]
-        lines = [f"Loss: {' '.join(names)}", " · ".join(facts)]
+        self.shares.setVisible(bool(self.shares.legend))
+        lines = [f"Loss: {self.plot.legend}", " · ".join(facts)]
+        if self.shares.legend:
+            lines.insert(1, f"Per cent: {self.shares.legend}")
         if estimate := estimate_in_words(self.session.quality.curve):
             lines.append(f"Before it saw them: {estimate}")
         self.facts.setText("<br>".join(lines))
@@ -194,11 +208,12 @@ class TrainPanel(Panel):
 
     def _forget(self) -> None:
         self._drawing.stop()
-        self.plot.clear_points()
+        for plot in (self.plot, self.shares):
+            plot.clear_points()
         self.bar.setValue(0)
         self.bar.setFormat("")
         self.facts.setText("")
-        for widget in (self.bar, self.plot, self.facts):
+        for widget in (self.bar, *self._figures):
             widget.hide()
 
     # ------------------------------------------------------------ person -> session

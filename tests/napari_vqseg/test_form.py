@@ -26,6 +26,7 @@ def test_widgets_carry_range_unit_and_sentence(qtbot):
     epsilon = form.widgets["epsilon"]
     assert (epsilon.min, epsilon.max, epsilon.step) == (0, 1, 0.05)
     assert "Perturbation intensity" in epsilon.tooltip
+    assert epsilon.tooltip.endswith("From 0 to 1.")
     assert form.widgets["time_budget_s"].label == "Time budget (s)"
     assert form.widgets["encoder"].choices[0] == "conv"
     assert "as in dinov2+rad-dino. Choices: none, dinov2," in form.widgets["prior"].tooltip

@@ -9,7 +9,18 @@ import pytest
 from napari.utils._proxies import PublicOnlyProxy
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QAbstractSpinBox, QApplication, QComboBox, QMessageBox, QSlider
+from qtpy.QtWidgets import (
+    QAbstractButton,
+    QAbstractSlider,
+    QAbstractSpinBox,
+    QApplication,
+    QComboBox,
+    QMessageBox,
+    QScrollBar,
+    QSlider,
+    QTabBar,
+    QTableWidget,
+)
 
 from napari_vqseg.session import TrainingState
 from napari_vqseg.widget import VQSegWidget
@@ -218,6 +229,12 @@ def test_training_buttons_and_the_task_of_napari(window, viewer, qtbot):
         worker.message.emit(protocol.Progress(step, step / 10, 65.0, {"total": 1 / step, "unlabelled": 0.1}, 0.5, 0.9))
     qtbot.waitUntil(lambda: "40 %, 1:05 left" in panel.bar.format(), timeout=2000)
     assert len(panel.plot.points["labelled"]) == 4
+    assert panel.shares.points == {
+        "confident": [(step, 50.0) for step in range(1, 5)],
+        "codebook used": [(step, 90.0) for step in range(1, 5)],
+    }
+    assert panel.shares.limits == ((0.0, 0.0), (4, 100.0))
+    assert panel.shares.isVisibleTo(panel)
     assert not panel.form.widgets["code_dim"].enabled
     assert panel.form.widgets["epsilon"].enabled
     press(viewer, "Shift-T")
@@ -393,3 +410,19 @@ def test_closing_the_dock_saves_and_leaves_nothing(viewer, qtbot, image, tmp_pat
     assert again.session.annotations.draft == [4]
     again.release()
     QApplication.processEvents()
+
+
+def test_every_control_says_what_it_is_for(window, tmp_path, qtbot):
+    predict(window, tmp_path, qtbot)
+    internal = (QScrollBar, QTabBar, QTableWidget)
+    mute, told = [], 0
+    for kind in (QAbstractButton, QAbstractSlider, QAbstractSpinBox, QComboBox):
+        for widget in window.findChildren(kind):
+            parent = widget.parent()
+            if isinstance(widget, internal) or isinstance(parent, internal):
+                continue
+            told += 1
+            if not (widget.toolTip() or parent.toolTip()):  # Qt asks the parent where a part has none
+                mute.append((type(parent).__name__, type(widget).__name__, getattr(widget, "text", str)()))
+    assert not mute
+    assert told > 60
