@@ -3,17 +3,19 @@
 The event loop's heart is measured while the engine trains: a timer of 5 ms, whose longest gap is the longest stall.
 """
 
+import importlib.util
 import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import nibabel
 import numpy as np
 import pytest
-from qtpy.QtCore import QPoint, Qt
+from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QApplication, QMessageBox
+from qtpy.QtWidgets import QMessageBox
 
 from napari_vqseg.benchmark import Heart
 from napari_vqseg.classes import class_set
@@ -25,35 +27,13 @@ from vqseg.annotations import Origin, SliceRecord, SliceState
 from vqseg.io import read_labels, read_volume, write_map
 from vqseg.phantom import synthetic_thorax
 
+spec = importlib.util.spec_from_file_location("canvas", Path(__file__).with_name("canvas.py"))
+canvas = sys.modules.setdefault("canvas", importlib.util.module_from_spec(spec))
+spec.loader.exec_module(canvas)
+
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 BUDGET_S = float(os.environ.get("VQSEG_E2E_BUDGET_S", "15"))
 STALL_MS = float(os.environ.get("VQSEG_STALL_MS", "50"))
-
-
-def canvas_of(viewer):
-    return viewer.window._qt_viewer.canvas.native
-
-
-def canvas_point(viewer, layer, index):
-    """Where on the canvas a voxel is drawn."""
-    canvas = viewer.window._qt_viewer.canvas
-    world = layer.data_to_world(index)
-    transform = canvas.view.scene.transform if hasattr(canvas.view.scene, "transform") else canvas.view.transform
-    x, y = transform.map([world[2], world[1]])[:2]
-    return QPoint(round(float(x)), round(float(y)))
-
-
-def drag(viewer, layer, start, end):
-    """A stroke with the left button between two voxels, as real mouse events."""
-    native = canvas_of(viewer)
-    a, b = canvas_point(viewer, layer, start), canvas_point(viewer, layer, end)
-    QTest.mouseMove(native, a)
-    QTest.mousePress(native, Qt.MouseButton.LeftButton, pos=a)
-    for step in range(1, 9):
-        QTest.mouseMove(native, a + (b - a) * (step / 8))
-        QApplication.processEvents()
-    QTest.mouseRelease(native, Qt.MouseButton.LeftButton, pos=b)
-    QApplication.processEvents()
 
 
 @pytest.fixture(scope="module")
@@ -92,18 +72,17 @@ def test_the_loop(make_napari_viewer, qtbot, thorax, tmp_path, monkeypatch, caps
     # Paint a stroke with the mouse, then let the reference finish three slices, each completed with the key C.
     extent = np.flatnonzero((reference > 0).any(axis=(1, 2)))
     slices = [int(z) for z in np.linspace(extent[0], extent[-1], 5)[1:-1]]
-    handler = viewer.window._qt_viewer._key_map_handler
     session.go_to(slices[0])
-    handler.press_key("1")
+    canvas.press(viewer, Qt.Key.Key_1)
     assert layer.mode == "paint"
     middle_y, middle_x = (size // 2 for size in reference.shape[1:])
-    drag(viewer, layer, (slices[0], middle_y, middle_x - 15), (slices[0], middle_y, middle_x + 15))
+    canvas.drag(viewer, layer, (slices[0], middle_y, middle_x - 15), (slices[0], middle_y, middle_x + 15))
     assert session.annotations.state(slices[0]) is SliceState.DRAFT, "the mouse painted nothing"
     assert (layer.data[slices[0], middle_y - 1 : middle_y + 2, middle_x] == 1).any()
     for z in slices:
         session.go_to(z)
         session.annotating.change({z: SliceChange(reference[z].astype(np.uint8), SliceRecord(SliceState.DRAFT))})
-        handler.press_key("C")
+        canvas.press(viewer, Qt.Key.Key_C)
     assert session.annotations.complete == slices
 
     # Train; the event loop's heart beats on, the overlay arrives.
@@ -111,13 +90,20 @@ def test_the_loop(make_napari_viewer, qtbot, thorax, tmp_path, monkeypatch, caps
     progress = []
     session.training.progressed.connect(progress.append)
     started = time.monotonic()
-    QTest.mouseClick(widget.panel("Train").start, Qt.MouseButton.LeftButton)
+    train = widget.panel("Train")
+    click(train.start)
     qtbot.waitUntil(lambda: session.training.state is TrainingState.RUNNING, timeout=1200000)
     engine = session.engine.worker.pid
     with Heart() as heart:
         qtbot.waitUntil(lambda: session.reviewing.prediction is not None, timeout=1200000)
         first_overlay_s = time.monotonic() - started
         session.settings.update("epsilon", 0.5)
+        click(train.pause)
+        qtbot.waitUntil(lambda: progress[-1].paused, timeout=120000)
+        assert train.pause.text() == "Resume (⇧T)"
+        held = progress[-1].step
+        click(train.pause)
+        qtbot.waitUntil(lambda: progress[-1].step > held, timeout=120000)
         qtbot.waitUntil(lambda: session.training.state is TrainingState.IDLE, timeout=400000)
     assert progress[-1].step > 0
     assert told[-1][0] == "info", told
@@ -128,26 +114,30 @@ def test_the_loop(make_napari_viewer, qtbot, thorax, tmp_path, monkeypatch, caps
     session.go_to(middle)
     previews = []
     session.reviewing.preview_changed.connect(previews.append)
-    widget.panel("Review").epsilon.setValue(14)
-    qtbot.waitUntil(lambda: bool(previews), timeout=120000)
+    review = widget.panel("Review")
+    widget.scroll_area.ensureWidgetVisible(review.epsilon)
+    review.epsilon.setFocus()
+    for _ in range(14):
+        QTest.keyClick(review.epsilon, Qt.Key.Key_Right)
+    qtbot.waitUntil(lambda: bool(previews) and previews[-1].epsilon > 0.69, timeout=120000)
     assert previews[-1].epsilon == pytest.approx(0.7)
     assert viewer.layers["stability"].visible
-    widget.panel("Review").epsilon.setValue(0)
+    QTest.keyClick(review.epsilon, Qt.Key.Key_Home)
     qtbot.waitUntil(lambda: previews[-1].epsilon == 0, timeout=120000)
 
     # The codebook, the next slice.
-    QTest.mouseClick(widget.panel("Codebook").measure, Qt.MouseButton.LeftButton)
+    click(widget.panel("Codebook").measure)
     qtbot.waitUntil(lambda: session.codebook.survey is not None, timeout=120000)
     assert session.codebook.survey.codes.shape[0] == session.volume.shape[0]
 
     # Accept, export, read again, compare.
-    handler.press_key("A")
+    canvas.press(viewer, Qt.Key.Key_A)
     assert session.annotations.records[middle].origin is Origin.ACCEPTED
     target = tmp_path / "out.nii.gz"
     monkeypatch.setattr(export.QFileDialog, "getSaveFileName", lambda *a, **k: (str(target), ""))
     written = []
     session.exporting.exported.connect(lambda paths: written.append(paths))
-    widget.panel("Export").ask()
+    click(widget.panel("Export").export)
     qtbot.waitUntil(lambda: bool(written), timeout=120000)
     volume = read_volume(path)
     again = read_labels(target, volume)  # refuses another geometry
@@ -174,6 +164,10 @@ def test_the_loop(make_napari_viewer, qtbot, thorax, tmp_path, monkeypatch, caps
     assert max(heart.worked_ms) < STALL_MS
     if os.getloadavg()[0] <= (os.cpu_count() or 1):  # else the processor is not given to the window in time
         assert max(heart.gaps_ms) < STALL_MS
+
+
+def click(button):
+    QTest.mouseClick(button, Qt.MouseButton.LeftButton)
 
 
 def _alive(pid):
