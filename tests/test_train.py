@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from vqseg.annotations import Annotations
 from vqseg.config import preset
 from vqseg.data import TrainingCase
-from vqseg.errors import AnnotationError, CheckpointError, ConfigError
+from vqseg.errors import AnnotationError, CheckpointError, ConfigError, TrainingError
 from vqseg.models.priors import PRIORS
 from vqseg.predict import CHUNK, Predictor
 from vqseg.segment import segment
@@ -232,6 +232,18 @@ def test_the_last_labels_of_one_case_may_go_while_another_has_some(ball):
     with pytest.raises(AnnotationError, match="No slice is labelled"):
         trainer.update_annotations(0, Annotations.empty(volume.shape))
     assert trainer.cases[0].annotations is annotations
+
+
+def test_numbers_that_are_not_finite_end_the_training_before_they_reach_the_weights(ball):
+    trainer = trainer_of(ball, iterations=4, method="supervised")
+    trainer.step()
+    before = copy.deepcopy(dict(trainer.method.student.named_parameters()))
+    losses = trainer.method.losses
+    trainer.method.losses = lambda *batch: {name: loss * np.nan for name, loss in losses(*batch).items()}
+    with pytest.raises(TrainingError, match="not finite at step 2; start it again"):
+        trainer.step()
+    for name, weight in trainer.method.student.named_parameters():
+        assert torch.equal(weight, before[name]), name
 
 
 def test_unusable_labels_are_refused(ball):

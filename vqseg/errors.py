@@ -14,6 +14,7 @@ __all__ = [
     "GeometryError",
     "PriorError",
     "ProjectError",
+    "TrainingError",
     "VQSegError",
     "VolumeError",
 ]
@@ -57,6 +58,10 @@ class PriorError(VQSegError):
 
 class DeviceError(VQSegError):
     """A device that was asked for and is not there."""
+
+
+class TrainingError(VQSegError):
+    """A training that cannot go on."""
 
 
 class EngineError(VQSegError):

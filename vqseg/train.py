@@ -24,7 +24,7 @@ from vqseg.data.case import Framing, PreparedCase, TrainingCase, frame_cases
 from vqseg.data.sampling import BatchSampler
 from vqseg.device import choose_device, compile_networks, gains_from_bfloat16, has_room
 from vqseg.distributed import average_gradients, averaged, from_first, own_part, synchronise_batch_norm
-from vqseg.errors import AnnotationError, ConfigError
+from vqseg.errors import AnnotationError, ConfigError, TrainingError
 from vqseg.methods import create_method
 from vqseg.methods.base import Method
 from vqseg.models.priors import FeatureCache, Priors, load_priors
@@ -229,7 +229,13 @@ class Trainer:
     # ------------------------------------------------------------ training
 
     def step(self, between: Callable[[], None] = lambda: None) -> StepReport:
-        """Take one step and report on it; `between` is called between its parts."""
+        """Take one step and report on it; `between` is called between its parts.
+
+        Raises
+        ------
+        TrainingError
+            If a gradient is not finite; the weights stay as they were.
+        """
         start = self._clock()
         self.method.train()
         if self.method.teacher is not None:
@@ -241,7 +247,12 @@ class Trainer:
         terms["total"].backward()
         between()
         average_gradients(self.method.parameters())
-        torch.nn.utils.clip_grad_norm_(self.method.student.parameters(), LARGEST_GRADIENT)
+        norm = torch.nn.utils.clip_grad_norm_(self.method.student.parameters(), LARGEST_GRADIENT)
+        if not norm.isfinite():
+            raise TrainingError(
+                f"The training came to numbers that are not finite at step {self.step_index + 1}; start it again with "
+                "a smaller learning_rate, or with mixed_precision=false."
+            )
         self._set_learning_rate(warming_up)
         self._optimizer.step()
         self.method.update_teacher(self.step_index)

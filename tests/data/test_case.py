@@ -61,6 +61,13 @@ def test_maps_come_back_to_the_volumes_voxels():
     assert (back == truth).mean() > 0.99
 
 
+def test_a_narrow_frame_is_never_a_pixel_wide_inside_the_network():
+    volume = Volume(np.zeros((2, 300, 8), np.float32), StoredLayout((8, 300, 2), np.diag([-1.0, -1.0, 1.0, 1.0])))
+    ready = PreparedCase(volume, None, Framing(Window(0, 100), 300 / 256), 1)
+    assert ready.size == (256, 32)
+    assert ready.to_volume(ready.images[:1]).shape == (1, 300, 8)
+
+
 def test_an_axis_that_shrinks_is_averaged_though_the_other_grows():
     shape, spacing = (2, 20, 400), (1.0, 5.0, 0.5)
     array = np.broadcast_to(np.tile([1.0, 0.0, 0.0, 1.0], 100), shape).astype(np.float32)

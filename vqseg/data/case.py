@@ -26,8 +26,8 @@ Box = tuple[int, int, int, int]
 
 MARGIN_SHARE = 0.35
 MARGIN_MM = 25.0
-SMALLEST_SIDE = 0.5
-"""A frame smaller than this share of the config's size is enlarged."""
+SMALLEST_FRAME = 32
+"""Side in pixels: at reduction 16 no map is one pixel wide, of which torch's bfloat16 convolutions on AMX make NaN."""
 
 
 @dataclass
@@ -158,8 +158,8 @@ class PreparedCase:
         y0, y1, x0, x1 = self.box
         _, dy, dx = volume.spacing_mm
         self.size = (
-            max(16, round((y1 - y0) * dy / framing.pixel_mm)),
-            max(16, round((x1 - x0) * dx / framing.pixel_mm)),
+            max(SMALLEST_FRAME, round((y1 - y0) * dy / framing.pixel_mm)),
+            max(SMALLEST_FRAME, round((x1 - x0) * dx / framing.pixel_mm)),
         )
         self.images = torch.cat([
             self._resize(framing.window.apply(np.asarray(volume.array[z : z + 16, y0:y1, x0:x1])))
