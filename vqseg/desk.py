@@ -51,9 +51,10 @@ if TYPE_CHECKING:
     from vqseg.data import TrainingCase
     from vqseg.predict import Predictor
 
-__all__ = ["Desk", "PredictionJob"]
+__all__ = ["UNEXPECTED", "Desk", "PredictionJob"]
 
 KEPT_FILES = 16
+UNEXPECTED = "The engine could not do that because of an unexpected error; its log says more."
 
 log = logging.getLogger(__name__)
 
@@ -164,7 +165,7 @@ class Desk(threading.Thread):
             self._send(Failed(str(error), name))
         except Exception:
             log.exception("%s failed", name)
-            self._send(Failed("The engine could not do that because of an unexpected error; its log says more.", name))
+            self._send(Failed(UNEXPECTED, name))
         finally:
             if isinstance(item, PredictionJob):
                 item.done.set()

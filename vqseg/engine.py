@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vqseg import protocol
-from vqseg.desk import Desk, PredictionJob
+from vqseg.desk import UNEXPECTED, Desk, PredictionJob
 from vqseg.errors import VQSegError
 from vqseg.overlays import Overlays
 from vqseg.pipe import Pipe, hide_in_log, log_to, start_log
@@ -39,7 +39,6 @@ __all__ = ["Engine", "main"]
 
 PROGRESS_EVERY_S = 0.1
 WEIGHTS_EVERY_S = 2.0
-UNEXPECTED = "The engine could not do that because of an unexpected error; its log says more."
 UNEXPECTED_IN_TRAINING = "The training ended with an unexpected error; the run's train.log says more."
 
 log = logging.getLogger(__name__)
@@ -153,9 +152,7 @@ class Engine:
             self._send(protocol.Failed(str(error), name))
         except Exception:
             log.exception("%s failed", name)
-            self._send(
-                protocol.Failed("The engine could not do that because of an unexpected error; its log says more.", name)
-            )
+            self._send(protocol.Failed(UNEXPECTED, name))
 
     def _pause(self, paused: bool) -> None:
         if self._loop is None or self._paused == paused:

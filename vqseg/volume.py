@@ -20,9 +20,6 @@ from vqseg.errors import GeometryError, VolumeError
 
 __all__ = ["StoredLayout", "Volume", "Window"]
 
-AXIS_LETTERS = (("L", "R"), ("P", "A"), ("S", "I"))
-"""The canonical direction of each world axis (x, y, z), and its opposite."""
-
 
 @dataclass(frozen=True)
 class Window:

@@ -61,7 +61,7 @@ def read_volume(path: PathLike, *, series: str | int | None = None, axis: int | 
     -------
     Volume
         `volume.warnings` says what was unusual. Floats that are not numbers (NaN, infinite) are replaced by
-        the smallest number of their slice (of the volume, where it is read at once).
+        the smallest number of their slice, or of the volume, where it is read at once and the warning can count them.
 
     Raises
     ------
@@ -72,7 +72,10 @@ def read_volume(path: PathLike, *, series: str | int | None = None, axis: int | 
     if np.dtype(volume.array.dtype).kind != "f":
         return volume
     if isinstance(volume.array, np.ndarray):
-        return replace(volume, array=_only_numbers(volume.array))
+        if count := volume.array.size - int(np.count_nonzero(np.isfinite(volume.array))):
+            text = f"{count} voxels are not numbers (NaN or infinite); they were given the smallest value there is."
+            return replace(volume, array=_only_numbers(volume.array), warnings=(*volume.warnings, text))
+        return volume
     return replace(volume, array=dask.array.map_blocks(_only_numbers, volume.array, dtype=volume.array.dtype))
 
 
