@@ -210,4 +210,7 @@ class Annotations:
 
 
 def _has_class(labels_yx: npt.NDArray[np.uint8]) -> bool:
+    highest = labels_yx.max(initial=0)  # ten times as quick as to compare all
+    if highest < PAINTED_BACKGROUND:
+        return bool(highest > 0)
     return bool(((labels_yx > 0) & (labels_yx < PAINTED_BACKGROUND)).any())

@@ -33,7 +33,7 @@ class AnnotationLayer:
     painted : Signal(set of int)
         Slices in which a person, or an undo, changed voxels.
     replayed : Signal(object, bool)
-        What :meth:`set_slices` was given as the reason has been undone (True) or done again (False).
+        What :meth:`commit` was given as the reason has been undone (True) or done again (False).
     class_selected : Signal(int)
         The label value in hand.
     brush_changed : Signal(float)
@@ -61,6 +61,7 @@ class AnnotationLayer:
         self._stage, self._navigation, self._keys = stage, navigation, keys
         self._locked: Collection[int] = ()
         self._limits_hu: tuple[float, float] | None = None
+        self._steps: list[_Step] = []
         stage.listen(stage.viewer.layers.events.inserted, lambda event: self._watch(event.value))
         for layer in stage.viewer.layers:
             self._watch(layer)
@@ -71,6 +72,7 @@ class AnnotationLayer:
 
     def show(self, labels: npt.NDArray[np.uint8], colours: Mapping[int, str]) -> None:
         """Show labels to paint on; the layer and the caller share the array."""
+        self._steps = []
         layer = self._stage.add_labels("annotation", labels, colours, OPACITY)
         layer.brush_size = max(1, round(BRUSH_MM / self._pixel_mm))
         layer.selected_label = 1
@@ -89,29 +91,27 @@ class AnnotationLayer:
         self._stage.viewer.layers.selection.active = layer
         self._on_brush()
 
-    def set_slices(self, slices: Mapping[int, npt.NDArray[np.uint8]], reason: object) -> None:
-        """Put labels (y, x) into some slices, as one step of napari's undo; `painted` is not told of it.
-
-        Parameters
-        ----------
-        slices : mapping of int to ndarray
-            The slices' labels.
-        reason : object
-            Given back by `replayed`.
-        """
+    def set_slice(self, z: int, labels_yx: npt.NDArray[np.uint8]) -> None:
+        """Put labels (y, x) into a slice, to be committed with others; `painted` is not told of it."""
         layer = self._layer
-        if layer is None:
-            return
-        with layer.block_history():
-            for z, labels_yx in slices.items():
-                before = layer.data[z]
-                labels_yx = protect(before, labels_yx, layer.protected_values)
-                where = (slice(z, z + 1), *_box(before != labels_yx))
-                step = _Step((where, layer.data[where].copy(), labels_yx[where[1:]][np.newaxis].copy()))
-                step.reason = reason
-                layer._save_history(step)
-                layer.data[where] = step[2]
-        layer.refresh(extent=False)
+        if layer is not None:
+            before = layer.data[z]
+            labels_yx = protect(before, labels_yx, layer.protected_values)
+            where = (slice(z, z + 1), *_box(before != labels_yx))
+            step = _Step((where, layer.data[where].copy(), labels_yx[where[1:]][np.newaxis].copy()))
+            layer.data[where] = step[2]
+            self._steps.append(step)
+
+    def commit(self, reason: object) -> None:
+        """Make the slices set since the last commit one step of napari's undo; `replayed` gives the reason back."""
+        layer, steps = self._layer, self._steps
+        self._steps = []
+        if layer is not None:
+            with layer.block_history():
+                for step in steps:
+                    step.reason = reason
+                    layer._save_history(step)
+            layer.refresh(extent=False)
 
     def lock(self, values: Collection[int]) -> None:
         """Let no tool change voxels of these label values."""

@@ -47,7 +47,7 @@ class GatedLabels(Labels):
         return "labels"
 
     def data_setitem(self, indices: tuple[npt.NDArray[Any], ...], value: Any, refresh: bool = True) -> None:
-        """Set voxels, as :meth:`set_slice` of the annotation does."""
+        """Set voxels, as :meth:`AnnotationLayer.set_slice` does."""
         super().data_setitem(indices, protect(self.data[indices], value, self.protected_values), refresh)
 
     def _apply_mask_to_data(

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
 from qtpy.QtCore import QPointF, QRectF, QSize, Qt
 from qtpy.QtGui import QBrush, QColor, QMouseEvent, QPainter, QPaintEvent, QPen, QPolygonF
 from qtpy.QtWidgets import QSizePolicy, QToolTip, QWidget
 
-from vqseg.annotations import PAINTED_BACKGROUND, Annotations, Origin, SliceRecord, SliceState
+from vqseg.annotations import Annotations, Origin, SliceRecord, SliceState
 
 __all__ = ["MARKS", "Mark", "SliceStrip", "marks_of"]
 
@@ -39,16 +37,17 @@ EDGE_PX = 9
 
 def marks_of(annotations: Annotations, suggested: Iterable[int]) -> dict[int, str]:
     """The mark of each slice that is labelled or suggested."""
-    labelled = {z: _mark(record, annotations.labels[z]) for z, record in annotations.records.items()}
+    empty = set(annotations.empty_complete)
+    labelled = {z: _mark(record, z in empty) for z, record in annotations.records.items()}
     return dict.fromkeys(suggested, "suggested") | labelled
 
 
-def _mark(record: SliceRecord, labels_yx: npt.NDArray[np.uint8]) -> str:
+def _mark(record: SliceRecord, empty: bool) -> str:
     if record.state is not SliceState.COMPLETE:
         return str(record.state.value)
     if record.origin is Origin.ACCEPTED:
         return "accepted"
-    return "complete" if ((labels_yx > 0) & (labels_yx < PAINTED_BACKGROUND)).any() else "empty"
+    return "empty" if empty else "complete"
 
 
 class SliceStrip(QWidget):

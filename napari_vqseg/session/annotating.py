@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 from psygnal import Signal
 
 from napari_vqseg.session.context import Concern, Context
+from napari_vqseg.session.copies import SliceCopies
 from vqseg.accept import SliceChange
 from vqseg.annotations import Annotations, Origin, SliceRecord, SliceState
 from vqseg.painting import protect
@@ -16,6 +17,8 @@ from vqseg.painting import protect
 __all__ = ["Annotating"]
 
 SAVE_AFTER_S = 1.0
+AT_ONCE = 32
+"""Slices changed in one turn of the event loop."""
 
 
 class Annotating(Concern):
@@ -40,6 +43,8 @@ class Annotating(Concern):
         self.unsaved = False
         self._training_slices_changed = False
         self._told_of: set[str] = set()
+        self._painted: set[int] = set()
+        self._copies = SliceCopies()
         self._timer = context.scheduler.debounce(SAVE_AFTER_S, self.save)
         context.view.annotation.painted.connect(self.note_painted)
         context.view.annotation.replayed.connect(self._on_replayed)
@@ -50,16 +55,19 @@ class Annotating(Concern):
         """Forget the case before."""
         self.unsaved = self._training_slices_changed = False
         self._told_of = set()
+        self._copies.clear()
 
     def announce(self) -> None:
-        """Tell the slices."""
+        """Tell the slices, and copy them before somebody waits for that."""
         self.slices_changed.emit()
+        self.context.scheduler.in_turns(self._copies.update(self.context.annotations, AT_ONCE))
 
     # ------------------------------------------------------------ marking
 
     def note_painted(self, slices: set[int]) -> None:
         """Voxels of slices have changed: unlabelled ones become drafts, accepted and imported ones a person's own."""
         annotations = self.context.annotations
+        self._painted |= slices
         changed = False
         for z in slices:
             record = annotations.records.get(z)
@@ -113,15 +121,30 @@ class Annotating(Concern):
     # ------------------------------------------------------------ whole slices
 
     def change(self, changes: Mapping[int, SliceChange]) -> None:
-        """Give slices labels and records, as one step of undo that brings both back; locked classes stay."""
-        if not changes:
-            return
+        """Give slices labels and records, as one step of undo that brings both back; locked classes stay.
+
+        Many slices are changed a few in each turn of the event loop; what a person paints on meanwhile stays hers.
+        """
+        if len(changes) > AT_ONCE:
+            self.context.scheduler.in_turns(self._change(changes))
+        elif changes:
+            for _ in self._change(changes):
+                pass
+
+    def _change(self, changes: Mapping[int, SliceChange]) -> Iterator[None]:
         annotations, locked = self.context.annotations, self.context.case.classes.locked
-        allowed = {z: protect(annotations.labels[z], change.labels, locked) for z, change in changes.items()}
-        records = {z: (annotations.records.get(z), change.record) for z, change in changes.items()}
-        self.context.view.annotation.set_slices(allowed, records)
-        for z, labels_yx in allowed.items():  # where the layer has been removed from the view
-            annotations.labels[z] = labels_yx
+        layer, records = self.context.view.annotation, {}
+        self._painted.clear()
+        for number, (z, change) in enumerate(changes.items(), start=1):
+            if z not in self._painted:
+                labels_yx = protect(annotations.labels[z], change.labels, locked)
+                layer.set_slice(z, labels_yx)
+                annotations.labels[z] = labels_yx  # where the layer has been removed from the view
+                self._copies.keep(z, labels_yx)
+                records[z] = (annotations.records.get(z), change.record)
+            if not number % AT_ONCE:
+                yield
+        layer.commit(records)
         self._take_records({z: after for z, (_, after) in records.items()})
 
     def _on_replayed(self, records: Mapping[int, tuple[SliceRecord | None, SliceRecord | None]], undone: bool) -> None:
@@ -182,15 +205,11 @@ class Annotating(Concern):
             if failed is not None:
                 failed()
 
-        self.context.scheduler.background(lambda: case.save_annotations(snapshot), saved, refused)
+        self.context.scheduler.background(lambda: case.save_annotations(snapshot()), saved, refused)
 
-    def snapshot(self) -> Annotations:
-        """A copy of the annotated slices; costs as much as they do, not as the volume does."""
-        annotations = self.context.annotations
-        labels = np.zeros(annotations.labels.shape, dtype=np.uint8)
-        for z in annotations.records:
-            labels[z] = annotations.labels[z]
-        return Annotations(labels, annotations.records)
+    def snapshot(self) -> Callable[[], Annotations]:
+        """What makes, off the event loop, a copy of the annotated slices as they are now."""
+        return self._copies.snapshot(self.context.annotations)
 
     def _note_change(self, *, for_training: bool) -> None:
         if for_training:

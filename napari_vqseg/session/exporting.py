@@ -81,7 +81,7 @@ class Exporting(Concern):
             known = prediction is not None and run_path is not None and (run_path / "run.json").exists()
             run = Run(run_path) if known and run_path is not None else None
             return Segmentation(
-                opened.case, opened.volume, snapshot, names, prediction, run, clean_up=rules, colours=colours
+                opened.case, opened.volume, snapshot(), names, prediction, run, clean_up=rules, colours=colours
             )
 
         return make

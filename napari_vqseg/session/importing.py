@@ -93,11 +93,11 @@ class Importing(Concern):
         """
         from vqseg.io import read_labels
 
-        opened, annotations, classes = self.context.case, self._annotating.snapshot(), self._classes.names
+        opened, snapshot, classes = self.context.case, self._annotating.snapshot(), self._classes.names
 
         def work() -> Intake:
             labels = read_labels(found.path, opened.volume, only=names)
-            return prepare(replace(labels, names=dict(names)), annotations, classes, slices)
+            return prepare(replace(labels, names=dict(names)), snapshot(), classes, slices)
 
         def done(intake: Intake) -> None:
             self.context.busy_changed.emit("")

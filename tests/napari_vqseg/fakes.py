@@ -116,7 +116,7 @@ class FakeAnnotationLayer:
     def __init__(self):
         self.limits_hu = None
         self.labels = self.colours = self.selected = None
-        self.done = []
+        self.done, self.steps = [], {}
         self.brush_mm, self.locked = 8.0, ()
 
     def lock(self, values):
@@ -125,10 +125,13 @@ class FakeAnnotationLayer:
     def show(self, labels, colours):
         self.labels, self.colours = labels, colours
 
-    def set_slices(self, slices, reason):
-        self.done.append(({z: self.labels[z].copy() for z in slices}, reason))
-        for z, labels_yx in slices.items():
-            self.labels[z] = labels_yx
+    def set_slice(self, z, labels_yx):
+        self.steps[z] = self.labels[z].copy()
+        self.labels[z] = labels_yx
+
+    def commit(self, reason):
+        self.done.append((self.steps, reason))
+        self.steps = {}
 
     def undo(self):
         before, reason = self.done.pop()

@@ -168,7 +168,7 @@ def test_no_tool_changes_a_locked_class(view, viewer):
         lambda: layer.fill(place, 1),
         lambda: layer.paint_polygon([(4, 2, 2), (4, 2, 20), (4, 20, 20), (4, 20, 2)], 1),
         lambda: layer.data_setitem((np.array([4]), np.array([10]), np.array([10])), 1),
-        lambda: view.annotation.set_slices({4: np.zeros(labels.shape[1:], np.uint8)}, None),
+        lambda: view.annotation.set_slice(4, np.zeros(labels.shape[1:], np.uint8)),
         lambda: layer.undo(),
     ):
         tool()
@@ -226,7 +226,9 @@ def test_whole_slices_are_one_step_of_undo_that_knows_its_reason(view, viewer):
     layer.paint((2, 10, 10), 1)
     wanted = np.zeros(labels.shape[1:], np.uint8)
     wanted[3:6, 4:8] = 2
-    view.annotation.set_slices({7: wanted, 8: np.zeros_like(wanted)}, "why")
+    view.annotation.set_slice(7, wanted)
+    view.annotation.set_slice(8, np.zeros_like(wanted))
+    view.annotation.commit("why")
     assert np.array_equal(labels[7], wanted)
     assert painted == [{2}], "whole slices are the session's own doing"
     undo, redo = (next(layer.keymap[key] for key in layer.keymap if str(key) == text) for text in KEYS)
@@ -320,7 +322,8 @@ def test_removing_renaming_and_other_layers(view, viewer):
     assert lost == ["annotation"]
     view.set_colours(COLOURS, COLOURS)
     view.annotation.select_class(1)
-    view.annotation.set_slices({1: np.ones((30, 24), np.uint8)}, None)
+    view.annotation.set_slice(1, np.ones((30, 24), np.uint8))
+    view.annotation.commit(None)
     viewer.layers.clear()
     assert set(lost) == {"image", "annotation", "prediction", "stability"}
     show(view, fakes.make_volume())

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from napari_vqseg.session import TrainingState
+from napari_vqseg.session import TrainingState, annotating
 from vqseg import protocol
-from vqseg.annotations import Origin, SliceState
+from vqseg.accept import SliceChange
+from vqseg.annotations import Origin, SliceRecord, SliceState
 from vqseg.config import preset
 from vqseg.errors import EngineError
 from vqseg.io import read_labels, read_volume, write_map
@@ -392,3 +393,23 @@ def test_until_the_volume_is_predicted_the_shown_slice_is_followed(desk, tmp_pat
     worker.message.emit(protocol.Progress(2, 0.2, 40.0))
     desk.clock.fire()
     assert len(worker.sent) == count
+
+
+def test_many_slices_change_in_turns_and_a_stroke_meanwhile_stays(desk, monkeypatch):
+    monkeypatch.setattr(annotating, "AT_ONCE", 2)
+    session, waiting, record = desk.session, [], SliceRecord(SliceState.COMPLETE, Origin.IMPORTED)
+    monkeypatch.setattr(desk.clock, "in_turns", waiting.append, raising=False)
+    whole = np.ones(session.volume.shape[1:], np.uint8)
+    session.annotating.change({z: SliceChange(whole, record) for z in range(6)})
+    (steps,) = waiting
+    next(steps)
+    assert session.annotations.labels[:3].any(axis=(1, 2)).tolist() == [True, True, False]
+    assert not session.annotations.records
+    desk.view.stroke(4, value=2)
+    assert list(steps) == [None, None]
+    assert session.annotations.complete == [0, 1, 2, 3, 5]
+    assert session.annotations.draft == [4]
+    assert set(np.unique(session.annotations.labels[4])) == {0, 2}
+    desk.view.annotation.undo()
+    assert list(session.annotations.records) == [4]
+    assert session.annotations.labels.any(axis=(1, 2)).nonzero()[0].tolist() == [4]
