@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from vqseg.errors import ConfigError
+from vqseg.step_report import StepReport
 
 NORMAL, OUT_OF_MEMORY, BROKEN, CHATTY, KILLED, NOT_A_NUMBER = range(6)
 STEP_S = 0.02
@@ -94,7 +95,7 @@ class FakeTrainer:
         if behaviour == KILLED and self.step_index == 5:
             os.kill(os.getpid(), signal.SIGKILL)
         budget_s = self.config.train.time_budget_s
-        return SimpleNamespace(
+        return StepReport(
             step=self.step_index,
             progress=min(1.0, self.used_s / budget_s),
             time_left_s=max(0.0, budget_s - self.used_s),

@@ -33,7 +33,7 @@ from vqseg.workspace import Workspace
 
 if TYPE_CHECKING:
     from vqseg.predict import Predictor
-    from vqseg.train import StepReport
+    from vqseg.step_report import StepReport
 
 __all__ = ["Engine", "main"]
 

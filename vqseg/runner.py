@@ -26,8 +26,9 @@ from vqseg.project import Project, Run, RunState
 if TYPE_CHECKING:
     from vqseg.data import TrainingCase
     from vqseg.predict import Predictor
+    from vqseg.step_report import StepReport
     from vqseg.team import Team
-    from vqseg.train import StepReport, Trainer
+    from vqseg.train import Trainer
 
 __all__ = ["PausableClock", "RunLoop", "TrainerFactory", "load_cases", "make_trainer", "save_array", "train_run"]
 
@@ -207,7 +208,7 @@ class RunLoop:
         now = time.monotonic()
         if now - self._written_at >= METRICS_EVERY_S:
             self._written_at = now
-            self.run.append_metrics(describe(report))
+            self.run.append_metrics(report.as_metrics())
         if now - self._saved_at >= max(CHECKPOINT_EVERY_S, 20 * self._save_cost_s):
             self.save()
         return report
@@ -382,17 +383,3 @@ def save_array(path: Path, array: Any) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         np.save(file, np.asarray(array), allow_pickle=False)
-
-
-def describe(report: StepReport) -> dict[str, Any]:
-    """A step's report as a line of the metrics."""
-    return {
-        "step": report.step,
-        "progress": report.progress,
-        "losses": dict(report.losses),
-        "confident_share": report.confident_share,
-        "utilisation": report.utilisation,
-        "perplexity": report.perplexity,
-        "revived": report.revived,
-        "drift": report.drift,
-    }

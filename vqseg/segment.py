@@ -12,7 +12,8 @@ from vqseg.config import Config
 from vqseg.data import TrainingCase
 from vqseg.memory import free_memory, step_down
 from vqseg.predict import Prediction
-from vqseg.train import StepReport, Trainer
+from vqseg.step_report import StepReport
+from vqseg.train import Trainer
 from vqseg.volume import Volume
 
 __all__ = ["segment"]

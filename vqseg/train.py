@@ -7,7 +7,6 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -30,49 +29,15 @@ from vqseg.methods.base import Method
 from vqseg.models.priors import FeatureCache, Priors, load_priors
 from vqseg.models.vqseg import VQSegNet
 from vqseg.predict import Predictor
+from vqseg.step_report import StepReport
 
-__all__ = ["StepReport", "Trainer"]
+__all__ = ["Trainer"]
 
 LEARNING_RATE_RISE = 20
 """Steps over which the learning rate rises."""
 PRETRAINED_SHARE = 0.3
 """Learning rate of a pretrained encoder, as a share of the others'."""
 LARGEST_GRADIENT = 5.0
-
-
-@dataclass(frozen=True)
-class StepReport:
-    """What one step was like.
-
-    Parameters
-    ----------
-    step : int
-        Steps taken.
-    progress : float
-        Share of the training that is over, in [0, 1].
-    time_left_s : float
-        Estimated seconds to go.
-    losses : dict of str to float
-        Loss terms by name.
-    confident_share : float or None
-        Share of the pseudo-labelled voxels that were used, where there were any.
-    utilisation, perplexity : float or None
-        State of the codebook, for methods with one.
-    revived : int or None
-        Dead codewords that this step has put to use.
-    drift : float or None
-        Share of tokens whose code has changed between the last two looks at the same slices.
-    """
-
-    step: int
-    progress: float
-    time_left_s: float
-    losses: dict[str, float] = field(default_factory=dict)
-    confident_share: float | None = None
-    utilisation: float | None = None
-    perplexity: float | None = None
-    revived: int | None = None
-    drift: float | None = None
 
 
 class Trainer:

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 if TYPE_CHECKING:
     from vqseg.protocol import Progress
-    from vqseg.train import StepReport
+    from vqseg.step_report import StepReport
 
 __all__ = ["Console", "table"]
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from vqseg.cli.cleaning import add_clean_up_flags, rules_for, wishes_from
 from vqseg.cli.console import Console
@@ -21,6 +23,9 @@ from vqseg.cli.parser import (
     slices_from,
 )
 from vqseg.errors import AnnotationError
+
+if TYPE_CHECKING:
+    from vqseg.volume import Volume
 
 __all__ = ["add_arguments", "run"]
 
@@ -80,23 +85,11 @@ def run(args: argparse.Namespace) -> None:
 
     import vqseg.io as io
     from vqseg.annotations import Annotations
-    from vqseg.cli.labels import LabelValues, canonical_slices, read_values
+    from vqseg.cli.labels import LabelValues
     from vqseg.components import clean_up, rules_record
 
-    volume = io.read_volume(args.image, series=args.series, axis=args.axis).load()
-    labels, label_names, warnings = read_values(args.labels, volume)
-    for warning in (*volume.warnings, *warnings):
-        console.say(f"warning: {warning}")
-    slices = canonical_slices(stored, volume) if stored else np.flatnonzero(labels.any(axis=(1, 2))).tolist()
+    volume, labels, label_names, slices = _read(args, stored, console)
     known = LabelValues.of(labels[slices])
-    if not labels.any():
-        raise AnnotationError(f"{args.labels} holds no label at all; choose the file with the labelled slices")
-    if not len(known):
-        labelled = sorted(volume.to_stored_index(int(z)) for z in np.flatnonzero(labels.any(axis=(1, 2))))
-        raise AnnotationError(
-            f"no listed slice holds any label; along axis {volume.stored.slice_axis} there are labels in slices "
-            f"{labelled[0]} to {labelled[-1]}, counted from 0"
-        )
     names = known.names(label_names)
     classes = {int(value): names[k] for k, value in enumerate(known.values, start=1)}
     rules = rules_for(wishes, classes)
@@ -132,3 +125,27 @@ def run(args: argparse.Namespace) -> None:
         classes=classes, clean_up=rules_record(rules),
         labelled_slices=sorted(volume.to_stored_index(z) for z in slices),
     )  # fmt: skip
+
+
+def _read(
+    args: argparse.Namespace, stored: list[int], console: Console
+) -> tuple[Volume, npt.NDArray[Any], dict[int, str], list[int]]:
+    """The image, the label values on its voxels, their names in the file, and the listed slices (canonical)."""
+    import vqseg.io as io
+    from vqseg.cli.labels import canonical_slices, read_values
+
+    volume = io.read_volume(args.image, series=args.series, axis=args.axis).load()
+    labels, names, warnings = read_values(args.labels, volume)
+    for warning in (*volume.warnings, *warnings):
+        console.say(f"warning: {warning}")
+    labelled = np.flatnonzero(labels.any(axis=(1, 2))).tolist()
+    if not labelled:
+        raise AnnotationError(f"{args.labels} holds no label at all; choose the file with the labelled slices")
+    slices = canonical_slices(stored, volume) if stored else labelled
+    if not set(slices) & set(labelled):
+        first, last = sorted(volume.to_stored_index(z) for z in (labelled[0], labelled[-1]))
+        raise AnnotationError(
+            f"no listed slice holds any label; along axis {volume.stored.slice_axis} there are labels in slices "
+            f"{first} to {last}, counted from 0"
+        )
+    return volume, labels, names, slices
