@@ -16,7 +16,7 @@ __all__ = ["Chart", "HistogramPlot", "StepPlot"]
 
 GREY = QColor("#8a93a3")
 FONT_PX = 11
-LEFT, RIGHT, TOP, BOTTOM = 42, 8, 8, 34
+LEFT, RIGHT, TOP, BOTTOM = 42, 15, 8, 34
 
 
 @dataclass
