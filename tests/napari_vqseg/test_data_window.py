@@ -73,7 +73,7 @@ def study(tmp_path):
 def window(make_napari_viewer):
     viewer = make_napari_viewer(show=True)
     viewer.window.resize(1280, 800)
-    widget = VQSegWidget(viewer, fakes.FakeWorker)
+    widget = VQSegWidget(viewer)
     viewer.window.add_dock_widget(widget, name="VQ-Seg", area="right")
     yield widget, viewer
     widget.release()
@@ -212,7 +212,7 @@ def test_volumes_from_everywhere_in_one_project(window, study, tmp_path, qtbot, 
     path = project.path
     widget.release()
     qtbot.waitUntil(lambda: not project.locked, timeout=20000)
-    again = VQSegWidget(viewer, fakes.FakeWorker)
+    again = VQSegWidget(viewer)
     again.panel("Data").open(path)
     qtbot.waitUntil(lambda: len(again.session.cases.tasks) == 4, timeout=20000)
     assert [str(task.state) for task in again.session.cases.tasks] == ["done", "flagged", "done", "not started"]
