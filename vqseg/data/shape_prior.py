@@ -26,6 +26,9 @@ ENCODED_MM = 10.0
 """Scale of the tanh that brings distances into the network's range."""
 DISTANCE_SCALE_MM = 30.0
 """Scale of the distance channel."""
+DOUBT_PER_MM = 0.2
+"""Chance that interpolation says nothing about a place, per mm by which its edge is expected to err."""
+MOST_DOUBT = 0.95
 DEFAULT_ERROR_RATE = 0.5
 """Error of the interpolated edge, mm per mm from the nearest labelled slice, where it cannot be measured."""
 
@@ -184,7 +187,14 @@ class ShapePrior:
     def log_odds(self, evidence: ShapeEvidence) -> Tensor:
         """Log-odds (K, h, w) that a voxel belongs to each class, from geometry alone.
 
-        The edge's position is taken as normally distributed; 1.7 turns a normal into a logistic deviate.
+        The edge's position is taken as normally distributed; 1.7 turns a normal into a logistic deviate. Far from the
+        labelled slices interpolation may be wrong altogether, and then both answers are alike: the farther, the less
+        geometry says, however deep inside or far outside a place lies.
         """
-        spread = self.spread_mm(evidence.distance_mm)[:, None, None].to(evidence.distance_maps.device)
-        return (-1.7 / spread) * evidence.distance_maps.clamp(-CAP_MM, CAP_MM)
+        maps = evidence.distance_maps.clamp(-CAP_MM, CAP_MM)
+        doubt = (DOUBT_PER_MM * self.error_rate * evidence.distance_mm).clamp(max=MOST_DOUBT)
+        spread, trust = (
+            each[:, None, None].to(maps.device) for each in (self.spread_mm(evidence.distance_mm), 1 - doubt)
+        )
+        probability = 0.5 + trust * (torch.sigmoid((-1.7 / spread) * maps) - 0.5)
+        return probability.logit(eps=1e-6)
