@@ -57,6 +57,7 @@ def test_a_project_opens_as_it_was_saved(project):
         assert again.class_names == {1: "lung", 2: "tumour", 7: "heart"}
         assert again.info["colours"] == {"1": "#ff0000"}
     assert Project.is_project(project.path)
+    assert Project.is_project(project.path / "project.json")
     assert not Project.is_project(project.path / "cases")
 
 

@@ -97,8 +97,9 @@ class Project:
 
     @staticmethod
     def is_project(path: PathLike) -> bool:
-        """Whether a folder is a project."""
-        return (Path(path) / "project.json").is_file()
+        """Whether a folder, or the project.json in it, is a project."""
+        place = Path(path)
+        return (place if place.name == "project.json" else place / "project.json").is_file()
 
     def save(self) -> None:
         """Write project.json: name, classes and the entries of `info`; a copy of it stands in for a damaged one."""

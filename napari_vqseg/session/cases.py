@@ -126,7 +126,7 @@ class Cases(Concern):
     def open(self, path: str | os.PathLike[str], series: str | None = None) -> None:
         """Open a volume, which joins the open project, or a project's folder."""
         place = Path(path)
-        if Project.is_project(place) or place.name == "project.json":
+        if Project.is_project(place):
             current = self._current
             self._open(f"Opening {place.name}", lambda: open_project(place, current))
         else:

@@ -400,6 +400,13 @@ def test_labels_that_were_stored_as_scaled_integers_are_whole_numbers(tmp_path, 
     np.testing.assert_array_equal(found, labels)
 
 
+def test_a_mask_of_0_and_255_is_one_class(tmp_path, volume):
+    mask = np.where(VOXELS % 2, 255, 0).astype(np.uint8)
+    found = read_labels(save(tmp_path / "mask.nii.gz", mask, AFFINES["LPS"]), volume)
+    np.testing.assert_array_equal(volume.stored.to_stored(found.array), mask // 255)
+    assert "255 was read as 1" in found.warnings[0]
+
+
 def test_labels_elsewhere_are_refused(tmp_path, volume):
     shifted = AFFINES["LPS"].copy()
     shifted[0, 3] += 1

@@ -32,6 +32,8 @@ __all__ = [
 
 MAX_LABEL = 254
 """255 is kept for background painted in scribbled slices."""
+MASK = 255
+"""What image programs write for "inside"."""
 ROUNDING = 0.02
 """Programs that store labels as scaled integers (nibabel does, of floats) bring them back so far from whole numbers."""
 
@@ -56,7 +58,7 @@ class LabelMap:
 
 
 def align(labels: Volume, volume: Volume, what: str = "labels") -> LabelMap:
-    """Labels as stored in any orientation -> labels on the voxels of `volume`.
+    """Labels as stored in any orientation -> labels on the voxels of `volume`; a mask of 0 and 255 becomes 0 and 1.
 
     Raises
     ------
@@ -76,7 +78,12 @@ def align(labels: Volume, volume: Volume, what: str = "labels") -> LabelMap:
     layout = StoredLayout(tuple(stored.shape), affine, slice_axis=volume.stored.slice_axis)
     aligned = Volume(layout.to_canonical(stored), layout)
     volume.require_same_geometry(aligned, what)
-    return LabelMap(_whole_numbers(np.asarray(aligned.array), what), *names_of(labels))
+    array = np.asarray(aligned.array)
+    names, warnings = names_of(labels)
+    if array.max() == MASK and array.min() == 0 and np.isin(array, (0, MASK)).all():
+        array = (array == MASK).astype(np.uint8)
+        warnings = (*warnings, f"The {what} are a mask of 0 and {MASK}; {MASK} was read as 1.")
+    return LabelMap(_whole_numbers(array, what), names, warnings)
 
 
 def _whole_numbers(array: npt.NDArray[Any], what: str) -> npt.NDArray[np.uint8]:
