@@ -27,6 +27,7 @@ MARKS = {
     "complete": Mark("complete", "#1FBF8F", "■"),
     "empty": Mark("empty, complete", "#1FBF8F", "□"),
     "accepted": Mark("accepted", "#56B4E9", "●"),
+    "accepted empty": Mark("empty, accepted", "#56B4E9", "□"),
     "scribbled": Mark("scribbled", "#F0E442", "▲"),
     "draft": Mark("draft, not used yet", "#F6A600", "○"),
     "suggested": Mark("suggested", "#CC79A7", "◆"),
@@ -46,7 +47,7 @@ def _mark(record: SliceRecord, empty: bool) -> str:
     if record.state is not SliceState.COMPLETE:
         return str(record.state.value)
     if record.origin is Origin.ACCEPTED:
-        return "accepted"
+        return "accepted empty" if empty else "accepted"
     return "empty" if empty else "complete"
 
 
@@ -148,11 +149,11 @@ def _runs(slices: Sequence[int]) -> list[tuple[int, int]]:
 
 def _draw_mark(painter: QPainter, kind: str, x: float, y: float) -> None:
     colour = QColor(MARKS[kind].colour)
-    hollow = kind in ("empty", "draft")
+    hollow = kind in ("empty", "accepted empty", "draft")
     painter.setPen(QPen(colour if hollow else QColor("#20242c"), 2 if hollow else 1))
     painter.setBrush(QBrush(QColor("#20242c")) if hollow else QBrush(colour))
     size = 5.0
-    if kind in ("complete", "empty"):
+    if kind in ("complete", "empty", "accepted empty"):
         painter.drawRect(QRectF(x - size, y - size, 2 * size, 2 * size))
     elif kind in ("accepted", "draft"):
         painter.drawEllipse(QPointF(x, y), size, size)

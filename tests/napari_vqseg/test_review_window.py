@@ -147,6 +147,7 @@ def test_a_person_reviews(window, qtbot):
     assert panel.minimumSizeHint().width() <= widget.scroll_area.viewport().width()
     click(panel.accept)
     assert annotations.empty_complete == [empty]
+    assert widget.panel("Annotate").strip.marks[empty] == "accepted empty"
     undo(viewer)
     type_in(panel.first, "4")
     type_in(panel.last, "8")
