@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import dask
 import numpy as np
 import numpy.typing as npt
 
@@ -17,6 +18,8 @@ __all__ = ["LastSlice", "OneSlice", "Replaceable"]
 class LastSlice:
     """An array (z, y, x), lazy or not, of which the slice read last is kept: a brush asks for it at every move.
 
+    Whatever else is asked of it, the array itself answers.
+
     Parameters
     ----------
     array : array_like
@@ -25,18 +28,32 @@ class LastSlice:
 
     def __init__(self, array: Any) -> None:
         self._array = array
-        self._z = -1
-        self._slice: npt.NDArray[Any] = np.empty((0, 0))
+        self._last: tuple[Any, npt.NDArray[Any]] = None, np.empty((0, 0))
 
-    def __getitem__(self, key: tuple[Any, ...]) -> npt.NDArray[Any]:
-        z, *rest = key
+    def __getitem__(self, key: Any) -> npt.NDArray[Any]:
+        z, *rest = key if isinstance(key, tuple) else (key,)
         first = z.start if isinstance(z, slice) else z
-        if first is None or (isinstance(z, slice) and z.stop != first + 1):
+        if not isinstance(first, int | np.integer) or (isinstance(z, slice) and (z.stop, z.step) != (first + 1, None)):
             return np.asarray(self._array[key])
-        if first != self._z:
-            self._z, self._slice = first, np.asarray(self._array[first])
-        part = self._slice[tuple(rest)]
+        last, slice_yx = self._last
+        if first != last:
+            slice_yx = self._read(int(first))
+            self._last = first, slice_yx
+        part = slice_yx[tuple(rest)]
         return part[np.newaxis] if isinstance(z, slice) else part
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._array, name)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> npt.NDArray[Any]:
+        return np.array(self._array, dtype=dtype, copy=copy)
+
+    def _read(self, z: int) -> npt.NDArray[Any]:
+        """A slice; of a lazy array by its own few tasks, where dask would first look through those of all slices."""
+        if getattr(self._array, "numblocks", ()) != (len(self._array), 1, 1):
+            return np.asarray(self._array[z])
+        key = (self._array.name, z % len(self._array), 0, 0)
+        return np.asarray(dask.get(self._array.dask.cull({key}), key)[0])
 
 
 class Replaceable:

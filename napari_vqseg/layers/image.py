@@ -9,6 +9,7 @@ import numpy as np
 from napari.layers import Image, Labels
 from psygnal import Signal
 
+from napari_vqseg.layers.arrays import LastSlice
 from napari_vqseg.layers.geometry import layer_geometry, volume_of
 from napari_vqseg.layers.stage import Stage
 from vqseg.volume import Volume, Window
@@ -46,8 +47,9 @@ class ImageLayer:
 
     def show(self, volume: Volume, window: Window, name: str) -> None:
         """Show a volume."""
+        array = volume.array if isinstance(volume.array, np.ndarray) else LastSlice(volume.array)
         layer = Image(
-            volume.array, name=name, colormap="gray", contrast_limits=window.limits_hu, multiscale=False,
+            array, name=name, colormap="gray", contrast_limits=window.limits_hu, multiscale=False,
             **layer_geometry(volume),
         )  # fmt: skip
         low, high = window.limits_hu

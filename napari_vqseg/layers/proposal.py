@@ -58,8 +58,8 @@ class Proposal:
         if volume is None or layer is not None:
             return layer
         empty = Replaceable(np.zeros(volume.shape, dtype=np.uint8))
-        layer = self._stage.add_labels("fill between", empty, {}, 1.0)
-        layer.contour, layer.visible = CONTOUR_PX, False
+        layer = self._stage.add_labels("fill between", empty, {}, 1.0, visible=False)
+        layer.contour = CONTOUR_PX
         self._stage.seal(layer)
         return layer
 

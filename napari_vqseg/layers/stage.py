@@ -89,12 +89,15 @@ class Stage:
         """Whether a layer is ours; napari hands plugins proxies of layers, which are equal to them but not the same."""
         return any(layer == own for own in self._layers.values())
 
-    def add_labels(self, kind: Kind, labels: Any, colours: Mapping[int, str], opacity: float) -> GatedLabels:
+    def add_labels(
+        self, kind: Kind, labels: Any, colours: Mapping[int, str], opacity: float, *, visible: bool = True
+    ) -> GatedLabels:
         """A new labels layer on the volume's voxels."""
         assert self.volume is not None
         layer = GatedLabels(
-            labels, name=kind, opacity=opacity, colormap=label_colormap(colours), **layer_geometry(self.volume)
-        )
+            labels, name=kind, opacity=opacity, visible=visible, colormap=label_colormap(colours),
+            **layer_geometry(self.volume),
+        )  # fmt: skip
         self.add(kind, layer)
         return layer
 

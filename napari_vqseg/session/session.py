@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import numpy as np
 from psygnal import Signal
 
 from napari_vqseg.cases import OpenedCase
@@ -161,8 +160,10 @@ class Session:
         self._on_show = False
         case, prediction = self.case, self.reviewing.prediction
         yield from self.view.show_volume(case.volume, self.windowing.window, case.name)
-        shown = np.zeros(case.volume.shape, dtype=np.uint8) if prediction is None else prediction
-        self.view.overlay.show(shown, case.predicted_colours)
+        if prediction is None:
+            self.view.overlay.prepare(case.predicted_colours)
+        else:
+            self.view.overlay.show(prediction, case.predicted_colours)
         yield
         self.view.overlay.show_stability(0, None)
         yield

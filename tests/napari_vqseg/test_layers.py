@@ -5,10 +5,12 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import dask.array
 import numpy as np
 import pytest
 
 from napari_vqseg.layers import ViewerLayers, direction_letters, layer_geometry, volume_of
+from napari_vqseg.layers.arrays import LastSlice
 from vqseg.config import WINDOWS
 from vqseg.errors import VolumeError
 from vqseg.io import read_labels, read_volume, write_labels, write_map
@@ -58,7 +60,7 @@ def show(view, volume):
     labels = np.zeros(volume.shape, np.uint8)
     for _ in view.show_volume(volume, WINDOWS["lung"], "ct"):
         pass
-    view.overlay.show(np.zeros(volume.shape, np.uint8), COLOURS)
+    view.overlay.prepare(COLOURS)
     view.overlay.show_stability(0, None)
     view.annotation.show(labels, COLOURS)
     return labels
@@ -420,3 +422,41 @@ def test_closing_disconnects(viewer):
     assert not viewer.keymap
     assert all(str(key) not in ("C", "1") for key in viewer.layers["annotation"].keymap)
     assert not any(overlay.visible for name, overlay in viewer.canvas.overlays.items() if name.startswith("vqseg"))
+
+
+def test_the_prediction_is_drawn_from_its_first_slice_on(view, viewer):
+    show(view, fakes.make_volume())
+    layer = viewer.layers["prediction"]
+    assert not layer.visible
+    view.navigation.go_to(5)
+    view.overlay.show_slice(2, np.ones((30, 24), np.uint8))
+    assert layer.visible
+    view.navigation.go_to(2)
+    assert layer._slice.image.raw.any()
+    view.overlay.toggle()
+    view.overlay.show(np.zeros(fakes.SHAPE, np.uint8), COLOURS)
+    assert not layer.visible, "hidden by hand"
+
+
+def test_one_slice_of_a_lazy_array_is_read_at_a_time():
+    read = []
+
+    class File:
+        shape, ndim, dtype = (6, 4, 5), 3, np.dtype(np.int16)
+
+        def __getitem__(self, key):
+            read.append(key[0])
+            return np.arange(120, dtype=np.int16).reshape(self.shape)[key]
+
+    whole = np.arange(120, dtype=np.int16).reshape(6, 4, 5)
+    lazy = dask.array.from_array(File(), chunks=(1, 4, 5), name=False, asarray=True)[::-1, :, ::-1]
+    read.clear()
+    array, plain = LastSlice(lazy), LastSlice(whole)
+    for key in (2, (slice(2, 3), slice(1, 3), 4), (2, 3, slice(None)), np.int64(2)):
+        assert np.array_equal(array[key], whole[::-1, :, ::-1][key])
+        assert np.array_equal(plain[key], whole[key])
+    assert read == [slice(3, 4)]
+    for key in (-1, slice(1, 4), (slice(None), 2), Ellipsis):
+        assert np.array_equal(array[key], whole[::-1, :, ::-1][key])
+    assert array.shape == (6, 4, 5)
+    assert np.array_equal(array, whole[::-1, :, ::-1])
