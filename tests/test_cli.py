@@ -606,3 +606,22 @@ def test_benchmarks_are_found_without_importing_them(capsys):
     assert main(["benchmark", "--help"]) == 0
     text = capsys.readouterr().out
     assert all(name in text for name in tables())
+
+
+def test_info_of_a_project_with_a_damaged_case_tells_of_the_others(project, files, capsys):
+    second = project.add_case(read_volume(files.image))
+    second.annotations_path.write_bytes(b"junk")
+    assert main(["info", str(project.path)]) == 0
+    out = capsys.readouterr().out
+    assert "case-001" in out
+    assert "warning: case-002: annotations damaged" in out
+
+
+def test_a_damaged_prediction_is_not_exported(project, files, capsys):
+    run = project.new_run(Config(), ["case-001"])
+    run.prediction_path("case-001").parent.mkdir(parents=True)
+    run.prediction_path("case-001").write_bytes(b"\x93NUMPY")
+    assert "is damaged; train again" in error_of(
+        ["export", str(project.path), "--output", str(files.folder / "masks")], capsys
+    )
+    assert "--count is 0" in error_of(["suggest", str(project.path), "--count", "0"], capsys)

@@ -250,7 +250,12 @@ def test_a_killed_writer_leaves_whole_annotations(project, case):
     ("runs/{run}/config.json", lambda text: text.replace('"seed"', '"gone"'), "Unknown setting gone"),
     ("runs/{run}/config.json", lambda text: text[:40], "not JSON"),
     ("runs/{run}/run.json", lambda text: text.replace('"schema": 1', '"schema": 9'), "update napari-vqseg"),
+    ("runs/{run}/config.json", lambda text: "[]", "holds no settings"),
+    ("runs/{run}/config.json", lambda text: '{"model": 3}', "are no group"),
+    ("runs/{run}/config.json", lambda text: '{"train": {"seed": "x"}}', "wrong kind"),
+    ("runs/{run}/run.json", lambda text: '{"kind": "run", "schema": 1}', "damaged"),
     ("cases/case-002/case.json", lambda text: "", "damaged"),
+    ("cases/case-002/case.json", lambda text: '{"kind": "case", "schema": 1}', "damaged"),
 ])  # fmt: skip
 def test_one_bad_file_does_not_close_the_project(project, case, image_path, damaged, change, words):
     project.add_case(read_volume(image_path))

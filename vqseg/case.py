@@ -25,6 +25,7 @@ from vqseg.volume import Volume
 __all__ = ["Case", "signature", "stem"]
 
 SCHEMA = 1
+ENTRIES = ("added", "source", "shape", "spacing_mm", "signature")
 SAMPLED_SLICES = 3
 AFFINE_TOLERANCE_MM = 0.01
 
@@ -79,7 +80,7 @@ class Case:
 
     def __init__(self, path: Path) -> None:
         self.path = Path(path)
-        self.info = read_record(self.path / "case.json", "case", SCHEMA)
+        self.info = read_record(self.path / "case.json", "case", SCHEMA, ENTRIES)
         self.warnings: list[str] = []
         self._intact = False
 

@@ -251,8 +251,10 @@ class Config:
         Raises
         ------
         ConfigError
-            For unknown groups or settings, or values out of range.
+            For unknown groups or settings, and values out of range or of the wrong kind.
         """
+        if not isinstance(values, Mapping):
+            raise ConfigError("The config holds no settings; restore config.json.")
         hints = get_type_hints(cls)
         groups: dict[str, Any] = {}
         for name, value in values.items():
@@ -262,9 +264,14 @@ class Config:
                 groups[name] = str(value)
                 continue
             known = {item.name for item in dataclasses.fields(hints[name])}
+            if not isinstance(value, Mapping):
+                raise ConfigError(f"The settings in {name!r} are no group; restore config.json.")
             if unknown := set(value) - known:
                 raise ConfigError(f"Unknown setting {', '.join(sorted(unknown))} in {name!r}.")
-            groups[name] = hints[name](**value)
+            try:
+                groups[name] = hints[name](**value)
+            except TypeError:
+                raise ConfigError(f"A setting in {name!r} is of the wrong kind; restore config.json.") from None
         return cls(**groups)
 
     @classmethod

@@ -253,9 +253,9 @@ class Project:
 
 
 def _read_project(path: Path) -> dict[str, Any]:
-    values = read_record(path, "project", SCHEMA)
-    names = values.get("class_names")
-    if "name" not in values or not isinstance(names, dict) or not all(map(str.isdigit, names)):
+    values = read_record(path, "project", SCHEMA, ("name", "class_names"))
+    names = values["class_names"]
+    if not isinstance(names, dict) or not all(map(str.isdigit, names)):
         raise DamagedRecordError(f"{path.name} is damaged; restore it from a backup of the project folder.")
     return values
 

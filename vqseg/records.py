@@ -6,7 +6,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -38,8 +38,8 @@ def checked_id(name: str, what: str) -> str:
     return name
 
 
-def read_record(path: Path, kind: str, schema: int) -> dict[str, Any]:
-    """The record in a file that :func:`write_record` wrote.
+def read_record(path: Path, kind: str, schema: int, entries: Collection[str] = ()) -> dict[str, Any]:
+    """The record in a file that :func:`write_record` wrote, with at least these entries.
 
     Raises
     ------
@@ -49,9 +49,11 @@ def read_record(path: Path, kind: str, schema: int) -> dict[str, Any]:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         found = (values["kind"], int(values["schema"]))
+        if found == (kind, schema) and not values.keys() >= set(entries):
+            raise KeyError
     except OSError:
         raise ProjectError(f"{path.name} is missing or cannot be read; choose a folder that holds it.") from None
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         raise DamagedRecordError(f"{path.name} is damaged; restore it from a backup of the project folder.") from None
     if found[0] != kind:
         raise ProjectError(f"{path.name} describes a {found[0]!r}; expected a {kind!r}.")

@@ -86,7 +86,7 @@ class Run:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self.info: dict[str, Any] = read_record(self.path / "run.json", "run", SCHEMA)
+        self.info: dict[str, Any] = read_record(self.path / "run.json", "run", SCHEMA, ("case_ids", "state"))
         self.config = Config.from_json(self.config_path.read_text(encoding="utf-8"))
         self._lock = FolderLock(self.path / LOCK)
 

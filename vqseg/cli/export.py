@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from vqseg.cli.cleaning import Wish, add_clean_up_flags, rules_for, wishes_from
 from vqseg.cli.console import Console
@@ -107,6 +108,16 @@ def _predicted(case: Case, runs: list[Run], what: str | None) -> tuple[Content, 
     return Content(what), None if Content(what) is Content.LABELS else newest
 
 
+def _load(trained: Run, case_id: str) -> npt.NDArray[np.uint8]:
+    from vqseg.errors import ProjectError
+
+    try:
+        labels: npt.NDArray[np.uint8] = np.load(trained.prediction_path(case_id), allow_pickle=False)
+    except (OSError, ValueError):
+        raise ProjectError(f"The prediction of {case_id} by {trained.id} is damaged; train again.") from None
+    return labels
+
+
 def _segmentation(
     project: Project, case: Case, what: Content, trained: Run | None, wishes: tuple[Wish, ...]
 ) -> Segmentation:
@@ -115,7 +126,7 @@ def _segmentation(
     from vqseg.components import CLEAN_UP, clean_up, rules_from
     from vqseg.export import Content, Segmentation
 
-    prediction = None if trained is None else np.load(trained.prediction_path(case.id), allow_pickle=False)
+    prediction = None if trained is None else _load(trained, case.id)
     rules = {}
     if what is Content.SEGMENTATION:
         rules = rules_for(wishes, project.class_names, rules_from(project.info.get(CLEAN_UP)))

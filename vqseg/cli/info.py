@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import json
 from collections import Counter
@@ -11,7 +12,7 @@ from typing import Any, get_args
 
 from vqseg.cli.console import Console, table
 from vqseg.cli.parser import add_output_flags, known_settings, series
-from vqseg.errors import CheckpointError, VQSegError
+from vqseg.errors import CheckpointError, ProjectError, VQSegError
 
 __all__ = ["add_arguments", "run"]
 
@@ -113,20 +114,28 @@ def _orientation(affine: Any) -> str:
 def _project(console: Console, project: Any) -> None:
     from vqseg.tasks import task_of
 
-    cases = []
+    cases, problems = [], project.problems
     for case in project.cases:
-        states = Counter(str(state) for state in case.load_slice_states().values())
-        cases.append({"case": case.id, "task": str(task_of(case).state), "shape": list(case.shape),
+        task, states = task_of(case), Counter[str]()
+        with contextlib.suppress(ProjectError):  # which is the task's problem
+            states.update(str(state) for state in case.load_slice_states().values())
+        if task.problem:
+            problems.append(f"{case.id}: {task.problem}")
+        cases.append({"case": case.id, "task": str(task.state), "shape": list(case.shape),
                       **{state: states[state] for state in ("complete", "scribbled", "draft")}})  # fmt: skip
     runs = [{"run": run.id, "state": "interrupted" if run.interrupted else str(run.state), "cases": run.case_ids}
             for run in project.runs]  # fmt: skip
     lines = [f"project  {project.name}", f"classes  {', '.join(f'{v} {n}' for v, n in project.class_names.items())}"]
     for rows in (cases, runs):
         if rows:
-            lines += ["", table(list(rows[0]), [[str(value) for value in row.values()] for row in rows])]
-    lines += [f"warning: {problem}" for problem in project.problems]
+            lines += ["", table(list(rows[0]), [[_cell(value) for value in row.values()] for row in rows])]
+    lines += [f"warning: {problem}" for problem in problems]
     console.result("\n".join(lines), project=project.name, classes=project.class_names, cases=cases, runs=runs,
-                   problems=project.problems)  # fmt: skip
+                   problems=problems)  # fmt: skip
+
+
+def _cell(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _settings(console: Console) -> None:

@@ -33,10 +33,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Ask the engine for suggestions and print them, best first."""
     from vqseg.client import Engine
-    from vqseg.errors import ProjectError
+    from vqseg.errors import ConfigError, ProjectError
     from vqseg.project import Project
     from vqseg.protocol import LoadCheckpoint, RequestSuggestions, SuggestionsReady
 
+    if args.count < 1:
+        raise ConfigError(f"--count is {args.count}; it must be 1 or more")
     console = Console(args)
     project = Project.open(args.project)
     for problem in project.problems:
