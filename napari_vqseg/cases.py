@@ -10,9 +10,9 @@ from pathlib import Path
 from napari_vqseg.classes import CLASS_SETS, ClassList
 from napari_vqseg.preferences import Preferences
 from vqseg.annotations import Annotations
-from vqseg.case import stem
 from vqseg.config import WINDOWS
 from vqseg.errors import ProjectError, VQSegError
+from vqseg.io.image_files import stem
 from vqseg.project import Case, Project
 from vqseg.tasks import Task, next_open, tasks_of
 from vqseg.volume import Volume, Window

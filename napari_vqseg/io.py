@@ -11,15 +11,15 @@ if TYPE_CHECKING:
 
 __all__ = ["get_reader", "write_mask"]
 
-SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".dcm")
-
 
 def get_reader(path: str | Sequence[str]) -> Callable[[Any], list[LayerData]] | None:
     """The reader of a volume, None for what is none; looks at names only."""
     if not isinstance(path, str):
         return None
+    from vqseg.io.image_files import SUFFIXES
+
     place = Path(path)
-    if place.name.lower().endswith(SUFFIXES) or (place.is_dir() and _looks_like_dicom(place)):
+    if place.name.lower().endswith((*SUFFIXES, ".dcm")) or (place.is_dir() and _looks_like_dicom(place)):
         return _read
     return None
 
@@ -40,10 +40,11 @@ def _read(path: Any) -> list[LayerData]:
     from napari_vqseg.layers import layer_geometry
     from vqseg.config import WINDOWS
     from vqseg.io import read_volume
+    from vqseg.io.image_files import stem
 
     volume = read_volume(path)
     window = WINDOWS["mediastinum"]
-    name = Path(path).name.removesuffix(".gz").removesuffix(".nii")
+    name = stem(Path(path))
     ct = volume.modality in ("", "CT")
     look = {"contrast_limits": window.limits_hu} if ct else {}
     return [(volume.array, {"name": name, "colormap": "gray", **look, **layer_geometry(volume)}, "image")]

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -19,20 +18,16 @@ from vqseg.annotation_file import DAMAGE, read_annotations, read_states, write_a
 from vqseg.annotations import Annotations, SliceState
 from vqseg.errors import AnnotationError, ProjectError
 from vqseg.io.atomic import atomic_path
+from vqseg.io.image_files import stem
 from vqseg.records import new_folder, now, read_record, write_record
 from vqseg.volume import Volume
 
-__all__ = ["Case", "signature", "stem"]
+__all__ = ["Case", "signature"]
 
 SCHEMA = 1
 ENTRIES = ("added", "source", "shape", "spacing_mm", "signature")
 SAMPLED_SLICES = 3
 AFFINE_TOLERANCE_MM = 0.01
-
-
-def stem(path: Path) -> str:
-    """A file's or folder's name without the endings of image files."""
-    return re.sub(r"\.(nii(\.gz)?|nrrd|nhdr|dcm)$", "", path.name, flags=re.IGNORECASE) or "volume"
 
 
 def signature(volume: Volume) -> dict[str, Any]:

@@ -13,10 +13,9 @@ from typing import Any
 
 from vqseg.errors import VQSegError
 from vqseg.io.atomic import atomic_path
+from vqseg.io.image_files import is_image_file, stem
 
 __all__ = ["Image", "Pair", "images_in", "is_manifest", "pairs_in", "read_manifest", "write_table"]
-
-SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr")
 
 
 @dataclass(frozen=True)
@@ -86,12 +85,12 @@ def images_in(paths: Sequence[Path]) -> list[Image]:
         if is_manifest(path):
             rows = read_manifest(path, ("image",), ("name", "series", "axis"))
             images += [
-                Image(row["name"] or _stem(path.parent / row["image"]), path.parent / row["image"],
+                Image(row["name"] or stem(path.parent / row["image"]), path.parent / row["image"],
                       row["series"], _axis(row["axis"], path))
                 for row in rows
             ]  # fmt: skip
         else:
-            images += [Image(_stem(found), found) for found in _found_in(path)]
+            images += [Image(stem(found), found) for found in _found_in(path)]
     _require_unique([image.name for image in images])
     if not images:
         raise VQSegError(f"there are no images in {', '.join(map(str, paths))}; name files, or folders that hold some")
@@ -113,7 +112,7 @@ def pairs_in(predictions: Path, references: Path | None) -> list[Pair]:
         rows = read_manifest(predictions, ("prediction", "reference"), ("name", "exclude_slices", "axis"))
         folder = predictions.parent
         pairs = [
-            Pair(row["name"] or _stem(folder / row["prediction"]), folder / row["prediction"],
+            Pair(row["name"] or stem(folder / row["prediction"]), folder / row["prediction"],
                  folder / row["reference"], row["exclude_slices"], _axis(row["axis"], predictions))
             for row in rows
         ]  # fmt: skip
@@ -121,8 +120,8 @@ def pairs_in(predictions: Path, references: Path | None) -> list[Pair]:
         sides = []
         for path in (predictions, references):
             found = _found_in(path)
-            _require_unique([_stem(file) for file in found])
-            sides.append({_stem(file): file for file in found})
+            _require_unique([stem(file) for file in found])
+            sides.append({stem(file): file for file in found})
         pairs = [Pair(name, sides[0].get(name), sides[1].get(name)) for name in sorted({*sides[0], *sides[1]})]
     _require_unique([pair.name for pair in pairs])
     if not pairs:
@@ -180,18 +179,11 @@ def _found_in(path: Path) -> list[Path]:
     if not path.is_dir():
         return [path]
     inside = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
-    if files := [entry for entry in inside if entry.is_file() and entry.name.lower().endswith(SUFFIXES)]:
+    if files := [entry for entry in inside if is_image_file(entry)]:
         return files
     if inside and all(entry.is_dir() for entry in inside):
         return [found for entry in inside for found in _found_in(entry)]
     return [path]
-
-
-def _stem(path: Path) -> str:
-    """The file's name without the suffixes that images have."""
-    lower = path.name.lower()
-    suffix = next((suffix for suffix in SUFFIXES if lower.endswith(suffix)), "")
-    return path.name[: len(path.name) - len(suffix)]
 
 
 def _axis(text: str, path: Path) -> int | None:

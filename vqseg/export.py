@@ -239,11 +239,13 @@ def write(segmentation: Segmentation, path: Path, wanted: Format) -> Written:
 
 def _class_paths(path: Path, names: Mapping[int, str]) -> dict[int, Path]:
     """MASK_tumour.nii.gz beside MASK.nii.gz for each class; with its value where names coincide as file names."""
-    suffix = next((end for end in (".nii.gz", ".nii") if path.name.lower().endswith(end)), "")
-    stem = path.name[: len(path.name) - len(suffix)]
+    from vqseg.io.image_files import stem
+
+    mask = stem(path)
+    suffix = path.name.removeprefix(mask)
     safe = {value: re.sub(r"[^\w.-]+", "-", name).strip(".-") or str(value) for value, name in names.items()}
     folded = [name.lower() for name in safe.values()]
     return {
-        value: path.with_name(f"{stem}_{name if folded.count(name.lower()) == 1 else f'{name}-{value}'}{suffix}")
+        value: path.with_name(f"{mask}_{name if folded.count(name.lower()) == 1 else f'{name}-{value}'}{suffix}")
         for value, name in sorted(safe.items())
     }

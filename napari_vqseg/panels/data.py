@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["DataPanel"]
 
 NOTHING = "Open a CT, or drop some here."
-FILES = "Volumes (*.nii *.nii.gz *.nrrd *.nhdr *.dcm);;All files (*)"
+FILES = "Volumes (*.nii *.nii.gz *.nrrd *.nhdr *.mha *.mhd *.dcm);;All files (*)"
 
 
 class DataPanel(Panel):

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FILES", "ImportDialog"]
 
-FILES = "Labels (*.nii *.nii.gz *.nrrd *.dcm);;All files (*)"
+FILES = "Labels (*.nii *.nii.gz *.nrrd *.nhdr *.mha *.mhd *.dcm);;All files (*)"
 VALUE = Qt.ItemDataRole.UserRole
 MOST_ROWS = 8
 

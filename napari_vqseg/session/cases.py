@@ -26,6 +26,7 @@ from napari_vqseg.session.annotating import Annotating
 from napari_vqseg.session.context import Concern, Context
 from napari_vqseg.session.training import Training
 from vqseg.errors import VolumeError, VQSegError
+from vqseg.io.image_files import is_image_file
 from vqseg.project import Project
 from vqseg.tasks import Task, TaskState, decide, next_open, tasks_of
 
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
     from vqseg.io.dicom import SeriesInfo
 
 __all__ = ["Cases", "Found"]
-
-VOLUME_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".nhdr")
 
 
 @dataclass(frozen=True)
@@ -250,7 +249,7 @@ def _look_into(place: Path) -> list[Found]:
     try:
         return [Found(place, tuple(list_series(place)))]
     except VolumeError:
-        files = sorted(path for path in place.iterdir() if path.name.lower().endswith(VOLUME_SUFFIXES))
+        files = sorted(path for path in place.iterdir() if is_image_file(path))
         if not files:
             raise
         return [Found(path) for path in files]

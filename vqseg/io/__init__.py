@@ -19,6 +19,7 @@ from vqseg.errors import VolumeError
 from vqseg.io import labels as _labels
 from vqseg.io import nifti as _nifti
 from vqseg.io.atomic import atomic_path
+from vqseg.io.image_files import NIFTI, is_image_file
 from vqseg.io.labels import LabelMap
 from vqseg.volume import Volume
 
@@ -50,7 +51,7 @@ def read_volume(path: PathLike, *, series: str | int | None = None, axis: int | 
     Parameters
     ----------
     path : str or path-like
-        `.nii`, `.nii.gz`, `.nrrd`, `.nhdr`, a folder with a DICOM series, or one of its files.
+        `.nii`, `.nii.gz`, `.nrrd`, `.nhdr`, `.mha`, `.mhd`, a folder with a DICOM series, or one of its files.
     series : str or int, optional
         For a folder with several series: a UID or description from :func:`list_series`, or its number there,
         counted from 1.
@@ -193,15 +194,15 @@ def write_map(path: PathLike, array: npt.ArrayLike, volume: Volume) -> list[Path
 def _read(path: Path, series: str | int | None, axis: int | None) -> Volume:
     """Choose the format by the name, and DICOM for folders and names that tell nothing."""
     name = _existing(path).name.lower()
-    if series is not None and path.is_file() and name.endswith((".nii", ".nii.gz", ".nrrd", ".nhdr")):
+    if series is not None and is_image_file(path):
         raise VolumeError(f"{path.name} is one image, no folder of DICOM series; leave the choice of a series out.")
     try:
-        if name.endswith((".nii", ".nii.gz")) and path.is_file():
+        if is_image_file(path) and name.endswith(NIFTI):
             return _nifti.read(path, axis)
-        if name.endswith((".nrrd", ".nhdr")) and path.is_file():
-            from vqseg.io import nrrd
+        if is_image_file(path):
+            from vqseg.io import itk
 
-            return nrrd.read(path, axis)
+            return itk.read(path, axis)
         from vqseg.io import dicom
 
         return dicom.read(path, series, axis)
@@ -213,7 +214,7 @@ def _read(path: Path, series: str | int | None, axis: int | None) -> Volume:
 
 def _object_file(path: Path) -> Path | None:
     """The DICOM segmentation or RT structure set at a path, or in a folder that holds nothing else."""
-    if path.name.lower().endswith((".nii", ".nii.gz", ".nrrd", ".nhdr")) and path.is_file():
+    if is_image_file(path):
         return None
     from vqseg.io import dicom_frames
 

@@ -160,7 +160,7 @@ def _scan(path: Path) -> tuple[list[_Series], Counter[str]]:
     """Every series of a folder, and how many objects of which kind were ignored."""
     folder = path if path.is_dir() else path.parent
     if path.is_file() and not is_dicom(path):
-        raise VolumeError(f"{path.name} is in no known format; choose .nii, .nii.gz, .nrrd, or a DICOM folder or file.")
+        raise VolumeError(f"{path.name} is in no known format; choose NIfTI, NRRD, MetaImage or DICOM.")
     files = sorted(item for item in folder.iterdir() if item.is_file())
     frames, ignored = _read_all(files)
     if not frames and path.is_dir():

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from vqseg.errors import VolumeError
 from vqseg.io import nifti
 from vqseg.io.atomic import atomic_path
+from vqseg.io.image_files import NIFTI, stem
 from vqseg.volume import StoredLayout, Volume
 
 __all__ = [
@@ -110,11 +111,7 @@ def _whole_numbers(array: npt.NDArray[Any], what: str) -> npt.NDArray[np.uint8]:
 
 def sidecar_path(path: Path) -> Path:
     """PRED.json beside PRED.nii.gz."""
-    name = path.name
-    for suffix in (".nii.gz", ".nii", ".nrrd", ".nhdr"):
-        if name.lower().endswith(suffix):
-            return path.with_name(name[: -len(suffix)] + ".json")
-    return path.with_name(name + ".json")
+    return path.with_name(f"{stem(path)}.json")
 
 
 def names_of(labels: Volume) -> tuple[dict[int, str], tuple[str, ...]]:
@@ -265,7 +262,7 @@ def _smallest_dtype(labels: npt.NDArray[Any]) -> np.dtype[Any]:
 
 
 def replace_file(
-    path: Path, volume: Volume, write: Callable[[Path], object], suffixes: tuple[str, ...] = (".nii.gz", ".nii")
+    path: Path, volume: Volume, write: Callable[[Path], object], suffixes: tuple[str, ...] = NIFTI
 ) -> None:
     """Let `write` fill a temporary file and put it in the place of `path`.
 

@@ -1,4 +1,4 @@
-"""NRRD, `.nrrd` and `.nhdr`, through SimpleITK; read at once."""
+"""NRRD (`.nrrd`, `.nhdr`) and MetaImage (`.mha`, `.mhd`), through SimpleITK; read at once."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from vqseg.volume import Volume
 __all__ = ["read"]
 
 HEADER_LIMIT = 1 << 16
-"""Bytes in which a NRRD header ends, custom fields included."""
+"""Bytes in which a header ends, custom fields included."""
 
 
 def read(path: Path, axis: int | None = None) -> Volume:
-    """Read an NRRD file.
+    """Read an NRRD or MetaImage file.
 
     Parameters
     ----------
     path : Path
-        `.nrrd` or `.nhdr`.
+        `.nrrd`, `.nhdr`, `.mha` or `.mhd`.
     axis : int, optional
         Stored axis that becomes z; by default the most axial one.
 
@@ -39,10 +39,14 @@ def read(path: Path, axis: int | None = None) -> Volume:
         For a damaged file, or one that is not one scalar volume.
     """
     with path.open("rb") as file:
-        header = file.read(HEADER_LIMIT)
-    if not header.startswith(b"NRRD"):
-        raise VolumeError(f"{path.name} is not an NRRD file; choose another, or copy it again.")
-    image = _load(path)
+        header = file.read(HEADER_LIMIT).replace(b"\r", b"")
+    if path.suffix.lower() in (".mha", ".mhd"):
+        reader, is_one, stated = "MetaImageIO", b"ElementDataFile" in header, b"TransformMatrix" in header
+    else:
+        reader, is_one, stated = "NrrdImageIO", header.startswith(b"NRRD"), b"\nspace:" in header.split(b"\n\n")[0]
+    if not is_one:
+        raise VolumeError(f"{path.name} is not of the kind that its name says; choose another, or copy it again.")
+    image = _load(path, reader)
     affine = np.eye(4)
     affine[:3, :3] = np.array(image.GetDirection()).reshape(3, 3) * np.array(image.GetSpacing())
     affine[:3, 3] = image.GetOrigin()
@@ -50,8 +54,7 @@ def read(path: Path, axis: int | None = None) -> Volume:
     stored = SimpleITK.GetArrayFromImage(image).transpose(2, 1, 0)
     if stored.dtype == np.float64:
         stored = stored.astype(np.float32)
-    stated = b"\nspace:" in header.split(b"\n\n")[0].replace(b"\r", b"")
-    warnings = () if stated else ("The file states no orientation (no space field); left and right are a guess.",)
+    warnings = () if stated else ("The file states no orientation; left and right are a guess.",)
     return Volume(
         layout.to_canonical(stored), layout, source=str(path), warnings=warnings,
         metadata={"label_names": _segment_names(image)},
@@ -69,10 +72,10 @@ def _segment_names(image: SimpleITK.Image) -> dict[int, str]:
     }
 
 
-def _load(path: Path) -> SimpleITK.Image:
+def _load(path: Path, reader_name: str) -> SimpleITK.Image:
     """The image, of three dimensions and one number a voxel."""
     reader = SimpleITK.ImageFileReader()
-    reader.SetImageIO("NrrdImageIO")
+    reader.SetImageIO(reader_name)
     reader.SetFileName(str(path))
     try:
         reader.ReadImageInformation()

@@ -1,4 +1,4 @@
-"""NRRD: the patient's directions survive, and bad files get one sentence."""
+"""NRRD and MetaImage: the patient's directions survive, and bad files get one sentence."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 import SimpleITK
 
 from vqseg.errors import VolumeError
-from vqseg.io import read_labels, read_volume
+from vqseg.io import read_labels, read_volume, write_labels
 
 VOXELS = np.random.default_rng(0).integers(-1000, 1000, (5, 6, 7)).astype(np.int16)
 
@@ -53,6 +53,34 @@ def test_a_file_without_orientation_warns(tmp_path):
     assert "no orientation" in read_volume(tmp_path / "image.nrrd").warnings[0]
 
 
+@pytest.mark.parametrize("name", ["image.mha", "image.mhd"])
+def test_meta_images_are_read_alike(tmp_path, name):
+    volume = read_volume(save(tmp_path / name, direction=np.diag([-1, -1, 1]), compress=True))
+    np.testing.assert_array_equal(volume.array, VOXELS[:, ::-1, ::-1])
+    np.testing.assert_allclose(volume.stored.affine @ [0, 0, 0, 1], [30, 40, 100, 1])
+    assert volume.spacing_mm == pytest.approx((2.5, 0.8, 0.5))
+    assert volume.warnings == ()
+    mask, sidecar = write_labels(tmp_path / "mask.nii.gz", volume.array > 0, volume, {1: "high"})
+    labels = read_labels(mask, volume)
+    np.testing.assert_array_equal(labels.array, volume.array > 0)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("hello", "not of the kind"),
+        (
+            "NDims = 3\nDimSize = 4 4 4\nElementType = MET_SHORT\nElementDataFile = gone.raw\n",
+            "damaged",
+        ),
+    ],
+)
+def test_broken_meta_images(tmp_path, text, words):
+    (tmp_path / "image.mhd").write_text(text)
+    with pytest.raises(VolumeError, match=words):
+        read_volume(tmp_path / "image.mhd")
+
+
 def test_labels(tmp_path):
     volume = read_volume(save(tmp_path / "image.nrrd"))
     labels = read_labels(save(tmp_path / "mask.seg.nrrd", (VOXELS > 0).astype(np.uint8)), volume)
@@ -68,7 +96,7 @@ def _truncated(path):
     ("make", "expected"),
     [
         (_truncated, "damaged, cut short"),
-        (lambda path: path.write_bytes(b"hello" * 50), "not an NRRD"),
+        (lambda path: path.write_bytes(b"hello" * 50), "not of the kind"),
         (lambda path: path.write_bytes(b"NRRD0004\ntype: nonsense\n\n"), "damaged"),
         (lambda path: save(path, VOXELS[0]), "2D image"),
         (lambda path: save(path, VOXELS[:1]), "2D image"),
