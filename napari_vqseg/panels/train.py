@@ -84,7 +84,7 @@ class TrainPanel(Panel):
         groups = [getattr(session.settings.config, group) for group in GROUPS]
         self.form = Form(groups, session.settings.update, without=SHOWN_ABOVE)
         self.advanced = Section("Advanced settings", self.form.native)
-        self.column.addLayout(row(QLabel("Preset"), self.preset, QLabel("Time"), self.budget))
+        self.column.addLayout(row(QLabel("Preset"), self.preset, QLabel("Time"), self.budget, stretch=3))
         self.column.addWidget(self.scope_row)
         self.column.addWidget(self.unlabelled)
         for widget in (*self._figures, self.advanced):
