@@ -118,7 +118,10 @@ class Session:
 
     def _on_opened(self, opened: OpenedCase) -> None:
         """Show a case once all that was painted on the one before, up to now, is on disk."""
-        self.annotating.save(then=lambda: self._scheduler.in_turns(self._show(opened)))
+        self.annotating.save(
+            then=lambda: self._scheduler.in_turns(self._show(opened)),
+            failed=lambda: self._leave(opened, "The labels on show are not saved"),
+        )
 
     def _show(self, opened: OpenedCase) -> Iterator[None]:
         """Show a case in steps between which the window answers: napari takes long over each layer."""
@@ -127,7 +130,7 @@ class Session:
             return
         before = self._context.opened
         if not self.training.is_idle:
-            self._leave(opened)
+            self._leave(opened, "Training has begun")
             return
         if before is not None and before.project is not opened.project:
             before.project.unlock()
@@ -149,12 +152,12 @@ class Session:
         if opened.last_run is not None:
             self.reviewing.predict_with(opened.last_run)
 
-    def _leave(self, opened: OpenedCase) -> None:
-        """Let go of a case that was read while a training began on the one before."""
+    def _leave(self, opened: OpenedCase, why: str) -> None:
+        """Let go of a case that was read, and stay with the one on show."""
         if opened.project is not self.case.project:
             opened.project.unlock()
         self.busy_changed.emit("")
-        self.notified.emit(f"Training has begun, so {opened.name} was not opened; stop it first.", "warning")
+        self.notified.emit(f"{why}, so {opened.name} was not opened; try again after that.", "warning")
 
     def _show_layers(self) -> Iterator[None]:
         self._on_show = False

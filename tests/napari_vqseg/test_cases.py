@@ -15,7 +15,7 @@ from vqseg.annotations import Annotations, SliceState
 from vqseg.case import Case
 from vqseg.config import Config
 from vqseg.errors import ProjectError
-from vqseg.io import write_map
+from vqseg.io import read_volume, write_map
 from vqseg.project import Project
 from vqseg.tasks import TaskState
 from vqseg.volume import Window
@@ -88,6 +88,28 @@ def test_a_training_begun_while_another_volume_is_read_keeps_its_case(make_desk,
     assert not session.training.is_idle
     assert "Training has begun, so b was not opened" in desk.heard[-1][1]
     assert before.project.locked
+
+
+def test_where_labels_cannot_be_saved_nothing_else_is_opened_or_locked(make_desk, paths, tmp_path, monkeypatch):
+    other = Project.create(tmp_path / "other", "other", ["tumour"])
+    other.add_case(read_volume(paths[1]))
+    desk = make_desk()
+    session = desk.session
+    session.open_volume(paths[0])
+    before = session.case
+    desk.view.stroke(4)
+
+    def full(self, annotations):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as disk:
+        disk.setattr(Case, "save_annotations", full)
+        session.open_volume(other.path)
+    assert session.case is before
+    assert session.annotations.labels[4].any()
+    assert "are not saved, so b was not opened" in desk.heard[-1][1]
+    other.lock()
+    other.unlock()
 
 
 def test_several_join_one_project_and_the_first_is_open(desk, projects_home):
