@@ -44,7 +44,7 @@ class FakePredictor:
             stability=np.full(shape, 1 - epsilon, np.float32),
         )
 
-    def predict_slices(self, volume, annotations=None, *, nearest_to=0, should_stop, turn):
+    def predict_slices(self, volume, annotations=None, *, nearest_to=0, on_slices=None, should_stop, turn):
         labels = np.zeros(volume.shape, np.uint8)
         for z in range(volume.shape[0]):
             if should_stop():
@@ -52,6 +52,8 @@ class FakePredictor:
             with turn():
                 time.sleep(SLICE_S)
                 labels[z] = self.step % 250 + 1
+            if on_slices is not None:
+                on_slices([z], labels[[z]])
         return SimpleNamespace(labels=labels, uncertainty=np.full(volume.shape, 0.25, np.float16))
 
     def tidy(self, prediction, annotations):

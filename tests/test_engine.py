@@ -46,6 +46,7 @@ from vqseg.protocol import (
     ResumeTraining,
     SettingsApplied,
     Shutdown,
+    SlicesReady,
     StabilityReady,
     StartTraining,
     StopTraining,
@@ -293,6 +294,20 @@ def test_overlays_come_while_training(engine, project):
     assert after * fake.STEP_S + engine.processor_s() < 15
     engine.send(StopTraining())
     assert engine.until(PredictionReady, final=True).step > first.step
+
+
+def test_the_first_overlay_of_the_case_on_show_comes_slice_by_slice(engine, project):
+    engine.send(OpenCase(str(project.path), "case-001"), StartTraining(str(new_run(project, 30).path)))
+    with np.load(engine.until(SlicesReady, case_id="case-001").path) as file:
+        assert file["labels"].shape == (1, *project.case("case-001").shape[1:])
+        assert file["labels"].all()
+        assert file["z"].shape == (1,)
+    engine.until(PredictionReady)
+    count = sum(b'"SlicesReady"' in line for line in engine.lines)
+    assert count == project.case("case-001").shape[0]
+    engine.send(StopTraining())
+    engine.until(PredictionReady, final=True)
+    assert sum(b'"SlicesReady"' in line for line in engine.lines) == count
 
 
 def test_the_case_on_show_is_predicted_while_training_and_all_at_the_end(engine, project):

@@ -302,7 +302,13 @@ def test_the_slices_nearest_to_the_shown_one_come_first_and_each_chunk_has_a_tur
     halfway = predictor.predict_slices(
         volume, annotations, nearest_to=5, turn=turn, should_stop=lambda: len(turns) == 1
     )
-    whole = predictor.predict_slices(volume, annotations, nearest_to=5, turn=turn)
+    told = []
+    whole = predictor.predict_slices(
+        volume, annotations, nearest_to=5, turn=turn, on_slices=lambda slices, labels: told.append((slices, labels))
+    )
+    assert told[0][0] == [5, 4, 6, 3]
+    for slices, labels in told:
+        np.testing.assert_array_equal(labels, whole.labels[slices])
     assert len(turns) == 1 + -(-volume.shape[0] // CHUNK)
     first = range(5 - CHUNK // 2, 5 + CHUNK // 2)
     done = halfway.uncertainty.any((1, 2))

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +39,7 @@ from vqseg.protocol import (
     RequestPreview,
     RequestStability,
     RequestSuggestions,
+    SlicesReady,
     UpdateAnnotations,
 )
 from vqseg.runner import predict_case
@@ -109,6 +111,8 @@ class Desk(threading.Thread):
         self._surveys: dict[str, Survey] = {}
         self._leaving = False
         self._looked_at: dict[str, int] = {}
+        self._told: set[str] = set()
+        self._sent_slices = 0
         self._prepared: tuple[Predictor, TrainingCase] | None = None
         self._surveyed: Predictor | None = None
         self.last_request_at = float("-inf")
@@ -189,6 +193,7 @@ class Desk(threading.Thread):
 
     def _open(self, message: OpenCase) -> None:
         self._surveys.clear()
+        self._told.discard(message.case_id)
         self._send(self.workspace.open_case(message))
 
     def _prepare(self, predictor: Predictor, case_id: str) -> TrainingCase:
@@ -240,16 +245,12 @@ class Desk(threading.Thread):
             found = predictor.preview(
                 case.volume, message.z, epsilon=message.epsilon, draws=message.draws, seed=message.z
             )
-        path = self.workspace.scratch(f"preview-{message.request_id % KEPT_FILES}.npz")
-        temporary = path.with_name(f".{path.name}")
-        with temporary.open("wb") as file:
-            np.savez(
-                file,
-                labels=np.asarray(found.labels, np.uint8),
-                confidence=np.asarray(found.confidence, np.float16),
-                stability=np.asarray(found.stability, np.float16),
-            )
-        temporary.replace(path)
+        path = self._write(
+            f"preview-{message.request_id % KEPT_FILES}.npz",
+            labels=np.asarray(found.labels, np.uint8),
+            confidence=np.asarray(found.confidence, np.float16),
+            stability=np.asarray(found.stability, np.float16),
+        )
         elapsed_s = time.monotonic() - start
         self._send(PreviewReady(message.request_id, message.case_id, message.z, message.epsilon, str(path), elapsed_s))
 
@@ -270,9 +271,11 @@ class Desk(threading.Thread):
             learnt = set(case.annotations.used)
             if not predict_case(
                 predictor, case, run, case_id, nearest_to=self._looked_at.get(case_id, case.volume.shape[0] // 2),
+                on_slices=partial(self._send_slices, case_id) if self._is_awaited(case_id) else None,
                 should_stop=lambda: self._leaving or job.cancelled.is_set(), turn=turn, aside=self._aside,
             ):  # fmt: skip
                 raise _CancelledError
+            self._told.add(case_id)
             learnt |= run.learnt(case_id).union(case.annotations.used)  # they may have grown meanwhile
             self._send(
                 PredictionReady(
@@ -281,6 +284,24 @@ class Desk(threading.Thread):
                     confidence_path=str(run.confidence_path(case_id)), learnt=sorted(learnt),
                 )
             )  # fmt: skip
+
+    def _is_awaited(self, case_id: str) -> bool:
+        """Whether a case is on show and nothing of it is, so that each slice counts; later only the whole does."""
+        return case_id == self.workspace.shown and case_id not in self._told
+
+    def _send_slices(self, case_id: str, slices: list[int], labels: npt.NDArray[np.uint8]) -> None:
+        self._sent_slices += 1
+        path = self._write(f"slices-{self._sent_slices % KEPT_FILES}.npz", z=np.array(slices), labels=labels)
+        self._send(SlicesReady(case_id, str(path)))
+
+    def _write(self, name: str, **arrays: npt.NDArray[Any]) -> Path:
+        """Write a short-lived file that the viewer reads."""
+        path = self.workspace.scratch(name)
+        temporary = path.with_name(f".{path.name}")
+        with temporary.open("wb") as file:
+            np.savez(file, **arrays)  # type: ignore[arg-type]
+        temporary.replace(path)
+        return path
 
     def _answer_stability(self, message: RequestStability) -> None:
         self._surveys.pop(StabilitySurvey.__name__, None)

@@ -365,6 +365,7 @@ class Predictor:
         nearest_to: int = 0,
         keep_probabilities: bool = False,
         on_progress: Callable[[float], None] | None = None,
+        on_slices: Callable[[list[int], npt.NDArray[np.uint8]], None] | None = None,
         should_stop: Callable[[], bool] | None = None,
         turn: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> Prediction:
@@ -382,6 +383,8 @@ class Predictor:
             Return the class probabilities as well, 2 (K + 1) bytes a voxel.
         on_progress : callable, optional
             Told the share that is done, in [0, 1].
+        on_slices : callable, optional
+            Told each chunk of slices, and their labels (n, y, x).
         should_stop : callable, optional
             Asked between chunks of slices; where it says so, the rest stays background.
         turn : callable
@@ -401,6 +404,8 @@ class Predictor:
                 slices = order[start : start + CHUNK]
                 for z, logits in zip(slices, _planes(self._output(case, slices).logits), strict=True):
                     self._fill(result, case, z, logits)
+            if on_slices is not None:
+                on_slices(slices, result.labels[slices])
             if on_progress is not None:
                 on_progress((start + len(slices)) / depth)
         return result

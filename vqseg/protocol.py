@@ -226,6 +226,14 @@ class PreviewReady(Message):
 
 
 @dataclass(frozen=True)
+class SlicesReady(Message):
+    """Slices of a case's first prediction as they come: `path` is an .npz with z (n,) and labels uint8 (n, y, x)."""
+
+    case_id: str
+    path: str
+
+
+@dataclass(frozen=True)
 class PredictionReady(Message):
     """Prediction of the case: paths of .npy files to map.
 

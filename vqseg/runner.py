@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from vqseg.annotations import Annotations
 from vqseg.config import Config
@@ -331,6 +332,7 @@ def predict_case(
     case_id: str,
     *,
     nearest_to: int = 0,
+    on_slices: Callable[[list[int], npt.NDArray[np.uint8]], None] | None = None,
     should_stop: Callable[[], bool] = lambda: False,
     turn: Callable[[], AbstractContextManager[None]] = nullcontext,
     aside: Callable[[Callable[[], None]], None] = lambda work: work(),
@@ -349,6 +351,8 @@ def predict_case(
         The case's name there.
     nearest_to : int
         The slice that is predicted first.
+    on_slices : callable, optional
+        Told each chunk of slices, and their labels (n, y, x), before :meth:`Predictor.tidy`.
     should_stop : callable
         Asked between chunks of slices.
     turn : callable
@@ -363,7 +367,7 @@ def predict_case(
     """
     annotations = case.annotations
     prediction = predictor.predict_slices(
-        case.volume, annotations, nearest_to=nearest_to, should_stop=should_stop, turn=turn
+        case.volume, annotations, nearest_to=nearest_to, on_slices=on_slices, should_stop=should_stop, turn=turn
     )
     if should_stop():
         return False

@@ -94,6 +94,7 @@ class Reviewing(Concern):
         engine.on(protocol.Progress, self._follow)
         engine.on(protocol.PredictionReady, self._on_prediction)
         engine.on(protocol.PreviewReady, self._on_preview)
+        engine.on(protocol.SlicesReady, self._on_slices)
         context.view.navigation.z_changed.connect(self._on_z)
         cleaning.changed.connect(self._prepare)
 
@@ -222,6 +223,23 @@ class Reviewing(Concern):
         request_id, case_id = self._engine.new_request("preview"), self.context.case.case.id
         self._engine.send(protocol.RequestPreview(request_id, case_id, self.context.z, self.epsilon, draws))
 
+    def _on_slices(self, message: protocol.SlicesReady) -> None:
+        """Show the first prediction as it grows; it counts once it is whole."""
+        opened = self.context.opened
+        if opened is None or message.case_id != opened.case.id or self.prediction is not None:
+            return
+
+        def show(slices: dict[int, npt.NDArray[np.uint8]]) -> None:
+            if self.context.opened is opened and self.prediction is None:
+                for z, labels_yx in slices.items():
+                    self._show_slice(z, labels_yx)
+
+        self.context.scheduler.background(lambda: _read_slices(message), show, lambda _: None)  # the whole will come
+
+    def _show_slice(self, z: int, labels_yx: npt.NDArray[np.uint8]) -> None:
+        if z not in self.context.annotations.used and not self._cleaning.rules:
+            self.context.view.overlay.show_slice(z, labels_yx)
+
     def _on_preview(self, message: protocol.PreviewReady) -> None:
         def show(preview: Preview) -> None:
             if self._engine.is_newest("preview", message.request_id):
@@ -238,8 +256,8 @@ class Reviewing(Concern):
     def _show_preview(self, preview: Preview) -> None:
         if preview.epsilon > 0:
             self.context.view.overlay.show_stability(preview.z, preview.agreement)
-        elif preview.z not in self.context.annotations.used and not self._cleaning.rules:
-            self.context.view.overlay.show_slice(preview.z, preview.labels)
+        else:
+            self._show_slice(preview.z, preview.labels)
         self.preview_changed.emit(preview)
 
 
@@ -247,6 +265,11 @@ def _map_files(message: protocol.PredictionReady) -> tuple[npt.NDArray[np.uint8]
     """Labels, which may be changed without changing the file, and uncertainty of a prediction."""
     labels = np.load(message.labels_path, mmap_mode="c", allow_pickle=False)
     return labels, np.load(message.uncertainty_path, mmap_mode="r", allow_pickle=False)
+
+
+def _read_slices(message: protocol.SlicesReady) -> dict[int, npt.NDArray[np.uint8]]:
+    with np.load(message.path, allow_pickle=False) as file:
+        return dict(zip(file["z"].tolist(), file["labels"], strict=True))
 
 
 def _read_preview(message: protocol.PreviewReady, spacing_mm: Sequence[float]) -> Preview:

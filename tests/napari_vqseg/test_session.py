@@ -388,7 +388,14 @@ def test_until_the_volume_is_predicted_the_shown_slice_is_followed(desk, tmp_pat
     )
     assert desk.view.overlay.prediction[7].all()
     assert not desk.view.overlay.prediction[6].any()
+    np.savez(tmp_path / "s.npz", z=[3, 4, 5], labels=np.full((3, *shape), 2, np.uint8))
+    worker.message.emit(protocol.SlicesReady(session.case.case.id, str(tmp_path / "s.npz")))
+    shown = desk.view.overlay.prediction[2:8].max(axis=(1, 2))
+    assert shown.tolist() == [0, 2, 0, 2, 0, 1], "a labelled slice is shown as labelled"
+    assert session.reviewing.prediction is None
     fakes.ready_to_predict(desk, tmp_path)
+    worker.message.emit(protocol.SlicesReady(session.case.case.id, str(tmp_path / "s.npz")))
+    assert (desk.view.overlay.prediction == 1).all(), "the whole prediction counts from now on"
     count = len(worker.sent)
     worker.message.emit(protocol.Progress(2, 0.2, 40.0))
     desk.clock.fire()
