@@ -267,6 +267,21 @@ def test_preview_is_plain_at_zero_and_varies_behind_the_perturbation(ball):
     assert (shaken.stability == again.stability).all()
 
 
+@pytest.mark.parametrize("learned", [False, True])
+def test_far_from_the_labels_geometry_speaks_alone_only_for_what_the_network_has_not_learned(learned):
+    labels = np.zeros((9, 48, 48), np.uint8)
+    labels[:, 16:32, 16:32] = 1
+    volume = Volume(labels * np.float32(100), StoredLayout((48, 48, 9), np.diag([-1.0, -1.0, 20.0, 1.0])))
+    annotations = Annotations.from_slices(labels, [0, 8])
+    trainer = Trainer(preset("fast", **TINY, iterations=1), [TrainingCase(volume, annotations)], {1: "rod"})
+    network = trainer.method.network_for_prediction
+    with torch.no_grad():
+        network.segmentation_decoder.head.bias.copy_(torch.tensor([-50.0, 50.0]))
+    network.class_fit.fill_(float(learned))
+    found = trainer.predictor().preview(volume, 4).labels
+    assert (found == (1 if learned else labels[4])).all()
+
+
 def test_a_copied_predictor_keeps_its_weights_and_shares_the_volume(ball):
     volume, _, _ = ball
     trainer = trainer_of(ball, iterations=6)

@@ -185,14 +185,17 @@ class Predictor:
     def _with_geometry(self, case: PreparedCase, z: int, logits: Tensor) -> Tensor:
         """Log-probabilities (K + 1, h, w) from both witnesses.
 
-        Their log-odds are added. A class that the network has not learned yet, not even on the labelled patches, is
-        left to geometry: there the two are mixed by how well it is fitted.
+        Their log-odds are added, geometry's with doubt. A class that the network has not learned yet, not even on the
+        labelled patches, is left to geometry: there the two are mixed by how well it is fitted.
         """
         if case.shape is None or not self.config.predict.fuse_geometry:
             return logits.log_softmax(0)
-        log_odds = case.shape.log_odds(case.shape.at(z, leave_out=z)).to(logits)
+        evidence = case.shape.at(z, leave_out=z)
+        log_odds, opinion = (
+            each.to(logits) for each in (case.shape.log_odds(evidence), case.shape.second_opinion(evidence))
+        )
         background = torch.zeros_like(log_odds[:1])
-        both = (logits + torch.cat([background, log_odds])).softmax(0)
+        both = (logits + torch.cat([background, opinion])).softmax(0)
         trust = self._trust().to(logits)
         if bool((trust == 1).all()):
             return both.log()

@@ -79,9 +79,9 @@ def test_log_odds_point_inside_and_weaken_with_distance():
 
 def test_far_from_the_labelled_slices_geometry_says_little_however_deep():
     prior = prior_of({0: 12, 80: 12})
-    log_odds = prior.log_odds(prior.at(40))[0]
-    assert 0 < log_odds[24, 24] < 0.2
-    assert -0.2 < log_odds[0, 0] < 0
+    far, near = (prior.second_opinion(prior.at(z))[0] for z in (40, 1))
+    assert 0 < far[24, 24] < 0.2 < near[24, 24]
+    assert near[0, 0] < -0.2 < far[0, 0] < 0
 
 
 def test_encoded_channels_are_bounded_and_say_when_nothing_is_known():

@@ -100,7 +100,8 @@ def _files(text: str) -> tuple[str, Path, Path]:
     image_text, separator, mask_text = text.partition("=")
     if separator:
         image = Path(image_text)
-        return image.name.partition(".")[0], image, Path(mask_text)
+        name = image.absolute().parent.name if image.name in IMAGE_NAMES else image.name.partition(".")[0]
+        return name, image, Path(mask_text)
     root = Path(os.environ.get("VQSEG_TEST_DATA", Path(__file__).parents[2].parent / "shared" / "data"))
     for folder in (Path(text), root / text):
         for file in IMAGE_NAMES:

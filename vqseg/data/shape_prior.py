@@ -187,14 +187,18 @@ class ShapePrior:
     def log_odds(self, evidence: ShapeEvidence) -> Tensor:
         """Log-odds (K, h, w) that a voxel belongs to each class, from geometry alone.
 
-        The edge's position is taken as normally distributed; 1.7 turns a normal into a logistic deviate. Far from the
-        labelled slices interpolation may be wrong altogether, and then both answers are alike: the farther, the less
-        geometry says, however deep inside or far outside a place lies.
+        The edge's position is taken as normally distributed; 1.7 turns a normal into a logistic deviate.
         """
-        maps = evidence.distance_maps.clamp(-CAP_MM, CAP_MM)
-        doubt = (DOUBT_PER_MM * self.error_rate * evidence.distance_mm).clamp(max=MOST_DOUBT)
-        spread, trust = (
-            each[:, None, None].to(maps.device) for each in (self.spread_mm(evidence.distance_mm), 1 - doubt)
-        )
-        probability = 0.5 + trust * (torch.sigmoid((-1.7 / spread) * maps) - 0.5)
+        spread = self.spread_mm(evidence.distance_mm)[:, None, None].to(evidence.distance_maps.device)
+        return (-1.7 / spread) * evidence.distance_maps.clamp(-CAP_MM, CAP_MM)
+
+    def second_opinion(self, evidence: ShapeEvidence) -> Tensor:
+        """:meth:`log_odds` to be added to those of a network that has seen the shape as well.
+
+        Far from the labelled slices interpolation may be wrong altogether, and then both answers are alike: the
+        farther, the less geometry says, however deep inside or far outside a place lies.
+        """
+        doubt = (DOUBT_PER_MM * self.error_rate * evidence.distance_mm).clamp(max=MOST_DOUBT)[:, None, None]
+        log_odds = self.log_odds(evidence)
+        probability = 0.5 + (1 - doubt.to(log_odds)) * (log_odds.sigmoid() - 0.5)
         return probability.logit(eps=1e-6)
