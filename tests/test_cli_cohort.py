@@ -97,3 +97,4 @@ def test_what_cannot_be_is_said_before_any_work(tmp_path, arguments, words, caps
     assert main([argument.format(tmp_path) for argument in arguments]) == 2
     assert words in capsys.readouterr().err
     assert (tmp_path / "images" / "ct1.nii.gz").read_bytes() == b"x"
+    assert not (tmp_path / "masks").exists()

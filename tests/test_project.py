@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import nibabel
@@ -16,6 +17,7 @@ from vqseg.annotations import Annotations, Origin, SliceState
 from vqseg.config import Config, preset
 from vqseg.errors import AnnotationError, ProjectError, VQSegError
 from vqseg.io import read_volume
+from vqseg.lock import FolderLock
 from vqseg.project import Case, Project, Run, RunState
 from vqseg.records import read_record, write_record
 
@@ -286,6 +288,15 @@ def test_a_damaged_project_file_has_a_copy(project, case):
 
 
 # -------------------------------------------------------------------------------------------------- lock
+
+
+def test_a_glance_at_a_lock_keeps_nobody_out(tmp_path):
+    glance, lock = FolderLock(tmp_path / "engine.lock"), FolderLock(tmp_path / "engine.lock")
+    assert glance.try_acquire(leave_name=False)
+    threading.Timer(0.02, glance.release).start()
+    lock.acquire("The run")
+    assert lock.held
+    lock.release()
 
 
 def test_two_windows_cannot_hold_one_project(project):

@@ -9,6 +9,7 @@ import json
 import os
 import socket
 import sys
+import time
 from pathlib import Path
 from typing import IO, Any
 
@@ -16,6 +17,9 @@ from vqseg.errors import ProjectError
 from vqseg.records import now
 
 __all__ = ["FolderLock"]
+
+GLANCE_S = 0.1
+"""Who only looks whether a lock is taken holds it for a moment."""
 
 if sys.platform == "win32":  # pragma: no cover
     import msvcrt
@@ -102,6 +106,8 @@ class FolderLock:
         ProjectError
             If another process, or another window of this one, holds it.
         """
+        if not self.try_acquire():
+            time.sleep(GLANCE_S)
         if not self.try_acquire():
             holder = self.holder()
             where = f" (process {holder['pid']} on {holder['host']})" if {"pid", "host"} <= holder.keys() else ""

@@ -12,7 +12,7 @@ from typing import Any
 
 from vqseg.errors import ConfigError
 
-__all__ = ["add_cluster_flags", "cluster_of"]
+__all__ = ["add_cluster_flags", "check_cluster", "cluster_of"]
 
 CORES_PER_WORKER = 4
 
@@ -29,12 +29,21 @@ def add_cluster_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--tls-key", type=Path, metavar="FILE", help="our key (PEM)")
 
 
+def check_cluster(args: argparse.Namespace) -> None:
+    """Raise before any work unless the flags make sense together."""
+    files = (args.tls_ca, args.tls_cert, args.tls_key)
+    if args.workers is not None and args.workers < 1:
+        raise ConfigError(f"--workers is {args.workers}; it must be 1 or more")
+    if any(files) and not all(files):
+        raise ConfigError("--tls-ca, --tls-cert and --tls-key belong together; give all three")
+    if any(files) and args.scheduler is None:
+        raise ConfigError("--tls-ca, --tls-cert and --tls-key are for a --scheduler; give its address, too")
+
+
 def _workers(args: argparse.Namespace, jobs: int, device: str) -> int:
     """Processes to start here."""
     if args.workers is not None:
-        if args.workers < 1:
-            raise ConfigError(f"--workers is {args.workers}; it must be 1 or more")
-        return min(args.workers, jobs)
+        return min(int(args.workers), jobs)
     return min(jobs, _gpus(device) or max(1, (os.cpu_count() or 1) // CORES_PER_WORKER))
 
 
@@ -53,11 +62,8 @@ def cluster_of(args: argparse.Namespace, jobs: int, device: str = "cpu") -> Iter
     """A function ``each(function, jobs)`` that runs on the cluster which the arguments ask for."""
     from vqseg.cluster import Encryption, connect, for_each
 
+    check_cluster(args)
     files = (args.tls_ca, args.tls_cert, args.tls_key)
-    if any(files) and not all(files):
-        raise ConfigError("--tls-ca, --tls-cert and --tls-key belong together; give all three")
-    if any(files) and args.scheduler is None:
-        raise ConfigError("--tls-ca, --tls-cert and --tls-key are for a --scheduler; give its address, too")
     workers = 0 if args.scheduler else _workers(args, jobs, device)
     with connect(workers, args.scheduler, Encryption(*files) if all(files) else None) as client:
         yield functools.partial(for_each, client)

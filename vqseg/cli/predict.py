@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import numpy as np
 
 from vqseg.cli.cleaning import Wish, add_clean_up_flags, rules_for, wishes_from
-from vqseg.cli.cohort import add_cluster_flags, cluster_of
+from vqseg.cli.cohort import add_cluster_flags, check_cluster, cluster_of
 from vqseg.cli.console import Console, table
 from vqseg.cli.parser import add_output_flags, check_outputs, series
 from vqseg.cohort import Image, images_in, write_table
@@ -186,6 +186,7 @@ def _predict_one(args: argparse.Namespace, images: list[Image]) -> None:
 
 def _predict_all(args: argparse.Namespace, images: list[Image]) -> None:
     console = Console(args)
+    check_cluster(args)
     checkpoint = checkpoint_in(args.model)
     wishes = _wishes(args, checkpoint)
     jobs = [_job(args, checkpoint.resolve(), image, wishes) for image in images]
