@@ -125,9 +125,11 @@ def measure(
     session = widget.session
     figures = [Figure("the window opens, beyond napari's own", opens_s, "s", "< 1")]
     session.notified.connect(lambda text, level: say(f"{level}: {text}"))
-    for what, path in {**{f"{path.name} opens": path for path in others}, **sources}.items():
-        say(f"opening {path.name}")
-        figures.append(Figure(what, _open(session, path), "s", "< 3"))
+    with Heart() as heart:
+        for what, path in {**{f"{path.name} opens": path for path in others}, **sources}.items():
+            say(f"opening {path.name}")
+            figures.append(Figure(what, _open(session, path), "s", "< 3"))
+    figures.append(Figure("event loop while opening: longest own work", max(heart.worked_ms), "ms", ""))
     say("scrolling")
     figures.append(Figure("scrolling through it", _scroll(session, SCROLLED), "slices/s", "> 25"))
     say("training")

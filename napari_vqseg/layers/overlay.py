@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from napari.layers import Image, Layer
+from napari.layers import Image
 from napari.utils.colormaps import Colormap
 from psygnal import Signal
 
@@ -35,47 +35,28 @@ class Overlay:
 
     def __init__(self, stage: Stage, navigation: Navigation) -> None:
         self._stage, self._navigation = stage, navigation
-        self._is_empty = True
 
     # ------------------------------------------------------------ showing
-
-    def prepare(self, colours: Mapping[int, str]) -> None:
-        """Make the layer, hidden while there is nothing to show: even empty, drawing it takes a tenth of each slice."""
-        assert self._stage.volume is not None
-        self._is_empty = True
-        self._add(np.zeros(self._stage.volume.shape, dtype=np.uint8), colours)
-
-    def _add(self, labels: npt.NDArray[np.uint8], colours: Mapping[int, str]) -> None:
-        layer = self._stage.add_labels("prediction", Replaceable(labels), colours, OPACITY, visible=not self._is_empty)
-        self._stage.seal(layer)
-        for event in (layer.events.visible, layer.events.opacity, layer.events.contour):
-            self._stage.listen(event, self._on_look)
 
     def show(self, labels: npt.NDArray[np.uint8], colours: Mapping[int, str]) -> None:
         """Show predicted labels (z, y, x); the array may map a file (copy on write)."""
         layer = self._stage.layer("prediction")
         if layer is not None:
             layer.data.replace(labels)
-            self._draw(layer)
-        else:
-            self._is_empty = False
-            self._add(labels, colours)
+            layer.refresh(extent=False, thumbnail=False)
+            return
+        layer = self._stage.add_labels("prediction", Replaceable(labels), colours, OPACITY)
+        self._stage.seal(layer)
+        for event in (layer.events.visible, layer.events.opacity, layer.events.contour):
+            self._stage.listen(event, self._on_look)
 
     def show_slice(self, z: int, labels_yx: npt.NDArray[np.uint8]) -> None:
         """Replace slice z of the prediction."""
         layer = self._stage.layer("prediction")
         if layer is not None:
             layer.data[z] = labels_yx
-            if z == self._navigation.z or self._is_empty:
-                self._draw(layer)
-
-    def _draw(self, layer: Layer) -> None:
-        appears = self._is_empty and not layer.visible
-        self._is_empty = False
-        if appears:
-            layer.visible = True  # which draws it
-        else:
-            layer.refresh(extent=False, thumbnail=False)
+            if z == self._navigation.z:
+                layer.refresh(extent=False, thumbnail=False)
 
     def show_stability(self, z: int, stability_yx: npt.NDArray[Any] | None) -> None:
         """Show where predictions of slice z disagree (magenta); None hides the map.

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 from psygnal import Signal
 
 from napari_vqseg.cases import OpenedCase
@@ -163,10 +164,9 @@ class Session:
         self._on_show = False
         case, prediction = self.case, self.reviewing.prediction
         yield from self.view.show_volume(case.volume, self.windowing.window, case.name)
-        if prediction is None:
-            self.view.overlay.prepare(case.predicted_colours)
-        else:
-            self.view.overlay.show(prediction, case.predicted_colours)
+        # Drawn from the beginning, though empty: a layer's first appearance takes napari 90 ms, in the midst of training.
+        shown = np.zeros(case.volume.shape, dtype=np.uint8) if prediction is None else prediction
+        self.view.overlay.show(shown, case.predicted_colours)
         yield
         self.view.overlay.show_stability(0, None)
         yield

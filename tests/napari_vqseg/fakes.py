@@ -159,9 +159,6 @@ class FakeOverlay:
         self.prediction = self.stability = None
         self.visible, self.opacity, self.contour = True, 0.4, False
 
-    def prepare(self, colours):
-        self.prediction = np.zeros(self.shape, np.uint8)
-
     def show(self, labels, colours):
         self.prediction = labels
 
@@ -248,7 +245,7 @@ class FakeView:
         self.volume, self.closed = None, False
 
     def show_volume(self, volume, window, name):
-        self.volume, self.image.window, self.overlay.shape = volume, window, volume.shape
+        self.volume, self.image.window = volume, window
         yield
 
     def set_colours(self, colours, predicted):

@@ -60,7 +60,7 @@ def show(view, volume):
     labels = np.zeros(volume.shape, np.uint8)
     for _ in view.show_volume(volume, WINDOWS["lung"], "ct"):
         pass
-    view.overlay.prepare(COLOURS)
+    view.overlay.show(np.zeros(volume.shape, np.uint8), COLOURS)
     view.overlay.show_stability(0, None)
     view.annotation.show(labels, COLOURS)
     return labels
@@ -422,20 +422,6 @@ def test_closing_disconnects(viewer):
     assert not viewer.keymap
     assert all(str(key) not in ("C", "1") for key in viewer.layers["annotation"].keymap)
     assert not any(overlay.visible for name, overlay in viewer.canvas.overlays.items() if name.startswith("vqseg"))
-
-
-def test_the_prediction_is_drawn_from_its_first_slice_on(view, viewer):
-    show(view, fakes.make_volume())
-    layer = viewer.layers["prediction"]
-    assert not layer.visible
-    view.navigation.go_to(5)
-    view.overlay.show_slice(2, np.ones((30, 24), np.uint8))
-    assert layer.visible
-    view.navigation.go_to(2)
-    assert layer._slice.image.raw.any()
-    view.overlay.toggle()
-    view.overlay.show(np.zeros(fakes.SHAPE, np.uint8), COLOURS)
-    assert not layer.visible, "hidden by hand"
 
 
 def test_one_slice_of_a_lazy_array_is_read_at_a_time():
