@@ -164,7 +164,7 @@ class Session:
         self._on_show = False
         case, prediction = self.case, self.reviewing.prediction
         yield from self.view.show_volume(case.volume, self.windowing.window, case.name)
-        # Drawn from the beginning, though empty: a layer's first appearance takes napari 90 ms, in the midst of training.
+        # Drawn from the beginning, though empty: its first appearance would take 90 ms in the midst of training.
         shown = np.zeros(case.volume.shape, dtype=np.uint8) if prediction is None else prediction
         self.view.overlay.show(shown, case.predicted_colours)
         yield
