@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from vqseg.annotations import Annotations, SliceState
-from vqseg.gain import LEAP, course, expected_errors, gaps, settled
+from vqseg.gain import EXTRAPOLATION, LEAP, Gap, course, expected_errors, gaps, settled
 
 SPACING_MM = (2.0, 1.0, 1.0)
 
@@ -17,40 +17,49 @@ def cylinder(n_slices=30, filled=range(30)):
 
 def test_gaps_end_at_labelled_slices_and_where_structures_may_go_on():
     annotations = Annotations.from_slices(cylinder(filled=range(5, 25)), [8, 9, 20])
-    assert gaps(annotations, annotations.used, (3, 4)) == [(4, 8), (9, 20), (20, 25)]
-    assert gaps(annotations, annotations.used, (30, 30)) == [(-1, 8), (9, 20), (20, 30)]
-    assert gaps(annotations, [2, *annotations.used, 15], (3, 4)) == [(2, 8), (9, 15), (15, 20), (20, 25)]
+    assert gaps(annotations, annotations.used, (3, 4)) == [(4, 8, -1), (9, 20, 0), (20, 25, 1)]
+    assert gaps(annotations, annotations.used, (30, 30)) == [(-1, 8, -1), (9, 20, 0), (20, 30, 1)]
+    assert gaps(annotations, [2, *annotations.used, 15], (3, 4)) == [
+        (2, 8, 0), (9, 15, 0), (15, 20, 0), (20, 25, 1),
+    ]  # fmt: skip
 
 
 def test_an_empty_complete_slice_closes_its_side_and_a_scribbled_one_does_not():
     annotations = Annotations.from_slices(cylinder(filled=range(5, 25)), [2, 20])
-    assert gaps(annotations, annotations.used, (3, 3)) == [(2, 20), (20, 24)]
+    assert gaps(annotations, annotations.used, (3, 3)) == [(2, 20, 0), (20, 24, 1)]
     annotations.mark(2, SliceState.SCRIBBLED)
-    assert gaps(annotations, annotations.used, (3, 3)) == [(-1, 2), (2, 20), (20, 24)]
+    assert gaps(annotations, annotations.used, (3, 3)) == [(-1, 2, -1), (2, 20, 0), (20, 24, 1)]
 
 
 def test_the_gain_is_what_two_shorter_gaps_leave():
     prone = np.random.default_rng(0).random(20)
-    spans = [(-1, 4), (4, 15), (15, 20)]
+    spans = [Gap(-1, 4, -1), Gap(4, 15), Gap(15, 20, 1)]
     gain = settled(spans, prone)
     assert gain[4] == gain[15] == 0
     for z in (0, 2, 9, 14, 19):
-        low, high = next((low, high) for low, high in spans if low < z < high)
-        halves = [(low, z), (z, high)]
-        expected = expected_errors([(low, high)], prone) - expected_errors(halves, prone)
+        gap = next(gap for gap in spans if gap.low < z < gap.high)
+        halves = [Gap(gap.low, z, min(0, gap.open_towards)), Gap(z, gap.high, max(0, gap.open_towards))]
+        expected = expected_errors([gap], prone) - expected_errors(halves, prone)
         assert gain[z] == pytest.approx(expected)
 
 
 def test_the_middle_of_an_even_gap_settles_most():
-    gain = settled([(0, 10)], np.ones(11))
+    gain = settled([Gap(0, 10)], np.ones(11))
     assert gain.argmax() == 5
     assert gain[5] > gain[3] > gain[1] > 0
+
+
+def test_beyond_the_outermost_slice_more_errors_are_expected_and_a_far_slice_settles_most():
+    prone = np.ones(11)
+    inner, beyond = Gap(0, 10), Gap(0, 10, 1)
+    assert expected_errors([beyond], prone) == EXTRAPOLATION * expected_errors([inner], prone)
+    assert settled([beyond], prone).argmax() > settled([inner], prone).argmax()
 
 
 def test_a_slice_settles_most_beside_what_weighs_most():
     prone = np.full(41, 0.1)
     prone[28:34] = 5
-    assert 26 <= settled([(0, 40)], prone).argmax() <= 34
+    assert 26 <= settled([Gap(0, 40)], prone).argmax() <= 34
 
 
 def test_structures_count_the_same_whatever_their_size():

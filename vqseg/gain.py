@@ -12,19 +12,38 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from vqseg.annotations import Annotations, SliceState
 
-__all__ = ["Course", "course", "expected_errors", "gaps", "settled"]
+__all__ = ["Course", "Gap", "course", "expected_errors", "gaps", "settled"]
 
 LEAP = 1.5
 """A structure that the labelled slices do not show shrinking may go on for so many times their span."""
+EXTRAPOLATION = 4.0
+"""Errors beyond the outermost labelled slice, where shapes are known from one side, against those between two."""
 
 Profile = npt.NDArray[np.float64]
-Gap = tuple[int, int]
+
+
+class Gap(NamedTuple):
+    """A run of unlabelled slices in which structures are to be expected.
+
+    Parameters
+    ----------
+    low, high : int
+        The slices on either side: labelled ones, or that behind the last to be expected, from -1 to the number of
+        slices.
+    open_towards : int
+        -1 or 1 where only the other side is labelled: the gap beyond the lowest or the highest labelled slice.
+    """
+
+    low: int
+    high: int
+    open_towards: int = 0
 
 
 @dataclass(frozen=True)
@@ -60,16 +79,16 @@ def gaps(annotations: Annotations, labelled: Sequence[int], beyond: tuple[int, i
 
     Returns
     -------
-    list of (int, int)
-        The slices on either side: labelled ones, or those behind the last to be expected, from -1 to the number of
-        slices.
+    list of Gap
+        From the feet to the head.
     """
     inner = sorted(labelled)
-    first = [max(-1, inner[0] - beyond[0] - 1)] if _is_open_ended(annotations, inner[0]) else []
-    last = (
-        [min(annotations.labels.shape[0], inner[-1] + beyond[1] + 1)] if _is_open_ended(annotations, inner[-1]) else []
-    )
-    return [(low, high) for low, high in pairwise([*first, *inner, *last]) if high - low > 1]
+    found = [Gap(low, high) for low, high in pairwise(inner)]
+    if _is_open_ended(annotations, inner[0]):
+        found.insert(0, Gap(max(-1, inner[0] - beyond[0] - 1), inner[0], -1))
+    if _is_open_ended(annotations, inner[-1]):
+        found.append(Gap(inner[-1], min(annotations.labels.shape[0], inner[-1] + beyond[1] + 1), 1))
+    return [gap for gap in found if gap.high - gap.low > 1]
 
 
 def _is_open_ended(annotations: Annotations, z: int) -> bool:
@@ -79,7 +98,9 @@ def _is_open_ended(annotations: Annotations, z: int) -> bool:
 
 def expected_errors(spans: Sequence[Gap], prone: Profile) -> float:
     """The errors to be expected in all gaps together, in the unit of `prone` times slices."""
-    return float(sum((high - low) * prone[low + 1 : high].sum() for low, high in spans))
+    return float(sum(
+        (EXTRAPOLATION if towards else 1) * (high - low) * prone[low + 1 : high].sum() for low, high, towards in spans
+    ))  # fmt: skip
 
 
 def settled(spans: Sequence[Gap], prone: Profile) -> Profile:
@@ -87,17 +108,18 @@ def settled(spans: Sequence[Gap], prone: Profile) -> Profile:
 
     Parameters
     ----------
-    spans : sequence of (int, int)
+    spans : sequence of Gap
         From :func:`gaps`.
     prone : ndarray
         (z,) how prone to errors each slice is.
     """
     gain = np.zeros(len(prone))
     before = np.concatenate([[0.0], np.cumsum(prone)])
-    for low, high in spans:
+    for low, high, towards in spans:
         z = np.arange(low + 1, high)
-        to_feet, to_head = before[z] - before[low + 1], before[high] - before[z + 1]
-        gain[z] = (high - low) * (before[high] - before[low + 1]) - (z - low) * to_feet - (high - z) * to_head
+        feet, head = (EXTRAPOLATION if towards == side else 1 for side in (-1, 1))
+        to_feet, to_head = (z - low) * (before[z] - before[low + 1]), (high - z) * (before[high] - before[z + 1])
+        gain[z] = max(feet, head) * (high - low) * (before[high] - before[low + 1]) - feet * to_feet - head * to_head
     return gain
 
 

@@ -180,7 +180,7 @@ class _Ranking:
         if self._evidence.uncertainty is None:
             return None
         profile = np.asarray(self._evidence.uncertainty, np.float64).copy()
-        for low, high in self._begun:
+        for low, high, _ in self._begun:
             profile[low + 1 : high] /= high - low
         return profile
 
@@ -203,10 +203,9 @@ class _Ranking:
         self, z: int, signs: Mapping[str, Profile], spans: Sequence[Gap], class_names: Mapping[int, str]
     ) -> str:
         """Which end is asked for; or else what speaks most for it between the labelled slices, and the distance."""
-        low, high = next(((low, high) for low, high in spans if low < z < high), (z - 1, z + 1))
-        for outer, beyond, side in ((high, low, "feet"), (low, high, "head")):
-            if outer in self.taken and beyond not in self.taken and (names := self._holding(outer, class_names)):
-                return _question(names, side)
+        low, high, towards = next((gap for gap in spans if gap.low < z < gap.high), Gap(z - 1, z + 1))
+        if towards and (names := self._holding(low if towards > 0 else high, class_names)):
+            return _question(names, "head" if towards > 0 else "feet")
         if not self._annotations.used:
             return "Nothing is labelled yet; this spreads the first slices over the volume."
         distance_mm = float(np.abs(np.subtract(self._annotations.used, z)).min()) * self._spacing_mm
@@ -233,7 +232,7 @@ def _between(measured: Mapping[int, float], n_slices: int) -> Profile:
 def _inside(spans: Sequence[Gap], n_slices: int) -> npt.NDArray[np.bool_]:
     """(z,) whether a slice lies in a gap."""
     inside = np.zeros(n_slices, bool)
-    for low, high in spans:
+    for low, high, _ in spans:
         inside[low + 1 : high] = True
     return inside
 
