@@ -23,7 +23,8 @@ MAY_IMPORT = {
     "checkpoint": {STARRED, "models", "data", "methods", "losses"},
     "methods": {STARRED, "losses", "data", "models", "distributed"},
     "codebook": {STARRED, "data", "models", "methods", "predict", "checkpoint"},
-    "predict": {STARRED, "device", "data", "models", "methods", "checkpoint", "codebook", "losses"},
+    "fusion": {STARRED, "data"},
+    "predict": {STARRED, "device", "data", "fusion", "models", "methods", "checkpoint", "codebook", "losses"},
     "train": {
         STARRED,
         "device",

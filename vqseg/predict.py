@@ -1,8 +1,4 @@
-"""From a trained network to a labelled volume, and to one slice at once for the screen.
-
-Two witnesses speak about every voxel: the network, from the image's appearance, and the shape interpolated between
-labelled slices. Their log-odds are added, geometry's scaled by how wrong it has been at that distance.
-"""
+"""From a trained network to a labelled volume, and to one slice at once for the screen."""
 
 from __future__ import annotations
 
@@ -26,6 +22,7 @@ from vqseg.data.shape_prior import encode_shape, no_shape
 from vqseg.device import choose_device, gains_from_bfloat16
 from vqseg.errors import ConfigError
 from vqseg.extent import keep_reachable
+from vqseg.fusion import fuse
 from vqseg.methods import create_method
 from vqseg.models.quantizer import VectorQuantizer
 from vqseg.tokens import TokenGrid
@@ -35,8 +32,6 @@ __all__ = ["Prediction", "Predictor", "SlicePreview", "classes_in"]
 
 CHUNK = 4
 """Slices predicted at once."""
-TRUSTED_FIT = (0.5, 0.9)
-"""Dice on the labelled patches at which the network's word on a class begins to count, and counts in full."""
 
 
 @dataclass
@@ -183,37 +178,10 @@ class Predictor:
         return encode_shape(maps, torch.tensor([item.distance_mm for item in evidence])).to(self.device)
 
     def _with_geometry(self, case: PreparedCase, z: int, logits: Tensor) -> Tensor:
-        """Log-probabilities (K + 1, h, w) from both witnesses.
-
-        Their log-odds are added, geometry's with doubt. A class that the network has not learned yet, not even on the
-        labelled patches, is left to geometry: there the two are mixed by how well it is fitted.
-        """
+        """Log-probabilities (K + 1, h, w) of a slice, geometry weighed in where there is any."""
         if case.shape is None or not self.config.predict.fuse_geometry:
             return logits.log_softmax(0)
-        evidence = case.shape.at(z, leave_out=z)
-        log_odds, opinion = (
-            each.to(logits) for each in (case.shape.log_odds(evidence), case.shape.second_opinion(evidence))
-        )
-        background = torch.zeros_like(log_odds[:1])
-        both = (logits + torch.cat([background, opinion])).softmax(0)
-        trust = self._trust().to(logits)
-        if bool((trust == 1).all()):
-            return both.log()
-        geometry = torch.cat([background, log_odds]).softmax(0)
-        # A voxel is judged by the trust in the class that geometry, or else the network, sees there.
-        seen = geometry.max(0).indices
-        weight = trust[torch.where(seen > 0, seen, both.max(0).indices)]
-        return (weight * both + (1 - weight) * geometry).clamp(min=1e-8).log()
-
-    def _trust(self) -> Tensor:
-        """(K + 1,) weight of the network's word on each class, in [0, 1]: rises from 0 to 1 over the fit's range."""
-        network: Any = self.network
-        if not hasattr(network, "class_fit"):
-            return torch.ones(self.n_classes + 1)
-        low, high = TRUSTED_FIT
-        trust = ((network.class_fit.float() - low) / (high - low)).clamp(0, 1)
-        trust[0] = 1
-        return trust
+        return fuse(logits, case.shape, case.shape.at(z, leave_out=z), getattr(self.network, "class_fit", None))
 
     @torch.inference_mode()
     def _output(self, case: PreparedCase, slices: list[int]) -> Any:

@@ -1,0 +1,58 @@
+"""What two witnesses say together: the network, from the image's appearance, and the shape between labelled slices.
+
+Their log-odds are added, geometry's with the doubt that befits its distance from the labelled slices.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from vqseg.data.shape_prior import ShapeEvidence, ShapePrior
+
+__all__ = ["TRUSTED_FIT", "fuse"]
+
+TRUSTED_FIT = (0.5, 0.9)
+"""Dice on the labelled patches at which the network's word on a class begins to count, and counts in full."""
+
+
+def fuse(logits: Tensor, shape: ShapePrior, evidence: ShapeEvidence, class_fit: Tensor | None = None) -> Tensor:
+    """Log-probabilities of the classes from both witnesses.
+
+    A class that the network has not learned yet, not even on the labelled patches, is left to geometry: there the two
+    are mixed by how well it is fitted.
+
+    Parameters
+    ----------
+    logits : Tensor
+        (K + 1, h, w) the network's word on a slice, background first.
+    shape : ShapePrior
+        The labelled slices' shapes.
+    evidence : ShapeEvidence
+        Those interpolated at the slice, from ``shape``.
+    class_fit : Tensor, optional
+        (K + 1,) Dice of each class on the labelled patches, in [0, 1]; without it the network is trusted.
+
+    Returns
+    -------
+    Tensor
+        (K + 1, h, w).
+    """
+    background = torch.zeros_like(logits[:1])
+    opinion = shape.second_opinion(evidence).to(logits)
+    both = (logits + torch.cat([background, opinion])).log_softmax(0)
+    if class_fit is None or bool((class_fit[1:] >= TRUSTED_FIT[1]).all()):
+        return both
+    geometry = torch.cat([background, shape.log_odds(evidence).to(logits)]).softmax(0)
+    # A voxel is judged by the trust in the class that geometry, or else the network, sees there.
+    seen = geometry.max(0).indices
+    weight = _trust(class_fit).to(logits)[torch.where(seen > 0, seen, both.max(0).indices)]
+    return (weight * both.exp() + (1 - weight) * geometry).clamp(min=1e-8).log()
+
+
+def _trust(class_fit: Tensor) -> Tensor:
+    """(K + 1,) weight of the network's word on each class, in [0, 1]: rises over the fit's range; 1 for background."""
+    low, high = TRUSTED_FIT
+    trust = ((class_fit.float() - low) / (high - low)).clamp(0, 1)
+    trust[0] = 1
+    return trust
