@@ -38,15 +38,16 @@ def fuse(logits: Tensor, shape: ShapePrior, evidence: ShapeEvidence, class_fit: 
     Tensor
         (K + 1, h, w).
     """
-    background = torch.zeros_like(logits[:1])
     opinion = shape.second_opinion(evidence).to(logits)
+    background = torch.zeros_like(opinion[:1])
     both = (logits + torch.cat([background, opinion])).log_softmax(0)
-    if class_fit is None or bool((class_fit[1:] >= TRUSTED_FIT[1]).all()):
+    trust = torch.ones(len(logits)) if class_fit is None else _trust(class_fit)
+    if bool((trust == 1).all()):
         return both
     geometry = torch.cat([background, shape.log_odds(evidence).to(logits)]).softmax(0)
     # A voxel is judged by the trust in the class that geometry, or else the network, sees there.
     seen = geometry.max(0).indices
-    weight = _trust(class_fit).to(logits)[torch.where(seen > 0, seen, both.max(0).indices)]
+    weight = trust.to(logits)[torch.where(seen > 0, seen, both.max(0).indices)]
     return (weight * both.exp() + (1 - weight) * geometry).clamp(min=1e-8).log()
 
 
