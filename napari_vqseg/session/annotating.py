@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -44,6 +45,7 @@ class Annotating(Concern):
         self._training_slices_changed = False
         self._told_of: set[str] = set()
         self._painted: set[int] = set()
+        self._changing: deque[Iterator[None]] = deque()
         self._copies = SliceCopies()
         self._timer = context.scheduler.debounce(SAVE_AFTER_S, self.save)
         context.view.annotation.painted.connect(self.note_painted)
@@ -126,10 +128,23 @@ class Annotating(Concern):
         Many slices are changed a few in each turn of the event loop; what a person paints on meanwhile stays hers.
         """
         if len(changes) > AT_ONCE:
-            self.context.scheduler.in_turns(self._change(changes))
+            self._changing.append(self._change_in_turns(changes))
+            self.context.scheduler.in_turns(self._changing[-1])
         elif changes:
             for _ in self._change(changes):
                 pass
+
+    def finish(self) -> None:
+        """Take all turns that are left of changes of many slices."""
+        for steps in tuple(self._changing):
+            for _ in steps:
+                pass
+
+    def _change_in_turns(self, changes: Mapping[int, SliceChange]) -> Iterator[None]:
+        try:
+            yield from self._change(changes)
+        finally:
+            self._changing.popleft()
 
     def _change(self, changes: Mapping[int, SliceChange]) -> Iterator[None]:
         annotations, locked = self.context.annotations, self.context.case.classes.locked
@@ -144,6 +159,9 @@ class Annotating(Concern):
                 records[z] = (annotations.records.get(z), change.record)
             if not number % AT_ONCE:
                 yield
+        for z in self._painted & records.keys():  # after its change: hers, whoever made it
+            before, after = records[z]
+            records[z] = before, None if after is None else SliceRecord(after.state, Origin.DRAWN)
         layer.commit(records)
         self._take_records({z: after for z, (_, after) in records.items()})
 

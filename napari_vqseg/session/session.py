@@ -238,6 +238,7 @@ class Session:
         if self._closed:
             return
         self._closed = True
+        self.annotating.finish()
         self.annotating.save()
         self.engine.close()
         if self._context.opened is not None:

@@ -402,6 +402,22 @@ def test_until_the_volume_is_predicted_the_shown_slice_is_followed(desk, tmp_pat
     assert len(worker.sent) == count
 
 
+def test_closing_amid_a_change_of_many_slices_loses_none_and_a_stroke_upon_a_changed_one_is_hers(desk, monkeypatch):
+    monkeypatch.setattr(annotating, "AT_ONCE", 2)
+    session, waiting, record = desk.session, [], SliceRecord(SliceState.COMPLETE, Origin.ACCEPTED)
+    monkeypatch.setattr(desk.clock, "in_turns", waiting.append, raising=False)
+    whole, case = np.ones(session.volume.shape[1:], np.uint8), session.case.case
+    session.annotating.change({z: SliceChange(whole, record) for z in range(5)})
+    next(waiting[0])
+    desk.view.stroke(1, value=2)
+    session.close()
+    saved = case.load_annotations()
+    assert saved.complete == [0, 1, 2, 3, 4]
+    assert {z: kept.origin for z, kept in saved.records.items()} == {
+        0: Origin.ACCEPTED, 1: Origin.DRAWN, 2: Origin.ACCEPTED, 3: Origin.ACCEPTED, 4: Origin.ACCEPTED,
+    }  # fmt: skip
+
+
 def test_many_slices_change_in_turns_and_a_stroke_meanwhile_stays(desk, monkeypatch):
     monkeypatch.setattr(annotating, "AT_ONCE", 2)
     session, waiting, record = desk.session, [], SliceRecord(SliceState.COMPLETE, Origin.IMPORTED)
