@@ -92,7 +92,13 @@ def _swap_in(whole: Path, path: Path) -> None:
 
 
 def read_description(path: Path) -> dict[str, Any]:
-    """Read what a checkpoint's checkpoint.json says, without its tensors; see :func:`read_checkpoint`."""
+    """Read what a checkpoint's checkpoint.json says, without its tensors.
+
+    Raises
+    ------
+    CheckpointError
+        If it is missing, damaged or of another format version.
+    """
     path = _whole(Path(path))
     try:
         description: dict[str, Any] = json.loads((path / DESCRIPTION).read_text(encoding="utf-8"))

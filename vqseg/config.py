@@ -288,7 +288,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "fast": {},
     "balanced": {"time_budget_s": 600.0, "size": 384, "codebook_size": 4096},
     "paper": {
-        "encoder": "dinov2", "codebook_size": 16384, "code_dim": 384, "epsilon": 0.7,
+        "encoder": "dinov2", "neighbours": 0, "codebook_size": 16384, "code_dim": 384, "epsilon": 0.7,
         "quantization_ramp": 0.0, "prior": "dinov2", "shape_evidence": False, "fuse_geometry": False,
         "keep_connected": False, "segmentation": "ce", "unlabelled": 1.0, "alignment": 1.0, "reconstruction": 1.0,
         "size": 256, "patch": 256, "batch_x": 12, "batch_u": 12, "time_budget_s": 0.0, "iterations": 100_000,

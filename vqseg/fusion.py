@@ -38,13 +38,13 @@ def fuse(logits: Tensor, shape: ShapePrior, evidence: ShapeEvidence, class_fit: 
     Tensor
         (K + 1, h, w).
     """
-    opinion = shape.second_opinion(evidence).to(logits)
-    background = torch.zeros_like(opinion[:1])
-    both = (logits + torch.cat([background, opinion])).log_softmax(0)
+    log_odds = shape.log_odds(evidence).to(logits)
+    background = torch.zeros_like(log_odds[:1])
+    both = (logits + torch.cat([background, shape.discount(log_odds, evidence.distance_mm)])).log_softmax(0)
     trust = torch.ones(len(logits)) if class_fit is None else _trust(class_fit)
     if bool((trust == 1).all()):
         return both
-    geometry = torch.cat([background, shape.log_odds(evidence).to(logits)]).softmax(0)
+    geometry = torch.cat([background, log_odds]).softmax(0)
     # A voxel is judged by the trust in the class that geometry, or else the network, sees there.
     seen = geometry.max(0).indices
     weight = trust.to(logits)[torch.where(seen > 0, seen, both.max(0).indices)]

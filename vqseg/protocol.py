@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from vqseg.errors import EngineError
+from vqseg.step_report import StepReport
 
 __all__ = ["PROTOCOL_VERSION", "Message", "decode", "encode"]
 
@@ -189,18 +190,9 @@ class CaseOpened(Message):
 
 
 @dataclass(frozen=True)
-class Progress(Message):
+class Progress(StepReport, Message):
     """State of the training, at most ten times a second; `predicting` once only the last prediction is left to do."""
 
-    step: int
-    progress: float
-    time_left_s: float
-    losses: dict[str, float] = field(default_factory=dict)
-    confident_share: float | None = None
-    utilisation: float | None = None
-    perplexity: float | None = None
-    revived: int | None = None
-    drift: float | None = None
     paused: bool = False
     predicting: bool = False
 

@@ -79,7 +79,7 @@ def test_log_odds_point_inside_and_weaken_with_distance():
 
 def test_far_from_the_labelled_slices_geometry_says_little_however_deep():
     prior = prior_of({0: 12, 80: 12})
-    far, near = (prior.second_opinion(prior.at(z))[0] for z in (40, 1))
+    far, near = (prior.discount(prior.log_odds(at), at.distance_mm)[0] for at in (prior.at(40), prior.at(1)))
     assert 0 < far[24, 24] < 0.2 < near[24, 24]
     assert near[0, 0] < -0.2 < far[0, 0] < 0
 

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 if TYPE_CHECKING:
-    from vqseg.protocol import Progress
     from vqseg.step_report import StepReport
 
 __all__ = ["Console", "table"]
@@ -64,7 +63,7 @@ class Console:
         elif self._due(LINE_EVERY_S, share):
             print(f"{task} {share:4.0%}{'  ' * bool(detail)}{detail}", file=sys.stderr, flush=True)  # noqa: T201
 
-    def training(self, report: StepReport | Progress) -> None:
+    def training(self, report: StepReport) -> None:
         """Progress of a training step."""
         losses = "  ".join(f"{name} {value:.3f}" for name, value in report.losses.items())
         left = f"{report.time_left_s:.0f} s left  " if math.isfinite(report.time_left_s) else ""

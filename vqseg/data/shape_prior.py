@@ -192,13 +192,25 @@ class ShapePrior:
         spread = self.spread_mm(evidence.distance_mm)[:, None, None].to(evidence.distance_maps.device)
         return (-1.7 / spread) * evidence.distance_maps.clamp(-CAP_MM, CAP_MM)
 
-    def second_opinion(self, evidence: ShapeEvidence) -> Tensor:
-        """:meth:`log_odds` to be added to those of a network that has seen the shape as well.
+    def discount(self, log_odds: Tensor, distance_mm: float) -> Tensor:
+        """Log-odds of geometry to be added to those of a network that has seen the shape as well.
 
         Far from the labelled slices interpolation may be wrong altogether, and then both answers are alike: the
-        farther, the less geometry says, however deep inside or far outside a place lies.
+        farther, the less geometry says, however deep inside or far outside a place lies. Discounting as Shafer's
+        (A Mathematical Theory of Evidence, 1976): a share of the belief becomes ignorance.
+
+        Parameters
+        ----------
+        log_odds : Tensor
+            (K, h, w), from :meth:`log_odds`.
+        distance_mm : float
+            Distance of their slice from the nearest labelled one, mm.
+
+        Returns
+        -------
+        Tensor
+            (K, h, w).
         """
-        doubt = (DOUBT_PER_MM * self.error_rate * evidence.distance_mm).clamp(max=MOST_DOUBT)[:, None, None]
-        log_odds = self.log_odds(evidence)
+        doubt = (DOUBT_PER_MM * self.error_rate * distance_mm).clamp(max=MOST_DOUBT)[:, None, None]
         probability = 0.5 + (1 - doubt.to(log_odds)) * (log_odds.sigmoid() - 0.5)
         return probability.logit(eps=1e-6)
