@@ -1,7 +1,9 @@
+import errno
 import json
 import os
 import pickle
 import resource
+from pathlib import Path
 
 import pytest
 import torch
@@ -44,6 +46,24 @@ def test_a_crash_between_the_renames_leaves_the_previous_one(tmp_path):
     write_checkpoint(path, {"step": 1}, {"model": {"w": torch.ones(1)}})
     path.rename(tmp_path / ".checkpoint.previous")
     assert read_checkpoint(path)[0]["step"] == 1
+
+
+def test_after_such_a_crash_the_previous_one_stays_until_the_next_is_in_place(tmp_path, monkeypatch):
+    path = tmp_path / "checkpoint"
+    write_checkpoint(path, {"step": 1}, {"model": {"w": torch.ones(1)}})
+    path.rename(tmp_path / ".checkpoint.previous")
+
+    def refuse(self, target):
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rename", refuse)
+        with pytest.raises(CheckpointError):
+            write_checkpoint(path, {"step": 2}, {"model": {"w": torch.ones(1)}})
+    assert read_checkpoint(path)[0]["step"] == 1
+    write_checkpoint(path, {"step": 3}, {"model": {"w": torch.ones(1)}})
+    assert read_checkpoint(path)[0]["step"] == 3
+    assert os.listdir(tmp_path) == ["checkpoint"]
 
 
 @pytest.mark.parametrize("damage", ["missing", "truncated", "json", "version", "pickle"])

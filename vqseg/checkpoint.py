@@ -84,8 +84,8 @@ def _fill(folder: Path, description: Mapping[str, Any], tensors: Mapping[str, Ma
 def _swap_in(whole: Path, path: Path) -> None:
     """Let a whole folder take the place of `path`."""
     previous = path.with_name(f".{path.name}.previous")
-    shutil.rmtree(previous, ignore_errors=True)
-    if path.exists():
+    if path.exists():  # where it is not, the previous one is the only one there is, until the new one is in place
+        shutil.rmtree(previous, ignore_errors=True)
         path.rename(previous)
     whole.rename(path)
     shutil.rmtree(previous, ignore_errors=True)
