@@ -443,6 +443,14 @@ def test_run_states_are_dated(project, case):
     assert project.run(run.id).state == RunState.FINISHED
 
 
+def test_a_run_without_its_settings_says_so(project, case):
+    run = project.new_run(Config(), [case.id])
+    run.config_path.unlink()
+    with pytest.raises(ProjectError, match=r"config\.json is missing .* restore it"):
+        project.run(run.id)
+    assert [problem.startswith(f"runs/{run.id} is left out: ") for problem in project.problems] == [True]
+
+
 def test_metrics_survive_a_cut_line_and_numbers_that_are_none(project, case):
     run = project.new_run(Config(), [case.id])
     run.append_metrics({"step": 1, "losses": {"total": float("nan")}})
@@ -463,14 +471,6 @@ def test_a_run_needs_known_cases_and_a_checkpoint_needs_training(project, case):
 def test_a_case_opens_by_its_folder(case):
     case.update(task="done")
     assert Case(case.path).info["task"] == "done"
-
-
-def test_no_torch_and_no_qt():
-    code = (
-        "import sys, vqseg.project, vqseg.annotations, vqseg.protocol;"
-        "print([name for name in ('torch', 'timm', 'qtpy') if name in sys.modules])"
-    )
-    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
 
 
 def test_a_case_knows_its_image_and_what_is_painted_on_it(project, case, image_path, tmp_path):

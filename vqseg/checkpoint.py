@@ -6,7 +6,6 @@ A checkpoint is a folder. It is written beside and then swapped in, so that it i
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,7 +18,7 @@ from torch import Tensor
 from vqseg.config import Config
 from vqseg.data.case import Framing
 from vqseg.errors import CheckpointError
-from vqseg.io.atomic import beside
+from vqseg.io.atomic import beside, flush
 from vqseg.methods.base import Method
 from vqseg.volume import Window
 
@@ -77,8 +76,8 @@ def _fill(folder: Path, description: Mapping[str, Any], tensors: Mapping[str, Ma
         save_file(contiguous, folder / f"{name}.safetensors")
     for file in folder.iterdir():
         shutil.copymode(folder / DESCRIPTION, file)  # safetensors makes files that only their owner can read
-        with file.open("rb") as stream:
-            os.fsync(stream.fileno())
+        flush(file)
+    flush(folder)
 
 
 def _swap_in(whole: Path, path: Path) -> None:
@@ -88,6 +87,7 @@ def _swap_in(whole: Path, path: Path) -> None:
         shutil.rmtree(previous, ignore_errors=True)
         path.rename(previous)
     whole.rename(path)
+    flush(path.parent)
     shutil.rmtree(previous, ignore_errors=True)
 
 

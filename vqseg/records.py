@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from vqseg.errors import DamagedRecordError, ProjectError
-from vqseg.io.atomic import atomic_path, beside
+from vqseg.io.atomic import atomic_path, beside, flush
 
 __all__ = ["checked_id", "new_folder", "now", "read_record", "write_record"]
 
@@ -87,7 +87,9 @@ def new_folder(path: Path) -> Iterator[Path]:
     temporary.mkdir()
     try:
         yield temporary
+        flush(temporary)
         os.rename(temporary, path)
+        flush(path.parent)
     except BaseException as error:
         shutil.rmtree(temporary, ignore_errors=True)
         if isinstance(error, OSError) and path.exists():  # another process was quicker

@@ -19,7 +19,7 @@ from typing import Any
 
 from vqseg.config import Config
 from vqseg.errors import ProjectError
-from vqseg.io.atomic import sweep
+from vqseg.io.atomic import atomic_path, sweep
 from vqseg.lock import FolderLock
 from vqseg.records import checked_id, new_folder, now, read_record, write_record
 
@@ -81,20 +81,23 @@ class Run:
     Raises
     ------
     ProjectError
-        If it is none.
+        If it is none, or lacks a file.
+    ConfigError
+        If its settings cannot be used.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self.info: dict[str, Any] = read_record(self.path / "run.json", "run", SCHEMA, ("case_ids", "state"))
-        self.config = Config.from_json(self.config_path.read_text(encoding="utf-8"))
+        self.config = _read_config(self.config_path)
         self._lock = FolderLock(self.path / LOCK)
 
     @classmethod
     def create(cls, path: Path, config: Config, case_ids: Sequence[str]) -> Run:
         """Make the folder of a new run, whole."""
         with new_folder(path) as folder:
-            (folder / "config.json").write_text(config.to_json(), encoding="utf-8")
+            with atomic_path(folder / "config.json") as file:
+                file.write_text(config.to_json(), encoding="utf-8")
             (folder / "predictions").mkdir()
             write_record(folder / "run.json", "run", SCHEMA, {
                 "case_ids": [checked_id(case_id, "case") for case_id in case_ids],
@@ -243,6 +246,16 @@ class Run:
         if not self.has_checkpoint:
             raise ProjectError(f"The run {self.id} has no checkpoint yet; train it first.")
         return self.checkpoint_path
+
+
+def _read_config(path: Path) -> Config:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        raise ProjectError(
+            f"The run's {path.name} is missing or cannot be read; restore it from a backup of the project folder."
+        ) from None
+    return Config.from_json(text)
 
 
 def _finite(value: Any) -> Any:

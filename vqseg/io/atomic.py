@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
-__all__ = ["atomic_path", "beside", "sweep"]
+__all__ = ["atomic_path", "beside", "flush", "sweep"]
 
 LEFTOVER = re.compile(r"\.[0-9a-f]{8}\.(tmp|new)-.")
 """How the names of :func:`beside` begin."""
@@ -47,13 +47,12 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     temporary = beside(target, "tmp")
     try:
         yield temporary
-        _flush(temporary)
+        flush(temporary)
         os.replace(temporary, target)
     finally:
         with suppress(FileNotFoundError):
             temporary.unlink()
-    with suppress(OSError):  # not every system can flush a folder
-        _flush(target.parent)
+    flush(target.parent)
 
 
 def beside(path: Path, kind: Literal["tmp", "new"]) -> Path:
@@ -79,9 +78,23 @@ def sweep(folder: Path, untouched_s: float = 0.0) -> None:
                     shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
 
-def _flush(path: Path) -> None:
-    """Wait until what the system holds of a file or folder is on the disk."""
-    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+def flush(path: Path) -> None:
+    """Wait until what the system holds of a file is on the disk, or of a folder's names where the system can do that.
+
+    Raises
+    ------
+    OSError
+        Where a file cannot be flushed, as on a full disk.
+    """
+    if path.is_dir():
+        with suppress(OSError):
+            _synchronise(path, os.O_RDONLY)
+    else:
+        _synchronise(path, os.O_RDWR)
+
+
+def _synchronise(path: Path, flags: int) -> None:
+    descriptor = os.open(path, flags)
     try:
         os.fsync(descriptor)
     finally:
