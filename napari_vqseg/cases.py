@@ -88,11 +88,6 @@ class OpenedCase:
         """What each label value is drawn in."""
         return self.classes.colours
 
-    @property
-    def predicted_colours(self) -> dict[int, str]:
-        """What each label value of the prediction is drawn in."""
-        return self.classes.predicted_colours
-
 
 @dataclass(frozen=True)
 class Added:

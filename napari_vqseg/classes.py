@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from napari_vqseg.looks import Looks
 from vqseg.annotations import PAINTED_BACKGROUND
 from vqseg.colours import class_colours
 from vqseg.errors import ProjectError
@@ -95,9 +96,24 @@ class ClassList:
 
     @property
     def predicted_colours(self) -> dict[int, str]:
-        """What each label value of the prediction is drawn in."""
-        unseen = {item.value: HIDDEN for item in self.all if not item.predicted}
-        return {**self.colours, **unseen}
+        """What each label value of the prediction is drawn in, its opacity among it."""
+        looks = self.looks
+        return {
+            item.value: f"{item.colour}{round(255 * looks.of(item.value).opacity):02X}"
+            if item.visible and item.predicted else HIDDEN
+            for item in self.all
+        }  # fmt: skip
+
+    @property
+    def contoured(self) -> frozenset[int]:
+        """Values of the classes whose prediction is drawn as a contour."""
+        looks = self.looks
+        return frozenset(value for value in self.names if looks.of(value).contour)
+
+    @property
+    def looks(self) -> Looks:
+        """How the prediction of each class is drawn."""
+        return Looks(self._project)
 
     @property
     def locked(self) -> frozenset[int]:
@@ -207,6 +223,7 @@ class ClassList:
     def _forget_looks(self, values: Collection[int]) -> None:
         for name in ("class_order", "locked", "hidden", "hidden_prediction"):
             self._project.info[name] = [value for value in self._values(name) if value not in values]
+        self.looks.forget(values)
         self._project.info["colours"] = {
             value: colour for value, colour in self._colours.items() if int(value) not in values
         }

@@ -14,7 +14,7 @@ from napari_vqseg.layers.arrays import LastSlice
 from napari_vqseg.layers.gated_labels import GatedLabels
 from napari_vqseg.layers.keys import Keys
 from napari_vqseg.layers.navigation import Navigation
-from napari_vqseg.layers.stage import Stage
+from napari_vqseg.layers.stage import Stage, label_colormap
 from vqseg.painting import protect
 
 __all__ = ["AnnotationLayer", "Tool"]
@@ -73,7 +73,7 @@ class AnnotationLayer:
     def show(self, labels: npt.NDArray[np.uint8], colours: Mapping[int, str]) -> None:
         """Show labels to paint on; the layer and the caller share the array."""
         self._steps = []
-        layer = self._stage.add_labels("annotation", labels, colours, OPACITY)
+        layer = self._stage.add_labels(GatedLabels, "annotation", labels, colours, OPACITY)
         layer.brush_size = max(1, round(BRUSH_MM / self._pixel_mm))
         layer.selected_label = 1
         layer.protected_values = self._locked
@@ -120,6 +120,14 @@ class AnnotationLayer:
             self._layer.protected_values = values
 
     # ------------------------------------------------------------ class and brush
+
+    def set_colours(self, colours: Mapping[int, str]) -> None:
+        """Colour the classes; the one in hand stays in hand."""
+        layer = self._layer
+        if layer is not None:
+            selected = layer.selected_label
+            layer.colormap = label_colormap(colours)
+            layer.selected_label = selected
 
     def select_class(self, value: int) -> None:
         """Paint class `value` from now on."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,13 +12,14 @@ from napari.utils.colormaps import Colormap
 from psygnal import Signal
 
 from napari_vqseg.layers.arrays import OneSlice, Replaceable
+from napari_vqseg.layers.contoured_labels import ContouredLabels
 from napari_vqseg.layers.geometry import layer_geometry
 from napari_vqseg.layers.navigation import Navigation
-from napari_vqseg.layers.stage import Stage
+from napari_vqseg.layers.stage import Stage, label_colormap
 
 __all__ = ["Overlay"]
 
-OPACITY = 0.4
+CONTOUR_PX = 2
 FLIPS = Colormap([[1.0, 0.1, 0.9, 0.0], [1.0, 0.1, 0.9, 0.9]], name="vqseg-flips")
 
 
@@ -28,27 +29,33 @@ class Overlay:
     Attributes
     ----------
     changed : Signal()
-        Visibility, opacity or contour has changed, by whoever's hand.
+        Visibility has changed, by whoever's hand.
+    contoured : Signal(bool)
+        Contours have been switched on or off for the whole layer.
     """
 
     changed = Signal()
+    contoured = Signal(bool)
 
     def __init__(self, stage: Stage, navigation: Navigation) -> None:
         self._stage, self._navigation = stage, navigation
+        self._colours: Mapping[int, str] = {}
+        self._contoured: Collection[int] = ()
 
     # ------------------------------------------------------------ showing
 
-    def show(self, labels: npt.NDArray[np.uint8], colours: Mapping[int, str]) -> None:
+    def show(self, labels: npt.NDArray[np.uint8]) -> None:
         """Show predicted labels (z, y, x); the array may map a file (copy on write)."""
         layer = self._stage.layer("prediction")
         if layer is not None:
             layer.data.replace(labels)
             layer.refresh(extent=False, thumbnail=False)
             return
-        layer = self._stage.add_labels("prediction", Replaceable(labels), colours, OPACITY)
+        layer = self._stage.add_labels(ContouredLabels, "prediction", Replaceable(labels), self._colours, 1.0)
+        self._put_contours(layer)
         self._stage.seal(layer)
-        for event in (layer.events.visible, layer.events.opacity, layer.events.contour):
-            self._stage.listen(event, self._on_look)
+        self._stage.listen(layer.events.visible, self._on_visible)
+        self._stage.listen(layer.events.contour, self._on_contour)
 
     def show_slice(self, z: int, labels_yx: npt.NDArray[np.uint8]) -> None:
         """Replace slice z of the prediction."""
@@ -95,29 +102,24 @@ class Overlay:
         """Key G: show or hide the overlay."""
         self.visible = not self.visible
 
-    @property
-    def opacity(self) -> float:
-        """Opacity of the prediction, 0 to 1."""
+    def draw_classes(self, colours: Mapping[int, str], contoured: Collection[int]) -> None:
+        """Draw the classes in colours, opacity among them, and those of `contoured` as contours; now and later."""
+        self._colours, self._contoured = colours, contoured
         layer = self._stage.layer("prediction")
-        return float(layer.opacity) if layer is not None else OPACITY
+        if isinstance(layer, ContouredLabels):
+            self._put_contours(layer)
+            layer.colormap = label_colormap(colours)  # draws the layer
 
-    @opacity.setter
-    def opacity(self, opacity: float) -> None:
-        layer = self._stage.layer("prediction")
-        if layer is not None:
-            layer.opacity = opacity
+    def _put_contours(self, layer: ContouredLabels) -> None:
+        layer.contoured_values = self._contoured
+        if (layer.contour > 0) != bool(self._contoured):
+            layer.contour = CONTOUR_PX if self._contoured else 0
 
-    @property
-    def contour(self) -> bool:
-        """Whether the prediction is drawn as a contour."""
-        layer = self._stage.labels("prediction")
-        return layer is not None and layer.contour > 0
-
-    @contour.setter
-    def contour(self, contour: bool) -> None:
-        layer = self._stage.labels("prediction")
-        if layer is not None:
-            layer.contour = 2 if contour else 0
-
-    def _on_look(self) -> None:
+    def _on_visible(self) -> None:
         self.changed.emit()
+
+    def _on_contour(self) -> None:
+        """Contours have been switched in napari's own control of the layer, unless that shows what is so already."""
+        layer = self._stage.labels("prediction")
+        if layer is not None and (layer.contour > 0) != bool(self._contoured):
+            self.contoured.emit(layer.contour > 0)

@@ -10,6 +10,7 @@ from napari.layers import Labels
 from napari.utils.colormaps.standardize_color import transform_color
 
 from napari_vqseg.layers.arrays import Replaceable
+from napari_vqseg.layers.gated_labels import GatedLabels
 from napari_vqseg.layers.stage import Stage, label_colormap
 
 __all__ = ["Proposal"]
@@ -58,7 +59,7 @@ class Proposal:
         if volume is None or layer is not None:
             return layer
         empty = Replaceable(np.zeros(volume.shape, dtype=np.uint8))
-        layer = self._stage.add_labels("fill between", empty, {}, 1.0, visible=False)
+        layer = self._stage.add_labels(GatedLabels, "fill between", empty, {}, 1.0, visible=False)
         layer.contour = CONTOUR_PX
         self._stage.seal(layer)
         return layer

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 from napari.components import Camera
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Kind", "Stage", "label_colormap", "warm_up"]
 
+L = TypeVar("L", bound=GatedLabels)
 Kind = Literal["image", "annotation", "prediction", "stability", "fill between", "codes"]
 
 
@@ -90,11 +91,18 @@ class Stage:
         return any(layer == own for own in self._layers.values())
 
     def add_labels(
-        self, kind: Kind, labels: Any, colours: Mapping[int, str], opacity: float, *, visible: bool = True
-    ) -> GatedLabels:
-        """A new labels layer on the volume's voxels."""
+        self,
+        make: type[L],
+        kind: Kind,
+        labels: Any,
+        colours: Mapping[int, str],
+        opacity: float,
+        *,
+        visible: bool = True,
+    ) -> L:
+        """A new labels layer of a type of ours, on the volume's voxels."""
         assert self.volume is not None
-        layer = GatedLabels(
+        layer = make(
             labels, name=kind, opacity=opacity, visible=visible, colormap=label_colormap(colours),
             **layer_geometry(self.volume),
         )  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from napari_vqseg.layers.annotation import AnnotationLayer
@@ -13,7 +13,7 @@ from napari_vqseg.layers.navigation import Navigation
 from napari_vqseg.layers.overlay import Overlay
 from napari_vqseg.layers.pointer import Pointer
 from napari_vqseg.layers.proposal import Proposal
-from napari_vqseg.layers.stage import Stage, label_colormap
+from napari_vqseg.layers.stage import Stage
 from napari_vqseg.layers.tokens import TokenLayer
 from napari_vqseg.layers.wheel import Wheel
 from vqseg.volume import Volume, Window
@@ -90,15 +90,6 @@ class ViewerLayers:
         bar = self._stage.viewer.canvas.overlays.scale_bar
         if not bar.visible:
             bar.position, bar.visible = "top_left", True
-
-    def set_colours(self, colours: Mapping[int, str], predicted: Mapping[int, str]) -> None:
-        """Colour the classes, in the annotation and in the prediction."""
-        layers = ((self._stage.labels("annotation"), colours), (self._stage.labels("prediction"), predicted))
-        for layer, shown in layers:
-            if layer is not None:
-                selected = layer.selected_label
-                layer.colormap = label_colormap(shown)
-                layer.selected_label = selected
 
     def close(self) -> None:
         """Let go of the viewer: connections, keys and edge letters; the layers stay."""

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QCheckBox, QLabel, QSlider, QSpinBox
+from qtpy.QtWidgets import QCheckBox, QComboBox, QLabel, QSlider, QSpinBox
 
+from napari_vqseg.looks import EVERY
 from napari_vqseg.panels.cleanup import CleanUpPanel
 from napari_vqseg.panels.parts import Panel, Section, button, note, row, silently
 from napari_vqseg.panels.profile import ProfilePlot
@@ -52,6 +53,8 @@ class ReviewPanel(Panel):
         self.cleanup = CleanUpPanel(session)
         self.column.addWidget(Section("Clean up", self.cleanup))
         self.listen(session.view.overlay.changed, self.show_overlay)
+        self.listen(session.looks.changed, self.show_look)
+        self.listen(session.classes.changed, self.show_classes)
         self.listen(session.reviewing.prediction_changed, self.show_prediction)
         self.listen(session.reviewing.preview_changed, self.show_preview)
         self.listen(session.profiles.changed, self.show_profiles)
@@ -63,21 +66,27 @@ class ReviewPanel(Panel):
     def _build_overlay(self) -> None:
         self.visible = QCheckBox("Overlay (G)")
         self.visible.setToolTip("Show or hide the prediction.")
+        self.drawn = QComboBox()
+        self.drawn.setToolTip("Which classes Contour and opacity are for; the signs in Classes show and hide them.")
+        self.drawn.activated.connect(lambda _: self.show_look())
         self.contour = QCheckBox("Contour")
-        self.contour.setToolTip("Draw the prediction's outline alone.")
-        for box in (self.visible, self.contour):
-            box.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+        self.contour.setToolTip("Draw the outline alone.")
+        for widget in (self.visible, self.drawn, self.contour):
+            widget.setFocusPolicy(Qt.FocusPolicy.TabFocus)
         self.visible.toggled.connect(self._show_overlay)
         self.contour.toggled.connect(self._draw_contour)
-        self.opacity = _slider("Opacity of the overlay; the eyes in Classes show and hide single classes.", 100)
+        self.opacity = _slider("Opacity of the overlay.", 100)
         self.opacity.valueChanged.connect(self._set_opacity)
+        self.opacity_value = QLabel()
+        self.opacity_value.setMinimumWidth(36)
         self.epsilon = _slider("Perturb the codes of this slice: at 0 the plain prediction; above, magenta shows "
                                "where the label flips.", self.EPSILON_STEPS)  # fmt: skip
         self.epsilon.valueChanged.connect(self._perturb)
         self.epsilon_value = QLabel("0.00")
         self.epsilon_value.setMinimumWidth(32)
         self.words = note()
-        self.column.addLayout(row(self.visible, self.contour, self.opacity, stretch=2))
+        self.column.addLayout(row(self.visible, self.drawn, stretch=1))
+        self.column.addLayout(row(self.contour, self.opacity, self.opacity_value, stretch=1))
         self.column.addLayout(row(QLabel("Perturb  ε"), self.epsilon, self.epsilon_value, stretch=1))
         self.column.addWidget(self.words)
 
@@ -132,14 +141,34 @@ class ReviewPanel(Panel):
         self.show_prediction()
 
     def show_overlay(self) -> None:
-        """Show how the overlay is drawn."""
-        overlay = self.session.view.overlay
-        blocked = [silently(widget) for widget in (self.visible, self.contour, self.opacity)]
-        self.visible.setChecked(overlay.visible)
-        self.contour.setChecked(overlay.contour)
-        self.opacity.setValue(round(100 * overlay.opacity))
+        """Show whether the overlay is."""
+        blocked = silently(self.visible)
+        self.visible.setChecked(self.session.view.overlay.visible)
+        blocked.unblock()
+
+    def show_classes(self) -> None:
+        """List the classes whose look can be changed."""
+        value = self._drawn_value
+        self.drawn.clear()
+        self.drawn.addItem("All classes", EVERY)
+        for item in self.session.classes.all:
+            self.drawn.addItem(item.name, item.value)
+        self.drawn.setCurrentIndex(max(self.drawn.findData(value), 0))
+        self.show_look()
+
+    @property
+    def _drawn_value(self) -> int:
+        return int(self.drawn.currentData() or EVERY)
+
+    def show_look(self) -> None:
+        """Show how the chosen classes are drawn."""
+        look = self.session.looks.of(self._drawn_value)
+        blocked = [silently(widget) for widget in (self.contour, self.opacity)]
+        self.contour.setChecked(look.contour)
+        self.opacity.setValue(round(100 * look.opacity))
         for blocker in blocked:
             blocker.unblock()
+        self.opacity_value.setText(f"{self.opacity.value()} %")
 
     def show_prediction(self) -> None:
         """Show what there is to review."""
@@ -245,10 +274,10 @@ class ReviewPanel(Panel):
         self.session.view.overlay.visible = on
 
     def _draw_contour(self, on: bool) -> None:
-        self.session.view.overlay.contour = on
+        self.session.looks.draw_contour(self._drawn_value, on)
 
     def _set_opacity(self, percent: int) -> None:
-        self.session.view.overlay.opacity = percent / 100
+        self.session.looks.set_opacity(self._drawn_value, percent / 100)
 
     def _perturb(self, steps: int) -> None:
         epsilon = steps / self.EPSILON_STEPS

@@ -177,7 +177,9 @@ class Classes(Concern):
             self._refuse(error)
             return
         self.context.save_project()
-        self.context.view.set_colours(self.colours, self.context.case.predicted_colours)
+        classes = self.context.case.classes
+        self.context.view.annotation.set_colours(classes.colours)
+        self.context.view.overlay.draw_classes(classes.predicted_colours, classes.contoured)
         self.announce()
 
     def _refuse(self, error: VQSegError) -> None:

@@ -181,7 +181,7 @@ class Reviewing(Concern):
         self.context.busy_changed.emit("")
         self.prediction, self.predicted, self.learnt = labels, predicted, self._raw_learnt
         self.prediction_step, self.outdated = self._raw_step, False
-        self.context.view.overlay.show(labels, self.context.case.predicted_colours)
+        self.context.view.overlay.show(labels)
         if self.epsilon > 0:
             self._timer.start()
         self._announcing.start()

@@ -22,6 +22,7 @@ from napari_vqseg.session.engine import Engine, Worker
 from napari_vqseg.session.exporting import Exporting
 from napari_vqseg.session.filling import FillingBetween
 from napari_vqseg.session.importing import Importing
+from napari_vqseg.session.looks import PredictionLooks
 from napari_vqseg.session.profiles import Profiles
 from napari_vqseg.session.quality import Quality
 from napari_vqseg.session.reviewing import Reviewing
@@ -58,8 +59,8 @@ class Session:
         Another case is open and on show.
     notified, busy_changed : SignalInstance
         As of :class:`napari_vqseg.session.context.Context`.
-    annotating, classes, settings, windowing, training, cases, filling, cleaning, reviewing, profiles : Concern
-    accepting, quality, codebook, suggesting, exporting, importing : Concern
+    annotating, classes, looks, settings, windowing, training, cases, filling, cleaning, reviewing : Concern
+    profiles, accepting, quality, codebook, suggesting, exporting, importing : Concern
         One object a concern, with its own signals.
     engine : Engine
         The engine process.
@@ -80,6 +81,7 @@ class Session:
         self.busy_changed = context.busy_changed
         self.engine = Engine(context, make_worker)
         self.classes = Classes(context)
+        self.looks = PredictionLooks(context)
         self.settings = Settings(context, preferences().preset)
         self.windowing = Windowing(context, self.settings)
         self.annotating = Annotating(context)
@@ -97,9 +99,9 @@ class Session:
         self.exporting = Exporting(context, self.engine, self.annotating, self.classes, self.cleaning, self.reviewing)
         self.importing = Importing(context, self.annotating, self.classes)
         self._concerns: tuple[Concern, ...] = (
-            self.engine, self.classes, self.settings, self.windowing, self.annotating, self.training, self.cases,
-            self.filling, self.cleaning, self.reviewing, self.profiles, self.accepting, self.quality, self.codebook,
-            self.suggesting, self.exporting, self.importing,
+            self.engine, self.classes, self.looks, self.settings, self.windowing, self.annotating, self.training,
+            self.cases, self.filling, self.cleaning, self.reviewing, self.profiles, self.accepting, self.quality,
+            self.codebook, self.suggesting, self.exporting, self.importing,
         )  # fmt: skip
         self._scheduler = scheduler
         self._on_show = self._closed = False
@@ -119,6 +121,7 @@ class Session:
 
     def _on_opened(self, opened: OpenedCase) -> None:
         """Show a case once all that was painted on the one before, up to now, is on disk."""
+        self.looks.save()
         self.annotating.save(
             then=lambda: self._scheduler.in_turns(self._show(opened)),
             failed=lambda: self._leave(opened, "The labels on show are not saved"),
@@ -166,7 +169,8 @@ class Session:
         yield from self.view.show_volume(case.volume, self.windowing.window, case.name)
         # Drawn from the beginning, though empty: its first appearance would take 90 ms in the midst of training.
         shown = np.zeros(case.volume.shape, dtype=np.uint8) if prediction is None else prediction
-        self.view.overlay.show(shown, case.predicted_colours)
+        self.view.overlay.draw_classes(case.classes.predicted_colours, case.classes.contoured)
+        self.view.overlay.show(shown)
         yield
         self.view.overlay.show_stability(0, None)
         yield
@@ -238,6 +242,7 @@ class Session:
         if self._closed:
             return
         self._closed = True
+        self.looks.save()
         self.annotating.finish()
         self.annotating.save()
         self.engine.close()

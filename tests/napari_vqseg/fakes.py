@@ -122,6 +122,9 @@ class FakeAnnotationLayer:
     def lock(self, values):
         self.locked = values
 
+    def set_colours(self, colours):
+        self.colours = colours
+
     def show(self, labels, colours):
         self.labels, self.colours = labels, colours
 
@@ -154,13 +157,17 @@ class FakeAnnotationLayer:
 
 class FakeOverlay:
     changed = Signal()
+    contoured = Signal(bool)
 
     def __init__(self):
         self.prediction = self.stability = None
-        self.visible, self.opacity, self.contour = True, 0.4, False
+        self.visible = True
 
-    def show(self, labels, colours):
+    def show(self, labels):
         self.prediction = labels
+
+    def draw_classes(self, colours, contoured):
+        self.colours, self.contours = colours, contoured
 
     def show_slice(self, z, labels_yx):
         self.prediction[z] = labels_yx
@@ -247,9 +254,6 @@ class FakeView:
     def show_volume(self, volume, window, name):
         self.volume, self.image.window = volume, window
         yield
-
-    def set_colours(self, colours, predicted):
-        self.annotation.colours, self.overlay.colours = colours, predicted
 
     def close(self):
         self.closed = True

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from napari_vqseg.classes import CLASS_SETS, ClassList, class_set
+from napari_vqseg.looks import EVERY
 from napari_vqseg.session import Session
 from vqseg.accept import SliceChange
 from vqseg.annotations import Annotations, SliceRecord, SliceState
@@ -72,6 +73,36 @@ def test_a_removed_class_leaves_no_look_behind(project):
     assert classes.colours[2] == "#56B4E9"
     with pytest.raises(ProjectError, match="taken"):
         classes.add("vein")
+
+
+def test_each_class_has_a_look_that_is_found_again(desk):
+    looks, overlay, path = desk.looks, desk.view.overlay, desk.case.project.path
+    assert (looks.of(2).contour, looks.of(2).opacity) == (False, 0.4)
+    looks.draw_contour(2, True)
+    assert looks.of(2).opacity == 0.9, "a contour is not lost in the image"
+    looks.set_opacity(EVERY, 0.5)
+    assert [looks.of(value).opacity for value in (EVERY, 1, 2)] == [0.5, 0.5, 0.5]
+    looks.set_opacity(1, 0.2)
+    assert overlay.contours == {2}
+    assert overlay.colours == {1: "#E8601C33", 2: "#56B4E980", 3: "#F0E44280"}
+    desk.classes.move(2, 1)
+    desk.classes.show_predicted(1, False)
+    assert overlay.contours == {2}, "the look goes with the class, not with its place"
+    assert overlay.colours[1] == "transparent"
+    overlay.contoured.emit(True)  # napari's own control
+    assert overlay.contours == {1, 2, 3}
+    looks.draw_contour(3, False)
+    assert "3" not in Project.open(path).info.get("prediction_look", {}), "not at every step of a slider"
+    desk.close()  # what a slider has just chosen is on disk
+    kept = ClassList(Project.open(path))
+    assert kept.contoured == {1, 2}
+    kept.remove(1)
+    assert kept.looks.of(1) == kept.looks.of(EVERY), "a class of the same value starts anew"
+    again = Session(fakes.FakeView(), fakes.FakeScheduler(), fakes.FakeWorker)
+    again.open_volume(path)
+    assert again.view.overlay.contours == {1, 2}
+    assert again.view.overlay.colours[2] == "#56B4E980"
+    again.close()
 
 
 def test_a_set_replaces_everything_where_nothing_is_painted(project):

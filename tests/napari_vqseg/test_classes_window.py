@@ -182,6 +182,59 @@ def test_rows_are_dragged_to_another_place(window):
     assert not session.classes.all[1].visible, "the buttons of a dragged list work"
 
 
+def colour_at(viewer, layer, index):
+    """What is drawn on the canvas at a voxel, RGB."""
+    QApplication.processEvents()
+    at = canvas.point(viewer, layer, index)
+    return viewer.screenshot(flash=False)[at.y(), at.x(), :3].astype(int)
+
+
+def test_one_class_is_a_contour_while_another_is_filled(window, qtbot, tmp_path):
+    widget, viewer = window
+    panel, session = widget.panel("Review"), widget.session
+    session.classes.add("lung")
+    labels = np.zeros(fakes.SHAPE, np.uint8)
+    labels[4, 4:14, 4:20], labels[4, 17:27, 4:20] = 1, 2
+    np.save(tmp_path / "labels.npy", labels)
+    path = str(tmp_path / "labels.npy")
+    session.go_to(4)
+    session.engine.send(protocol.LoadCheckpoint("x"))
+    session.engine.worker.message.emit(protocol.PredictionReady(None, session.case.case.id, 3, path, path))
+    qtbot.waitUntil(lambda: panel.isVisible() and session.reviewing.prediction is not None, timeout=5000)
+    predicted, ct = viewer.layers["prediction"], viewer.layers["ct"]
+    ct.contrast_limits = (1e6, 2e6)  # black
+    filled, edge = [(4, 9, 12), (4, 22, 12)], (4, 17, 12)
+    first, second = (colour_at(viewer, predicted, index) for index in filled)
+    assert first.any()
+    assert second.any()
+    widget.scroll_area.ensureWidgetVisible(panel.contour)
+    panel.drawn.setFocus()
+    QTest.keyClicks(panel.drawn, "lung")
+    QTest.keyClick(panel.drawn, Qt.Key.Key_Return)
+    QTest.mouseClick(panel.contour, Qt.MouseButton.LeftButton, pos=QPoint(8, panel.contour.height() // 2))
+    assert not colour_at(viewer, predicted, filled[1]).any()
+    assert colour_at(viewer, predicted, edge).sum() > 1.5 * second.sum(), "a contour is drawn strong"
+    assert np.array_equal(colour_at(viewer, predicted, filled[0]), first), "the other class is as it was"
+    assert panel.opacity_value.text() == "90 %"
+    panel.opacity.setFocus()
+    QTest.keyClick(panel.opacity, Qt.Key.Key_Home)
+    assert not colour_at(viewer, predicted, edge).any()
+    viewer.theme = "light"
+    assert np.array_equal(colour_at(viewer, predicted, filled[0]), first)
+    panel.drawn.setFocus()
+    QTest.keyClick(panel.drawn, Qt.Key.Key_Home)
+    QTest.mouseClick(panel.contour, Qt.MouseButton.LeftButton, pos=QPoint(8, panel.contour.height() // 2))
+    assert not colour_at(viewer, predicted, filled[0]).any()
+    viewer.layers.remove("prediction")
+    session.show_layers()
+    qtbot.waitUntil(lambda: session.is_open and "prediction" in viewer.layers, timeout=20000)
+    assert viewer.layers["prediction"].contoured_values == {1, 2}
+    predicted = viewer.layers["prediction"]
+    predicted.contour = 0  # in napari's own controls
+    assert not panel.contour.isChecked()
+    assert not session.looks.of(1).contour
+
+
 def test_the_prediction_of_a_class_is_hidden_alone(window, qtbot, tmp_path):
     widget, viewer = window
     panel, session = widget.panel("Classes"), widget.session
@@ -202,4 +255,4 @@ def test_the_prediction_of_a_class_is_hidden_alone(window, qtbot, tmp_path):
     assert not panel.tree.itemWidget(panel.tree.topLevelItem(0), PREDICTED).isEnabled()
     click(panel, 0, EYE)
     click(panel, 0, PREDICTED)
-    assert viewer.layers["prediction"].get_color(1)[3] == 1
+    assert viewer.layers["prediction"].get_color(1)[3] == pytest.approx(0.4)

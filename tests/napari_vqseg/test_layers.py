@@ -60,7 +60,8 @@ def show(view, volume):
     labels = np.zeros(volume.shape, np.uint8)
     for _ in view.show_volume(volume, WINDOWS["lung"], "ct"):
         pass
-    view.overlay.show(np.zeros(volume.shape, np.uint8), COLOURS)
+    view.overlay.draw_classes(COLOURS, ())
+    view.overlay.show(np.zeros(volume.shape, np.uint8))
     view.overlay.show_stability(0, None)
     view.annotation.show(labels, COLOURS)
     return labels
@@ -285,7 +286,7 @@ def test_predictions_replace_one_another_in_place(view, viewer, tmp_path):
     show(view, volume)
     np.save(tmp_path / "p.npy", np.ones(volume.shape, np.uint8))
     layer = viewer.layers["prediction"]
-    view.overlay.show(np.load(tmp_path / "p.npy", mmap_mode="c"), COLOURS)
+    view.overlay.show(np.load(tmp_path / "p.npy", mmap_mode="c"))
     assert viewer.layers["prediction"] is layer
     assert isinstance(layer.data.content, np.memmap)
     assert np.asarray(layer.data).shape == volume.shape
@@ -293,8 +294,36 @@ def test_predictions_replace_one_another_in_place(view, viewer, tmp_path):
     view.overlay.show_slice(3, np.full(volume.shape[1:], 2, np.uint8))
     assert (layer.data[3] == 2).all()
     assert (np.load(tmp_path / "p.npy") == 1).all()  # the engine's file is never written
-    view.overlay.contour, view.overlay.opacity, view.overlay.visible = True, 0.7, False
-    assert (layer.contour, layer.opacity, layer.visible) == (2, 0.7, False)
+    view.overlay.visible = False
+    assert not layer.visible
+
+
+def test_some_classes_are_contours_and_others_filled(view, viewer):
+    volume = fakes.make_volume()
+    show(view, volume)
+    layer, drawn = viewer.layers["prediction"], []
+    labels = np.zeros(volume.shape, np.uint8)
+    labels[4, 5:15, 4:20], labels[4, 18:28, 0:12] = 1, 2
+    view.overlay.show(labels)
+    view.navigation.go_to(4)
+    view.overlay.contoured.connect(drawn.append)
+    view.overlay.draw_classes(COLOURS | {1: "#E8601CE6"}, {1})
+    shown = np.asarray(layer._slice.image.view)
+    outline = np.ones((10, 16), bool)
+    outline[2:-2, 2:-2] = False
+    assert np.array_equal(shown[5:15, 4:20] > 0, outline)
+    assert (shown[18:28, 0:12] > 0).all(), "the other one is filled, and the image's edge is none"
+    assert layer.get_color(1)[3] == pytest.approx(0.9, abs=0.01)
+    assert layer.get_color(2)[3] == 1
+    view.overlay.draw_classes(COLOURS, ())
+    assert (np.asarray(layer._slice.image.view)[5:15, 4:20] > 0).all()
+    assert not drawn
+    layer.contour = 3  # in napari's own controls
+    view.overlay.draw_classes(COLOURS, {1, 2})
+    layer.contour = 0
+    assert drawn == [True, False]
+    viewer.dims.ndisplay = 3
+    assert layer._slice.image.view.ndim == 3
 
 
 def test_stability_lies_on_its_slice(view, viewer):
@@ -322,7 +351,8 @@ def test_removing_renaming_and_other_layers(view, viewer):
     assert view.navigation.z == 3
     viewer.layers.remove("mine")
     assert lost == ["annotation"]
-    view.set_colours(COLOURS, COLOURS)
+    view.annotation.set_colours(COLOURS)
+    view.overlay.draw_classes(COLOURS, {1})
     view.annotation.select_class(1)
     view.annotation.set_slice(1, np.ones((30, 24), np.uint8))
     view.annotation.commit(None)

@@ -257,10 +257,6 @@ def test_training_buttons_and_the_task_of_napari(window, viewer, qtbot):
 def test_review_and_codebook(window, viewer, tmp_path, qtbot):
     predict(window, tmp_path, qtbot)
     panel, session = window.panel("Review"), window.session
-    panel.opacity.setValue(80)
-    panel.contour.setChecked(True)
-    assert viewer.layers["prediction"].opacity == pytest.approx(0.8)
-    assert viewer.layers["prediction"].contour == 2
     viewer.layers["prediction"].visible = False
     assert not panel.visible.isChecked()
     panel.epsilon.setValue(10)
