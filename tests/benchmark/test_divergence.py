@@ -1,9 +1,10 @@
+import itertools
 import math
 
 import pytest
 import torch
 
-from vqseg.benchmark.divergence import draw_divergence, measure_divergence
+from vqseg.benchmark.divergence import divergence_figure, draw_divergence, measure_divergence
 from vqseg.config import ModelConfig
 from vqseg.models.vqseg import VQSegNet
 
@@ -38,3 +39,16 @@ def test_the_picture_is_drawn(curves, tmp_path):
     pytest.importorskip("matplotlib")
     draw_divergence(curves, tmp_path / "new" / "divergence.png")
     assert (tmp_path / "new" / "divergence.png").stat().st_size > 10_000
+
+
+def test_no_word_of_the_picture_is_cut_off(curves):
+    pytest.importorskip("matplotlib")
+    figure = divergence_figure(curves)
+    figure.draw_without_rendering()
+    for axes in figure.axes:
+        for text in (axes.title, axes.xaxis.label, axes.yaxis.label):
+            box, page = text.get_window_extent(), figure.bbox
+            assert page.x0 <= box.x0 < box.x1 <= page.x1, text.get_text()
+            assert page.y0 <= box.y0 < box.y1 <= page.y1, text.get_text()
+    titles = sorted((axes.title.get_window_extent() for axes in figure.axes), key=lambda box: box.x0)
+    assert all(left.x1 < right.x0 for left, right in itertools.pairwise(titles))

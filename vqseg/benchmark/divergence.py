@@ -20,7 +20,9 @@ from vqseg.io.atomic import atomic_path
 from vqseg.models.perturbation import dropout_divergence, qpm_divergence
 from vqseg.models.vqseg import VQSegNet
 
-__all__ = ["STRENGTHS", "Divergence", "draw_divergence", "measure_divergence", "require_matplotlib"]
+__all__ = [
+    "STRENGTHS", "Divergence", "divergence_figure", "draw_divergence", "measure_divergence", "require_matplotlib",
+]  # fmt: skip
 
 STRENGTHS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 SLICES_AT_ONCE = 12
@@ -138,6 +140,20 @@ def draw_divergence(curves: Divergence, path: Path) -> None:
     VQSegError
         Where matplotlib is not installed.
     """
+    figure = divergence_figure(curves)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=120, format=path.suffix.removeprefix("."))
+
+
+def divergence_figure(curves: Divergence) -> Any:
+    """The curves as matplotlib's figure.
+
+    Raises
+    ------
+    VQSegError
+        Where matplotlib is not installed.
+    """
     figure = require_matplotlib()(figsize=(11, 3.4), layout="constrained")
     theory, output, dice = figure.subplots(1, 3)
     for kind, name in NAMES.items():
@@ -147,13 +163,11 @@ def draw_divergence(curves: Divergence, path: Path) -> None:
         dice.plot(curves.strengths, curves.dice[kind], **style)
     if curves.bound is not None:
         theory.axhline(curves.bound, color=COLOURS["qpm"], linestyle=":", label="QPM's bound")
-    theory.set(title="Theory: divergence of the features", ylabel="KL [nats]")
-    output.set(title="Measured: divergence of the output", ylabel="KL [nats per pixel]")
-    dice.set(title="Measured: Dice of the perturbed output", ylabel="Dice", ylim=(0, 1))
+    theory.set(title="Theory: divergence of features", ylabel="KL [nats]")
+    output.set(title="Measured: divergence of output", ylabel="KL [nats per pixel]")
+    dice.set(title="Measured: Dice of output", ylabel="Dice", ylim=(0, 1))
     for axes in (theory, output, dice):
         axes.set_xlabel("dropout rate p, or epsilon")
         axes.grid(alpha=0.3)
         axes.legend(frameon=False)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=120, format=path.suffix.removeprefix("."))
+    return figure
