@@ -72,10 +72,15 @@ class OpenedCase:
 
     @property
     def window(self) -> tuple[str, Window | None]:
-        """Name of the display window chosen last, and the window itself where it was set by hand."""
+        """Name of the display window chosen last, and the window itself where it was set by hand.
+
+        The windows of CT show nothing of another scale.
+        """
         name, by_hand = str(self.project.info.get("window", "mediastinum")), self.project.info.get("window_hu")
         if name == CUSTOM and isinstance(by_hand, list) and len(by_hand) == 2:
             return name, Window(float(by_hand[0]), float(by_hand[1]))
+        if not self.volume.in_hu:
+            return AUTO, None
         return (name if name in WINDOWS or name == AUTO else "mediastinum"), None
 
     @property

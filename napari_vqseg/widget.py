@@ -189,7 +189,7 @@ class VQSegWidget(QWidget):
             return
         x, y, z = pointed.ras_mm
         self.under_cursor.setText(
-            f"<b>{pointed.value:.0f} HU</b> &nbsp; {'R' if x > 0 else 'L'} {abs(x):.1f}  "
+            f"<b>{self.session.case.volume.reading(pointed.value)}</b> &nbsp; {'R' if x > 0 else 'L'} {abs(x):.1f}  "
             f"{'A' if y > 0 else 'P'} {abs(y):.1f}  {'S' if z > 0 else 'I'} {abs(z):.1f} mm"
         )
 

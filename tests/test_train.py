@@ -333,3 +333,9 @@ def test_the_slices_nearest_to_the_shown_one_come_first_and_each_chunk_has_a_tur
     np.testing.assert_allclose(
         predictor.predict_slices(volume).uncertainty, entropy / np.log(len(NAMES) + 1), atol=4e-3
     )
+
+
+def test_says_when_the_window_hides_what_is_labelled(ball):
+    assert not trainer_of(ball, iterations=1).warnings
+    [warning] = trainer_of(ball, iterations=1, window_level_hu=5000.0, window_width_hu=100.0).warnings
+    assert "4950 to 5050" in warning and "choose another window" in warning

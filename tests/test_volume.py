@@ -92,3 +92,18 @@ def test_window():
     window = Window(40, 400)
     assert window.limits_hu == (-160, 240)
     np.testing.assert_allclose(window.apply([-1000, 40, 240, 3000]), [0, 0.5, 1, 1])
+
+
+@pytest.mark.parametrize(("modality", "lowest", "in_hu"), [
+    ("CT", 0, True), ("MR", -1000, False), ("", -1000, True), ("", 0, False), ("", -3, False),
+])  # fmt: skip
+def test_what_is_not_told_to_be_in_hu_is_recognised_by_its_air(modality, lowest, in_hu):
+    layout = StoredLayout((2, 2, 3), np.eye(4))
+    array = np.zeros((3, 2, 2), np.float32)
+    array[1] = [[lowest, np.nan], [10, 1234.5]]
+    volume = Volume(array, layout, modality=modality)
+    assert volume.value_range == (lowest, 1234.5)
+    assert volume.in_hu is in_hu
+    assert [volume.reading(value) for value in (1234.5, 0.12345)] == (
+        ["1234 HU", "0 HU"] if in_hu else ["1234", "0.1235"]
+    )

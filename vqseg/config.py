@@ -162,9 +162,9 @@ class LossConfig(_Checked):
 class DataConfig(_Checked):
     """How slices become batches."""
 
-    window_level_hu: float = setting(40.0, "Centre of the training window.", unit="HU", limits=(-2000, 4000))
+    window_level_hu: float = setting(40.0, "Centre of the training window.", unit="HU", limits=(-1e6, 1e6))
     window_width_hu: float = setting(
-        0.0, "Width of the training window; 0 chooses it from the labelled slices.", unit="HU", limits=(0, 8000)
+        0.0, "Width of the training window; 0 chooses it from the labelled slices.", unit="HU", limits=(0, 2e6)
     )
     size: int = setting(256, "Longest side of a slice in training; larger slices are resampled.", unit="px",
                         limits=(32, 1024), step=32)  # fmt: skip

@@ -88,6 +88,12 @@ class Trainer:
         self.cases = [
             PreparedCase(case.volume, case.annotations, self.framing, len(self.class_names)) for case in cases
         ]
+        if all(case.is_flat for case in self.cases):
+            low, high = self.framing.window.limits_hu
+            self.warnings.append(
+                f"In the training window ({low:.6g} to {high:.6g}) the labelled slices look the same everywhere, so "
+                "that the image teaches nothing; choose another window, or check the image."
+            )
         if has_room(self.device, sum(case.bytes for case in self.cases)):
             for case in self.cases:
                 case.to(self.device)

@@ -20,6 +20,9 @@ from vqseg.errors import GeometryError, VolumeError
 
 __all__ = ["StoredLayout", "Volume", "Window"]
 
+AIR_HU = -200.0
+"""Where no modality is told, a slice with values below this is taken for a CT's."""
+
 
 @dataclass(frozen=True)
 class Window:
@@ -167,6 +170,24 @@ class Volume:
     def slice(self, z: int) -> npt.NDArray[Any]:
         """Slice z as a numpy array (y, x)."""
         return np.asarray(self.array[z])
+
+    @cached_property
+    def value_range(self) -> tuple[float, float]:
+        """Smallest and largest value of the middle slice; no other is read."""
+        middle = self.slice(self.shape[0] // 2)
+        finite = middle[np.isfinite(middle)]
+        return (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
+
+    @property
+    def in_hu(self) -> bool:
+        """Whether the voxels seem to be in Hounsfield units: by the modality, or where it is not told by their air."""
+        return self.modality == "CT" or (not self.modality and self.value_range[0] < AIR_HU)
+
+    def reading(self, value: float) -> str:
+        """A voxel's value in words: whole HU, or the digits that count on another scale."""
+        if self.in_hu:
+            return f"{value:.0f} HU"
+        return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
     def load(self) -> Volume:
         """The same volume with its voxels in memory, contiguous."""

@@ -20,7 +20,8 @@ RANGE_HU = (-1100.0, 3100.0)
 RIGHT_BUTTON = 2
 WIDTHS_PER_PX = 1 / 250
 """A drag across 250 pixels changes width or level by the width it began with."""
-NARROWEST_HU = 1.0
+NARROWEST_SHARE = 0.001
+"""Narrowest window, as a share of the values that the middle slice holds."""
 
 
 class ImageLayer:
@@ -53,7 +54,8 @@ class ImageLayer:
             **layer_geometry(volume),
         )  # fmt: skip
         low, high = window.limits_hu
-        layer.contrast_limits_range = (min(RANGE_HU[0], low), max(RANGE_HU[1], high))
+        lowest, highest = RANGE_HU if volume.in_hu else volume.value_range
+        layer.contrast_limits_range = (min(lowest, low), max(highest, high))
         self._stage.add("image", layer)
         self._stage.listen(layer.events.contrast_limits, self._on_limits)
 
@@ -99,6 +101,7 @@ class ImageLayer:
         if tool is not None:
             active.mode = "pan_zoom"  # so that the tool in hand does not see this drag
         low, high = image.contrast_limits
+        narrowest_hu = self._narrowest_hu()
         start, (x0, y0) = Window((low + high) / 2, high - low), event.pos
         event.handled = True
         try:
@@ -106,7 +109,7 @@ class ImageLayer:
             while event.type == "mouse_move":
                 x, y = event.pos
                 hu_per_px = start.width_hu * WIDTHS_PER_PX
-                width_hu = max(start.width_hu + (x - x0) * hu_per_px, NARROWEST_HU)
+                width_hu = max(start.width_hu + (x - x0) * hu_per_px, narrowest_hu)
                 self._limit(Window(start.level_hu + (y - y0) * hu_per_px, width_hu))
                 event.handled = True
                 yield
@@ -121,7 +124,11 @@ class ImageLayer:
             return None
         z = self._stage.index_of(self._stage.viewer.dims.point)[0]
         low, high = np.quantile(volume.slice(z)[::2, ::2], (0.005, 0.995))
-        return Window(float(low + high) / 2, float(max(high - low, 1.0)))
+        return Window(float(low + high) / 2, max(float(high - low), self._narrowest_hu()))
+
+    def _narrowest_hu(self) -> float:
+        low, high = self._stage.volume.value_range if self._stage.volume is not None else RANGE_HU
+        return (high - low) * NARROWEST_SHARE or 1.0
 
     # ------------------------------------------------------------ other layers
 

@@ -107,7 +107,7 @@ class ExportPanel(Panel):
     def show_measurements(self, measurements: list[Measurement]) -> None:
         """List the figures read most; the copy has them all."""
         self._measurements = measurements
-        self.figures.show_measurements(measurements)
+        self.figures.show_measurements(measurements, self.session.case.volume)
         self.figures.setToolTip("✓ %: the share of the voxels that a person drew, accepted or imported.")
         self.figures.setEnabled(True)
         self.figures.show()

@@ -7,6 +7,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QAbstractItemView, QTableWidget, QTableWidgetItem
 
 from vqseg.measure import Measurement
+from vqseg.volume import Volume
 
 __all__ = ["FiguresTable"]
 
@@ -31,11 +32,12 @@ class FiguresTable(QTableWidget):
         if side is not None:
             side.hide()
 
-    def show_measurements(self, measurements: list[Measurement]) -> None:
-        """Show these and no others."""
+    def show_measurements(self, measurements: list[Measurement], volume: Volume) -> None:
+        """Show these of a volume, and no others."""
+        self.setHorizontalHeaderItem(2, QTableWidgetItem("HU" if volume.in_hu else "value"))
         self.setRowCount(len(measurements))
         for row, item in enumerate(measurements):
-            for column, text in enumerate(_cells(item)):
+            for column, text in enumerate(_cells(item, volume)):
                 cell = QTableWidgetItem(text)
                 side = Qt.AlignmentFlag.AlignLeft if column == 0 else Qt.AlignmentFlag.AlignRight
                 cell.setTextAlignment(side | Qt.AlignmentFlag.AlignVCenter)
@@ -48,10 +50,11 @@ class FiguresTable(QTableWidget):
         self.setFixedHeight(height + 2 * self.frameWidth() + SCROLL_BAR_PX)
 
 
-def _cells(item: Measurement) -> tuple[str, ...]:
-    hu = "" if np.isnan(item.mean_hu) else f"{item.mean_hu:.0f} ± {item.sd_hu:.0f}"
+def _cells(item: Measurement, volume: Volume) -> tuple[str, ...]:
+    mean, sd = (volume.reading(value).removesuffix(" HU") for value in (item.mean_hu, item.sd_hu))
+    value = "" if np.isnan(item.mean_hu) else f"{mean} ± {sd}"
     checked = item.drawn + item.accepted + item.imported
-    return (item.name, _short(item.volume_ml, 2), hu, _short(item.surface_mm2 / 100, 1), str(item.slices),
+    return (item.name, _short(item.volume_ml, 2), value, _short(item.surface_mm2 / 100, 1), str(item.slices),
             f"{100 * checked:.0f}" if item.slices else "")  # fmt: skip
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from functools import partial
+from math import floor, inf, log10
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QCheckBox, QDoubleSpinBox, QPushButton
-from superqt import QLabeledRangeSlider
+from superqt import QLabeledDoubleRangeSlider
 
 from napari_vqseg.panels.parts import Panel, button, row, silently
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Tools"]
 
-RANGE_HU = (-1024, 2000)
+RANGE_HU = (-1024.0, 2000.0)
 TOOLS = {
     "paint": ("Brush", "Paint with the class in hand (P)."),
     "erase": ("Erase", "Take the eraser (E)."),
@@ -44,21 +45,22 @@ class Tools(Panel):
         self.brush.setToolTip("Diameter of the brush; [ and ] change it.")
         self.brush.valueChanged.connect(self._resized)
         self.ranged = QCheckBox("HU")
-        self.ranged.setToolTip("Brush and bucket paint voxels in this range of HU only (R); the eraser is free.")
+        self.ranged.setToolTip("Brush and bucket paint voxels in this range of values only (R); the eraser is free.")
         self.ranged.setFocusPolicy(Qt.FocusPolicy.TabFocus)
         self.ranged.toggled.connect(self._limit)
-        self.range = QLabeledRangeSlider(Qt.Orientation.Horizontal)
-        self.range.setRange(*RANGE_HU)
-        self.range.setEdgeLabelMode(QLabeledRangeSlider.EdgeLabelMode.LabelIsValue)
-        self.range.setHandleLabelPosition(QLabeledRangeSlider.LabelPosition.NoLabel)
-        self.range.setToolTip("Smallest and largest HU; drag the handles, or type the numbers.")
+        self.range = QLabeledDoubleRangeSlider(Qt.Orientation.Horizontal)
+        self.range.setEdgeLabelMode(QLabeledDoubleRangeSlider.EdgeLabelMode.LabelIsValue)
+        self.range.setHandleLabelPosition(QLabeledDoubleRangeSlider.LabelPosition.NoLabel)
+        self.range.setToolTip("Smallest and largest value, at the ends any; drag the handles, or type the numbers.")
         self.range.setEnabled(False)
         self.range.valueChanged.connect(self._limit)
-        self._chosen = False
+        self._chosen, self._offered = False, (0.0, 0.0)
+        self._offer(RANGE_HU, "HU", 0)
         self.column.addLayout(row(*self.buttons.values(), self.brush, stretch=3))
         self.column.addLayout(row(self.ranged, self.range, stretch=1))
         self.listen(annotation.brush_changed, self.show_brush)
         self.listen(annotation.tool_changed, self.show_tool)
+        self.listen(session.case_changed, self.show_case)
         self.listen(session.windowing.changed, self.show_range)
         self.show_range()
 
@@ -75,12 +77,36 @@ class Tools(Panel):
         for tool, made in self.buttons.items():
             made.setChecked(tool == in_hand)
 
+    def show_case(self) -> None:
+        """Offer the range of the volume's own scale: HU, or the values that its middle slice holds."""
+        if not self.session.is_open:
+            return
+        volume = self.session.case.volume
+        if volume.in_hu:
+            self._offer(RANGE_HU, "HU", 0)
+        else:
+            low, high = volume.value_range
+            self._offer((low, high if high > low else low + 1), "Values", _decimals(high - low))
+
+    def _offer(self, limits: tuple[float, float], words: str, decimals: int) -> None:
+        if limits == self._offered:
+            return
+        self._offered = limits
+        self.ranged.setChecked(False)
+        self.ranged.setText(words)
+        self._chosen = False
+        blocked = silently(self.range)
+        self.range.setDecimals(decimals)
+        self.range.setRange(*limits)  # type: ignore[arg-type]  # superqt's stubs know whole numbers only
+        blocked.unblock()
+        self.show_range()
+
     def show_range(self) -> None:
         """Offer what the display window shows, until another range is chosen."""
         if not self._chosen and self.session.is_open:
             low, high = self.session.windowing.window.limits_hu
             blocked = silently(self.range)
-            self.range.setValue((max(round(low), RANGE_HU[0]), min(round(high), RANGE_HU[1])))
+            self.range.setValue((max(low, self.range.minimum()), min(high, self.range.maximum())))
             blocked.unblock()
 
     # ------------------------------------------------------------ person -> session
@@ -97,4 +123,11 @@ class Tools(Panel):
         self._chosen = self._chosen or on
         self.range.setEnabled(on)
         low, high = self.range.value()
-        self.session.view.annotation.limits_hu = (float(low), float(high)) if on else None
+        low = -inf if low <= self.range.minimum() else low
+        high = inf if high >= self.range.maximum() else high
+        self.session.view.annotation.limits_hu = (low, high) if on else None
+
+
+def _decimals(extent: float) -> int:
+    """Decimals that tell a thousandth of a range."""
+    return max(0, 3 - floor(log10(extent))) if extent > 0 else 0

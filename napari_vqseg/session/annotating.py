@@ -87,11 +87,9 @@ class Annotating(Concern):
             self.slices_changed.emit()
 
     def _on_outside(self) -> None:
-        low, high = self.context.view.annotation.limits_hu
         self.context.notified.emit(
-            f"Nothing here lies between {low:.0f} and {high:.0f} HU; widen the range, or paint without it (key R).",
-            "hint",
-        )  # fmt: skip
+            "Nothing here has a value in the range of the slider; widen the range, or paint without it (key R).", "hint"
+        )
 
     def _on_elsewhere(self, name: str) -> None:
         """Say once that what is painted on another layer counts for nothing."""

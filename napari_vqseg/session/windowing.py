@@ -13,9 +13,9 @@ from vqseg.volume import Window
 __all__ = ["AUTO", "CUSTOM", "Windowing"]
 
 TRAINING_AFTER_S = 0.2
-LEVELS_HU = (-2000.0, 4000.0)
-WIDTHS_HU = (1.0, 8000.0)
-"""Windows that training takes; images that are not CTs may be shown in others."""
+LEVELS_HU = (-1e6, 1e6)
+WIDTHS_HU = (1e-4, 2e6)
+"""Windows that training takes."""
 
 
 class Windowing(Concern):
@@ -82,6 +82,6 @@ class Windowing(Concern):
         if not data.window_width_hu:
             return "Training chooses its own window, from the labelled slices."
         seen = Window(data.window_level_hu, data.window_width_hu)
-        low, high = seen.limits_hu
+        low, high = (self.context.case.volume.reading(limit) for limit in seen.limits_hu)
         as_shown = seen == self.window or self._timer.waiting
-        return f"Training sees {low:.0f} to {high:.0f} HU{', as shown' if as_shown else ', not as shown'}."
+        return f"Training sees {low.removesuffix(' HU')} to {high}{', as shown' if as_shown else ', not as shown'}."

@@ -36,6 +36,24 @@ def test_region_holds_the_structures_with_room_and_stays_inside():
     assert region_of_interest(Annotations.empty((3, 10, 20)), (1, 1, 1)) == (0, 10, 0, 20)
 
 
+@pytest.mark.parametrize("scale", [1e-5, 1.0, 100.0])
+def test_the_chosen_window_shows_the_structures_on_any_scale(scale):
+    case, labels = a_case()
+    case = TrainingCase(Volume(case.volume.array * scale, case.volume.stored), case.annotations)
+    framed = PreparedCase(case.volume, case.annotations, frame_cases([case], DataConfig()), 2)
+    z = case.annotations.complete[0]
+    inside, outside = framed.images[z][framed.labels[z] == 1], framed.images[z][framed.labels[z] == 0]
+    assert inside.mean() - outside.mean() > 0.25
+    assert not framed.is_flat
+
+
+def test_a_case_is_flat_where_its_window_shows_nothing():
+    case, _ = a_case()
+    assert PreparedCase(case.volume, case.annotations, Framing(Window(5000, 100), 1.0), 2).is_flat
+    same = TrainingCase(Volume(np.full_like(case.volume.array, 7), case.volume.stored), case.annotations)
+    assert PreparedCase(same.volume, same.annotations, frame_cases([same], DataConfig()), 2).is_flat
+
+
 def test_frame_fits_the_size_and_keeps_the_aspect():
     case, config = prepared(size=64)
     assert max(case.size) <= 65

@@ -17,7 +17,7 @@ def make_volume(affine=None, shape_ijk=None, **kwargs):
     affine = np.asarray(affine, dtype=float)
     most_axial = int(np.argmax(np.abs(affine[2, :3]) / np.linalg.norm(affine[:3, :3], axis=0)))
     layout = StoredLayout(tuple(shape_ijk), affine, slice_axis=most_axial)
-    stored = np.arange(np.prod(shape_ijk), dtype=np.int16).reshape(shape_ijk)
+    stored = np.arange(-1000, np.prod(shape_ijk) - 1000, dtype=np.int16).reshape(shape_ijk)
     return Volume(layout.to_canonical(stored), layout, **kwargs)
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from napari_vqseg.cases import Source
 from napari_vqseg.session import CUSTOM, Session
+from napari_vqseg.session.windowing import AUTO
 from vqseg import protocol
 from vqseg.annotations import Annotations, SliceState
 from vqseg.case import Case
@@ -375,10 +376,29 @@ def test_a_window_by_hand_is_trained_in_and_found_again(desk, make_desk):
 
 
 def test_a_window_by_hand_stays_within_what_training_takes(desk):
-    desk.view.image.window_changed.emit(Window(99999.0, 0.0))
+    desk.view.image.window_changed.emit(Window(2e6, 0.0))
     desk.clock.fire()
-    assert desk.session.settings.config.data.window_level_hu == 4000
-    assert desk.session.settings.config.data.window_width_hu == 1
+    assert desk.session.settings.config.data.window_level_hu == 1e6
+    assert desk.session.settings.config.data.window_width_hu == 1e-4
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 30_000.0])
+def test_an_image_on_another_scale_opens_in_its_own_window(make_desk, tmp_path, scale):
+    volume = fakes.make_volume()
+    path = tmp_path / "mr.nii.gz"
+    write_map(path, (volume.array.astype(np.float32) + 1000) / volume.array.size * scale, volume)
+    desk = make_desk()
+    session = desk.session
+    session.open_volume(path)
+    assert session.windowing.name == AUTO
+    assert session.settings.config.data.window_width_hu == 0
+    by_hand = Window(0.4 * scale, 0.2 * scale)
+    desk.view.image.window_changed.emit(by_hand)
+    assert "HU" not in session.windowing.training_words
+    desk.clock.fire()
+    assert session.settings.config.data.window_width_hu == by_hand.width_hu
+    assert "as shown" in session.windowing.training_words
+    assert "not as shown" not in session.windowing.training_words
 
 
 def test_a_damaged_window_entry_is_passed_over(desk, make_desk):

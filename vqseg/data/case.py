@@ -28,6 +28,8 @@ MARGIN_SHARE = 0.35
 MARGIN_MM = 25.0
 SMALLEST_FRAME = 32
 """Side in pixels: at reduction 16 no map is one pixel wide, of which torch's bfloat16 convolutions on AMX make NaN."""
+FAINTEST = 0.002
+"""Contrast, as a share of the window, below which a slice shows nothing."""
 
 
 @dataclass
@@ -97,7 +99,7 @@ def choose_window(cases: Sequence[TrainingCase]) -> Window:
     if values.size == 0:
         values = np.concatenate([case.volume.slice(case.volume.shape[0] // 2).ravel() for case in cases])
     low, high = np.percentile(values, (0.5, 99.5))
-    return Window(float(low + high) / 2, float(max(high - low, 1.0)) * 1.1)
+    return Window(float(low + high) / 2, float(high - low or 1.0) * 1.1)
 
 
 def frame_cases(cases: Sequence[TrainingCase], config: DataConfig) -> Framing:
@@ -177,6 +179,11 @@ class PreparedCase:
     def bytes(self) -> int:
         """Memory of the images."""
         return self.images.numel() * self.images.element_size()
+
+    @property
+    def is_flat(self) -> bool:
+        """Whether no labelled slice shows anything in the window."""
+        return all(float(self.images[z].amax() - self.images[z].amin()) < FAINTEST for z in self.labels)
 
     def to(self, device: torch.device) -> None:
         """Move images, labels and shapes, so that batches are drawn there."""
