@@ -528,6 +528,18 @@ def test_export_of_what_was_drawn(project, files):
     assert (files.folder / "masks" / "case-001_labels.json").exists()
 
 
+@pytest.mark.parametrize("arguments", [
+    ["export", "{project}", "--output", "{folder}/masks"],
+    ["train", "{project}", *QUICK[2:-1], "--time-budget", "0", "--set", "iterations=1"],
+])  # fmt: skip
+def test_labels_are_not_taken_from_an_older_version_in_silence(project, files, arguments, capsys):
+    case = project.case("case-001")
+    case.save_annotations(case.load_annotations())
+    case.annotations_path.write_bytes(b"junk")
+    assert main([part.format(project=project.path, folder=files.folder) for part in arguments]) == 0
+    assert "newest annotations of case-001 are damaged; the version saved before" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("arguments", "words"), [
     (["train", "{project}", "--case", "nobody"], "no case 'nobody'"),
     (["train", "{project}", "--resume", "nothing"], "no run 'nothing'; its runs: none yet"),

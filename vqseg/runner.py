@@ -288,7 +288,7 @@ def train_run(
         FINISHED; an interrupt (Ctrl-C) keeps a checkpoint, marks the run as stopped, and goes on.
     """
     project = Project.open(run.project_path)
-    cases = load_cases(project, run.case_ids)
+    cases = load_cases(project, run.case_ids, on_notice)
     with contextlib.ExitStack() as together:
         team = None
         if devices > 1:
@@ -317,12 +317,21 @@ def train_run(
     return state
 
 
-def load_cases(project: Project, case_ids: Sequence[str]) -> list[TrainingCase]:
-    """Cases of a project with their volumes in memory and their labels as they are now."""
+def load_cases(
+    project: Project, case_ids: Sequence[str], on_notice: Callable[[str], None] | None = None
+) -> list[TrainingCase]:
+    """Cases of a project with their volumes in memory and their labels as they are now.
+
+    `on_notice` is told what is wrong with the labels, such as that an older version of them was read.
+    """
     from vqseg.data import TrainingCase
 
-    cases = map(project.case, case_ids)
-    return [TrainingCase(case.load_volume().load(), case.load_annotations()) for case in cases]
+    loaded = []
+    for case in map(project.case, case_ids):
+        loaded.append(TrainingCase(case.load_volume().load(), case.load_annotations()))
+        for warning in case.warnings if on_notice is not None else ():
+            on_notice(warning)
+    return loaded
 
 
 def predict_case(

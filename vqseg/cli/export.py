@@ -88,7 +88,7 @@ def run(args: argparse.Namespace) -> None:
     written: list[Path] = []
     for number, (case, (what, trained), path) in enumerate(zip(cases, found, targets, strict=True), start=1):
         done = write(_segmentation(project, case, what, trained, wishes), path, wanted)
-        for warning in done.warnings:
+        for warning in (*case.warnings, *done.warnings):
             console.say(f"warning: {case.id}: {warning}")
         written += done.paths
         console.progress("exporting", number / len(cases))
