@@ -19,7 +19,7 @@ import pytest
 
 from vqseg.annotations import Annotations, SliceState
 from vqseg.config import preset
-from vqseg.errors import AnnotationError
+from vqseg.errors import AnnotationError, DeviceError
 from vqseg.io import read_volume
 from vqseg.memory import smaller
 from vqseg.overlays import FIRST_AFTER_S
@@ -527,6 +527,22 @@ def test_train_run_steps_down_where_the_memory_is_full_and_says_so(project):
         "batches of 1 + 1 slices at 256 pixels.",
         "batches of 1 + 1 slices at 192 pixels.",
     ]
+
+
+def test_a_run_that_goes_on_is_not_begun_anew_where_the_memory_is_full(project):
+    run = new_run(project, 0.3)
+    train_run(run, factory=fake.make_fake)
+    banked = (run.checkpoint_path / "state.json").read_text()
+    notices = []
+
+    def full(*arguments):
+        raise MemoryError
+
+    with pytest.raises(DeviceError, match="close other programs, then resume it"):
+        train_run(run, resume=True, factory=full, on_notice=notices.append)
+    assert notices == []
+    assert (run.checkpoint_path / "state.json").read_text() == banked
+    assert not run.is_live
 
 
 def test_an_interrupt_keeps_the_checkpoint(project):

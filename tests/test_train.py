@@ -182,6 +182,13 @@ def test_warm_up_comes_on_top_and_learns_the_image(ball):
     assert ["segmentation" in report.losses for report in reports] == [False] * 3 + [True] * 2
 
 
+def test_the_time_budget_cannot_be_taken_away_while_training(ball):
+    trainer = trainer_of(ball, time_budget_s=60.0)
+    with pytest.raises(ConfigError, match="time_budget_s and iterations are 0"):
+        trainer.update_settings(time_budget_s=0.0)
+    assert 0 <= trainer.step().progress < 1
+
+
 @pytest.mark.parametrize("settings", [{"method": "supervised"}, {"image_branch": False}])
 def test_warm_up_without_an_image_decoder_is_refused(ball, settings):
     with pytest.raises(ConfigError, match="set warmup_s to 0"):

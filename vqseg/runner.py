@@ -18,9 +18,9 @@ import numpy.typing as npt
 
 from vqseg.annotations import Annotations
 from vqseg.config import Config
-from vqseg.errors import AnnotationError
+from vqseg.errors import AnnotationError, DeviceError
 from vqseg.io.atomic import atomic_path
-from vqseg.memory import free_memory, step_down
+from vqseg.memory import free_memory, is_out_of_memory, step_down
 from vqseg.profiles import confidence_profile
 from vqseg.project import Project, Run, RunState
 
@@ -122,7 +122,8 @@ class RunLoop:
     Raises
     ------
     VQSegError
-        If the run is in use, nothing is labelled, or the trainer cannot be made.
+        If the run is in use, nothing is labelled, or the trainer cannot be made; DeviceError where the memory is too
+        full for a run that goes on from its checkpoint.
     """
 
     def __init__(
@@ -158,30 +159,35 @@ class RunLoop:
             raise
 
     def _make(self, checkpoint: Path | None = None) -> Trainer:
-        """The trainer, made smaller until it fits into memory."""
+        """The trainer, made smaller until it fits into memory; one that goes on from a checkpoint must fit as it is."""
         while True:
             try:
                 trainer = self._factory(self.run, self._config, self.cases, self.class_names, self.clock, checkpoint)
             except (MemoryError, RuntimeError) as error:
-                self._step_down(error)
+                self._step_down(error, resuming=checkpoint is not None)
             else:
                 for warning in trainer.warnings:
                     self._on_notice(warning)
                 return trainer
-            self._gather(checkpoint)
+            self._gather()
 
-    def _step_down(self, error: MemoryError | RuntimeError) -> None:
+    def _step_down(self, error: MemoryError | RuntimeError, *, resuming: bool = False) -> None:
         """Take a smaller config after an out-of-memory error, ours or the team's; raise anything else again."""
-        if self._team is None:
-            self._config, notice = step_down(self._config, error)
-        else:
-            self._config, notice = step_down(self._config, self._team.cause(error), self._team.devices)
+        devices = 1
+        if self._team is not None:
+            error, devices = self._team.cause(error), self._team.devices
+        if resuming and is_out_of_memory(error):
+            raise DeviceError(
+                "The memory is too full for this run to go on; close other programs, then resume it. Its checkpoint is "
+                "as it was."
+            ) from error
+        self._config, notice = step_down(self._config, error, devices)
         self._on_notice(notice)
 
-    def _gather(self, checkpoint: Path | None = None) -> None:
+    def _gather(self) -> None:
         """Let the team start again, with the config as it is now."""
         if self._team is not None:
-            self._team.gather(self._config, resume=checkpoint is not None)
+            self._team.gather(self._config, resume=False)
 
     @property
     def finished(self) -> bool:

@@ -74,8 +74,7 @@ class Trainer:
         _framing: Framing | None = None,
         _pretrained: bool = True,
     ) -> None:
-        if config.train.time_budget_s == 0 and config.train.iterations == 0:
-            raise ConfigError("Both time_budget_s and iterations are 0; give one of them.")
+        _require_an_end(config)
         self.config = config
         highest = max(class_names, default=0)
         self.class_names = {value: str(class_names.get(value, "")) for value in range(1, highest + 1)}
@@ -289,13 +288,14 @@ class Trainer:
         Raises
         ------
         ConfigError
-            For a setting that is unknown, out of range or not live.
+            For a setting that is unknown, out of range or not live, or a training that would have no end.
         """
         fixed = [name for name in settings if name not in _live_settings()]
         if fixed:
             raise ConfigError(f"{', '.join(fixed)} cannot change while training; stop and start again.")
-        self.config = self.config.replace(**settings)
-        self.method.config = self.config
+        config = self.config.replace(**settings)
+        _require_an_end(config)
+        self.config = self.method.config = config
 
     def update_annotations(self, case_index: int, annotations: Annotations) -> None:
         """Use changed labels from the next step on; new classes need a new run.
@@ -382,6 +382,11 @@ class Trainer:
             laid_out = torch.empty_like(like).copy_(value) if value.shape == like.shape else value
             state.setdefault(index, {})[name] = laid_out
         self._optimizer.load_state_dict({**self._optimizer.state_dict(), "state": state})
+
+
+def _require_an_end(config: Config) -> None:
+    if config.train.time_budget_s == 0 and config.train.iterations == 0:
+        raise ConfigError("Both time_budget_s and iterations are 0; give one of them.")
 
 
 def _live_settings() -> set[str]:
