@@ -23,7 +23,7 @@ SLICE_S = 0.005
 class FakePredictor:
     """Predicts the step number it was made at."""
 
-    network = None
+    has_codebook = False
 
     def __init__(self, step):
         self.step = step

@@ -1,14 +1,13 @@
 """What the codebook of a network holds."""
 
 import copy
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from vqseg.annotations import Annotations
-from vqseg.codebook import CodeDrift, codeword, substitutes, survey_codebook, usage_report
+from vqseg.codebook import CodeDrift, codeword, decode_codes, substitutes, survey_codebook, usage_report
 from vqseg.config import preset
 from vqseg.data import TrainingCase
 from vqseg.errors import ConfigError
@@ -51,13 +50,13 @@ def predictor(volume: Volume) -> Predictor:
     predictor = trained(volume)
     images = predictor.prepare(volume).input(range(5), predictor.config.model.neighbours)
     with torch.no_grad():
-        tokens = predictor.network.encode(images).projected  # type: ignore[operator]
-        predictor.quantizer.initialise(tokens.permute(0, 2, 3, 1).flatten(0, 2))
+        tokens = predictor.codebook_network.encode(images).projected
+        predictor.codebook_network.quantizer.initialise(tokens.permute(0, 2, 3, 1).flatten(0, 2))
     return predictor
 
 
 def test_drift_is_the_share_of_tokens_whose_code_has_changed(predictor: Predictor, volume: Volume) -> None:
-    network: Any = copy.deepcopy(predictor.network)
+    network = copy.deepcopy(predictor.codebook_network)
     drift = CodeDrift(predictor.prepare(volume), predictor.config.model.neighbours)
     drift.look(network)
     assert drift.share is None
@@ -93,7 +92,7 @@ def test_the_map_shows_the_principal_plane_of_the_used_codewords(predictor: Pred
     used = found.report.usage > 0
     assert used.sum() > 3
     assert np.isnan(found.places[~used]).all()
-    codewords = predictor.quantizer.codebook.detach().double()[torch.as_tensor(used)]
+    codewords = predictor.codebook_network.quantizer.codebook.detach().double()[torch.as_tensor(used)]
     centred = codewords - codewords.mean(0)
     variances = torch.linalg.svdvals(centred).square()
     np.testing.assert_allclose((found.places[used] ** 2).sum(0), variances[:2].numpy(), rtol=1e-4)
@@ -106,11 +105,12 @@ def test_a_codeword_shows_itself_and_its_likely_substitutes(predictor: Predictor
     assert 3 not in found.substitutes.codes
     assert (np.diff(found.substitutes.shares) <= 0).all()
     assert found.looks_hu.shape == (6, 16, 16)
-    nearest = (predictor.quantizer.codebook - predictor.quantizer.codebook[3]).norm(dim=1)
+    quantizer = predictor.codebook_network.quantizer
+    nearest = (quantizer.codebook - quantizer.codebook[3]).norm(dim=1)
     assert found.substitutes.codes[0] == int(nearest.argsort()[1])
-    alone = predictor.decode_codes([int(found.substitutes.codes[0])])[0]
+    alone = decode_codes(predictor, [int(found.substitutes.codes[0])])[0]
     np.testing.assert_allclose(found.looks_hu[1], alone, atol=1e-3)
-    everything = substitutes(predictor.quantizer, 3, SIZE)
+    everything = substitutes(quantizer, 3, SIZE)
     assert len(everything.codes) == SIZE - 1
     assert everything.shares.sum() == pytest.approx(1)
 

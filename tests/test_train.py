@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 
 from vqseg.annotations import Annotations
 from vqseg.config import preset
-from vqseg.data import TrainingCase
+from vqseg.data import ShapePrior, TrainingCase
 from vqseg.errors import AnnotationError, CheckpointError, ConfigError, TrainingError
 from vqseg.models.priors import PRIORS
 from vqseg.predict import CHUNK, Predictor
@@ -272,6 +272,29 @@ def test_preview_is_plain_at_zero_and_varies_behind_the_perturbation(ball):
     again = predictor.preview(volume, 8, epsilon=0.9, draws=8, seed=3)
     assert shaken.stability.min() < 1
     assert (shaken.stability == again.stability).all()
+
+
+def test_stability_is_a_share_of_however_many_draws(ball):
+    predictor = run(trainer_of(ball, iterations=2)).predictor()
+    stability = predictor.preview(ball[0], 8, epsilon=0.01, draws=300).stability
+    assert stability.max() == 1
+    assert stability.min() > 0.3  # of three labels one has a third of the draws
+
+
+def test_the_last_complete_slice_may_go_while_others_are_predicted(ball, monkeypatch):
+    volume, _, _ = ball
+    predictor = run(trainer_of(ball, iterations=1)).predictor()
+    case, interpolate = predictor.prepare(volume), ShapePrior.at
+
+    def at(shape, *arguments, **options):
+        case.shape = None  # as the training's thread does when it is told of changed labels
+        return interpolate(shape, *arguments, **options)
+
+    monkeypatch.setattr(ShapePrior, "at", at)
+    shape = case.shape
+    predictor.preview(volume, 5)
+    case.shape = shape
+    assert predictor.predict_slices(volume).labels.shape == volume.shape
 
 
 @pytest.mark.parametrize("learned", [False, True])

@@ -14,10 +14,19 @@ from vqseg.models.perturbation import substitution_probabilities
 from vqseg.models.quantizer import VectorQuantizer
 from vqseg.models.vqseg import VQSegNet
 from vqseg.predict import Predictor
-from vqseg.tokens import HISTORY_COLUMNS, CodebookReport, CodebookSurvey, Codeword, Substitutes
+from vqseg.tokens import HISTORY_COLUMNS, CodebookReport, CodebookSurvey, Codeword, Substitutes, TokenGrid
 from vqseg.volume import Volume
 
-__all__ = ["LOOK_EVERY", "CodeDrift", "codeword", "substitutes", "survey_codebook", "usage_report"]
+__all__ = [
+    "LOOK_EVERY",
+    "CodeDrift",
+    "codeword",
+    "decode_codes",
+    "substitutes",
+    "survey_codebook",
+    "token_grid",
+    "usage_report",
+]
 
 AT_ONCE = 4
 """Slices encoded at once."""
@@ -39,6 +48,20 @@ def usage_report(indices: Iterable[npt.NDArray[np.int64]], codebook_size: int) -
     for part in indices:
         usage += np.bincount(np.asarray(part).ravel(), minlength=codebook_size)
     return CodebookReport(usage)
+
+
+def token_grid(predictor: Predictor, volume: Volume) -> TokenGrid:
+    """Where the codes of :meth:`Predictor.codes` lie on the volume's voxels.
+
+    Raises
+    ------
+    ConfigError
+        If the predictor's method has no codebook.
+    """
+    case, stride = predictor.prepare(volume), predictor.codebook_network.stride
+    (height, width), (y0, y1, x0, x1) = case.size, case.box
+    step = stride * (y1 - y0) / height, stride * (x1 - x0) / width
+    return TokenGrid(case.box, step, (-(-height // stride), -(-width // stride)))
 
 
 def survey_codebook(
@@ -69,7 +92,7 @@ def survey_codebook(
     ConfigError
         If the predictor's method has no codebook.
     """
-    grid, depth = predictor.token_grid(volume), volume.shape[0]
+    grid, depth = token_grid(predictor, volume), volume.shape[0]
     y0, y1, x0, x1 = grid.box
     size = predictor.config.model.codebook_size
     n_labels = predictor.n_classes + 1
@@ -90,7 +113,7 @@ def survey_codebook(
     class_voxels = flat.reshape(size, n_labels)
     counts = class_voxels.sum(1)
     mean, square = np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
-    codewords = predictor.quantizer.codebook.detach().float().cpu().numpy()
+    codewords = predictor.codebook_network.quantizer.codebook.detach().float().cpu().numpy()
     places, explained = _principal_plane(codewords, np.bincount(codes.ravel(), minlength=size) > 0)
     return CodebookSurvey(
         codes, grid, class_voxels, mean.astype(np.float32),
@@ -165,8 +188,30 @@ def codeword(predictor: Predictor, code: int, top: int = 7) -> Codeword:
     ConfigError
         If the predictor's method has no codebook.
     """
-    likely = substitutes(predictor.quantizer, code, top)
-    return Codeword(code, likely, predictor.decode_codes([code, *likely.codes.tolist()]))
+    likely = substitutes(predictor.codebook_network.quantizer, code, top)
+    return Codeword(code, likely, decode_codes(predictor, [code, *likely.codes.tolist()]))
+
+
+@torch.inference_mode()
+def decode_codes(predictor: Predictor, codes: Sequence[int]) -> npt.NDArray[np.float32]:
+    """What codes look like, each by itself: (n, p, p) HU, the image decoder's view of a field of one codeword.
+
+    p is 0 where the network was made without its image decoder.
+
+    Raises
+    ------
+    ConfigError
+        If the predictor's method has no codebook.
+    """
+    network = predictor.codebook_network
+    if network.image_decoder is None:
+        return np.zeros((len(codes), 0, 0), np.float32)
+    side = network.stride
+    field = torch.as_tensor(codes, device=predictor.device)[:, None, None].expand(-1, 3, 3)  # neighbours of its kind
+    image = network.image_decoder(network.quantizer.lookup(field), (3 * side, 3 * side))
+    low, high = predictor.framing.window.limits_hu
+    centre = image[:, 0, side : 2 * side, side : 2 * side].float().cpu().numpy()
+    return np.asarray(low + centre * (high - low), np.float32)
 
 
 def substitutes(quantizer: VectorQuantizer, code: int, top: int) -> Substitutes:

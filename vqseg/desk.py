@@ -325,11 +325,11 @@ class Desk(threading.Thread):
             self._surveys[kind] = survey  # behind the others
 
     def _answer_codebook(self, message: RequestCodebook) -> None:
-        from vqseg.codebook import survey_codebook
+        from vqseg.codebook import survey_codebook, token_grid
 
         predictor, step, run = self.weights.get()
         case = self._prepare(predictor, message.case_id)
-        predictor.token_grid(case.volume)  # says so at once where there is no codebook
+        token_grid(predictor, case.volume)  # says so at once where there is no codebook
         labels = self._predicted(run, message.case_id)
         rows = [row for row in run.read_metrics() if row.get("utilisation") is not None]
         history = [[row.get(name) for name in HISTORY_COLUMNS] for row in rows]

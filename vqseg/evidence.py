@@ -54,7 +54,7 @@ class EvidenceSurvey:
         self._flips_mm2: dict[int, float] = {}
         self._codes: dict[int, npt.NDArray[np.int64]] = {}
         self._left: deque[tuple[int, bool]] = deque()
-        if not hasattr(predictor.network, "quantizer"):
+        if not predictor.has_codebook:
             return  # without a codebook there is nothing to perturb
         found = [z for z in range(len(predicted)) if z not in used and predicted[z].any()]
         unlabelled = found or [z for z in range(len(predicted)) if z not in used]

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,55 +20,17 @@ from vqseg.data.case import Framing, PreparedCase
 from vqseg.data.shape_prior import encode_shape, no_shape
 from vqseg.device import choose_device, gains_from_bfloat16
 from vqseg.errors import ConfigError
-from vqseg.extent import keep_reachable
 from vqseg.fusion import fuse
 from vqseg.methods import create_method
-from vqseg.models.quantizer import VectorQuantizer
-from vqseg.tokens import TokenGrid
+from vqseg.models.unet import UNetOutput
+from vqseg.models.vqseg import Encoded, Output, VQSegNet
+from vqseg.prediction import Prediction, SlicePreview
 from vqseg.volume import Volume
 
-__all__ = ["Prediction", "Predictor", "SlicePreview", "classes_in"]
+__all__ = ["Predictor", "classes_in"]
 
 CHUNK = 4
 """Slices predicted at once."""
-
-
-@dataclass
-class Prediction:
-    """A labelled volume.
-
-    Parameters
-    ----------
-    labels : ndarray
-        (z, y, x) uint8; labelled slices are as the person left them.
-    uncertainty : ndarray
-        (z, y, x) float16, entropy of the class probabilities over its largest value, in [0, 1]; 0 on complete slices.
-    probabilities : ndarray or None
-        (K + 1, z, y, x) float16, background first, where they were asked for.
-    """
-
-    labels: npt.NDArray[np.uint8]
-    uncertainty: npt.NDArray[np.float16]
-    probabilities: npt.NDArray[np.float16] | None = None
-
-
-@dataclass
-class SlicePreview:
-    """What the network says about one slice.
-
-    Parameters
-    ----------
-    labels : ndarray
-        (y, x) uint8, the plain prediction, whatever the epsilon.
-    confidence : ndarray
-        (y, x) float32, probability of that label.
-    stability : ndarray
-        (y, x) float32, share of the draws behind the perturbation that agree, on the image alone; 1 at epsilon 0.
-    """
-
-    labels: npt.NDArray[np.uint8]
-    confidence: npt.NDArray[np.float32]
-    stability: npt.NDArray[np.float32]
 
 
 class Predictor:
@@ -147,6 +108,24 @@ class Predictor:
         """Number of classes K, background excluded."""
         return len(self.class_names)
 
+    @property
+    def has_codebook(self) -> bool:
+        """Whether the network quantizes, so that there are codes to look at and to perturb."""
+        return isinstance(self.network, VQSegNet)
+
+    @property
+    def codebook_network(self) -> VQSegNet:
+        """The network, if it has a codebook; in evaluation mode.
+
+        Raises
+        ------
+        ConfigError
+            If the method has none.
+        """
+        if not isinstance(self.network, VQSegNet):
+            raise ConfigError(f"The method {self.config.train.method!r} has no codebook; train with vq-seg to see one.")
+        return self.network.eval()
+
     def prepare(self, volume: Volume, annotations: Annotations | None = None) -> PreparedCase:
         """The volume in the network's frame; kept, so that a second call costs nothing."""
         for case in self._prepared:
@@ -171,26 +150,30 @@ class Predictor:
 
     def _shapes(self, case: PreparedCase, slices: list[int]) -> Tensor:
         """Shape evidence (B, K + 1, h, w) of some slices; a labelled slice is left out of its own."""
-        if case.shape is None:
+        shape = case.shape
+        if shape is None:
             return no_shape(len(slices), self.n_classes + 1, case.size).to(self.device)
-        evidence = [case.shape.at(z, leave_out=z) for z in slices]
+        evidence = [shape.at(z, leave_out=z) for z in slices]
         maps = torch.stack([item.distance_maps for item in evidence])
         return encode_shape(maps, torch.tensor([item.distance_mm for item in evidence])).to(self.device)
 
     def _with_geometry(self, case: PreparedCase, z: int, logits: Tensor) -> Tensor:
         """Log-probabilities (K + 1, h, w) of a slice, geometry weighed in where there is any."""
-        if case.shape is None or not self.config.predict.fuse_geometry:
+        shape = case.shape  # the training may put another in its place meanwhile
+        if shape is None or not self.config.predict.fuse_geometry:
             return logits.log_softmax(0)
-        return fuse(logits, case.shape, case.shape.at(z, leave_out=z), getattr(self.network, "class_fit", None))
+        class_fit = self.network.class_fit if isinstance(self.network, VQSegNet) else None
+        return fuse(logits, shape, shape.at(z, leave_out=z), class_fit)
 
     @torch.inference_mode()
-    def _output(self, case: PreparedCase, slices: list[int]) -> Any:
+    def _output(self, case: PreparedCase, slices: list[int]) -> Output | UNetOutput:
         """What the network says about some slices; its ``logits`` are (B, K + 1, h, w)."""
         self.network.eval()
         images = self._images(case, slices)
         extra = (self._shapes(case, slices),) if self.uses_shape else ()
         with self._autocast():
-            return self.network(images, *extra)
+            output: Output | UNetOutput = self.network(images, *extra)
+        return output
 
     @torch.inference_mode()
     def preview(self, volume: Volume, z: int, *, epsilon: float = 0.0, draws: int = 1, seed: int = 0) -> SlicePreview:
@@ -213,27 +196,25 @@ class Predictor:
         output = self._output(case, [z])
         fused = self._with_geometry(case, z, _planes(output.logits)[0]).cpu()
         confidence, labels = case.to_volume(fused).softmax(0).max(0)
-        agreement = torch.ones_like(confidence)
-        if epsilon > 0 and hasattr(self.network, "perturb_draws"):
-            agreement = _agreement(case, self._perturbed_logits(case, output.encoded, epsilon, draws, seed))
+        preview = SlicePreview.background(volume.shape[1:])
         y0, y1, x0, x1 = case.box
-        shape = volume.shape[1:]
-        preview = SlicePreview(np.zeros(shape, np.uint8), np.ones(shape, np.float32), np.ones(shape, np.float32))
         preview.labels[y0:y1, x0:x1] = labels.numpy()
         preview.confidence[y0:y1, x0:x1] = confidence.numpy()
-        preview.stability[y0:y1, x0:x1] = agreement.numpy()
+        if epsilon > 0 and isinstance(output, Output):
+            draws_logits = self._perturbed_logits(case, output.encoded, epsilon, draws, seed)
+            preview.stability[y0:y1, x0:x1] = _agreement(case, draws_logits).numpy()
         return preview
 
-    def _perturbed_logits(self, case: PreparedCase, encoded: Any, epsilon: float, draws: int, seed: int) -> Tensor:
+    def _perturbed_logits(self, case: PreparedCase, encoded: Encoded, epsilon: float, draws: int, seed: int) -> Tensor:
         """(draws, K + 1, h, w) logits of an encoded slice alone, each behind its own perturbation of the codes.
 
         The shape evidence is withheld: it would hold every draw in place and hide where the image says little.
         """
-        network: Any = self.network
         generator = torch.Generator().manual_seed(seed)
         shapes = no_shape(1, self.n_classes + 1, case.size).to(self.device) if self.uses_shape else None
         with self._autocast():
-            return _planes(network.perturb_draws(encoded, shapes, epsilon, draws, generator)).cpu()
+            logits = self.codebook_network.perturb_draws(encoded, shapes, epsilon, draws, generator)
+        return _planes(logits).cpu()
 
     @torch.inference_mode()
     def codes(self, volume: Volume, slices: list[int]) -> npt.NDArray[np.int64]:
@@ -244,62 +225,10 @@ class Predictor:
         ConfigError
             If the method has no codebook.
         """
-        network = self._with_codebook()
+        network = self.codebook_network
         with self._autocast():
-            indices: Tensor = network.encode(self._images(self.prepare(volume), slices)).indices
+            indices = network.encode(self._images(self.prepare(volume), slices)).indices
         return indices.cpu().numpy()
-
-    def token_grid(self, volume: Volume) -> TokenGrid:
-        """Where the codes of :meth:`codes` lie on the volume's voxels.
-
-        Raises
-        ------
-        ConfigError
-            If the method has no codebook.
-        """
-        case, stride = self.prepare(volume), self._with_codebook().stride
-        (height, width), (y0, y1, x0, x1) = case.size, case.box
-        step = stride * (y1 - y0) / height, stride * (x1 - x0) / width
-        return TokenGrid(case.box, step, (-(-height // stride), -(-width // stride)))
-
-    @torch.inference_mode()
-    def decode_codes(self, codes: Sequence[int]) -> npt.NDArray[np.float32]:
-        """What codes look like, each by itself: (n, p, p) HU, the image decoder's view of a field of one codeword.
-
-        p is 0 where the network was made without its image decoder.
-
-        Raises
-        ------
-        ConfigError
-            If the method has no codebook.
-        """
-        network = self._with_codebook()
-        if network.image_decoder is None:
-            return np.zeros((len(codes), 0, 0), np.float32)
-        side = network.stride
-        field = torch.as_tensor(codes, device=self.device)[:, None, None].expand(-1, 3, 3)  # neighbours of its kind
-        image = network.image_decoder(network.quantizer.lookup(field), (3 * side, 3 * side))
-        low, high = self.framing.window.limits_hu
-        centre = image[:, 0, side : 2 * side, side : 2 * side].float().cpu().numpy()
-        return np.asarray(low + centre * (high - low), np.float32)
-
-    @property
-    def quantizer(self) -> VectorQuantizer:
-        """The network's quantizer.
-
-        Raises
-        ------
-        ConfigError
-            If the method has no codebook.
-        """
-        quantizer: VectorQuantizer = self._with_codebook().quantizer
-        return quantizer
-
-    def _with_codebook(self) -> Any:
-        network: Any = self.network.eval()
-        if not hasattr(network, "quantizer"):
-            raise ConfigError(f"The method {self.config.train.method!r} has no codebook; train with vq-seg to see one.")
-        return network
 
     def predict(
         self,
@@ -363,10 +292,7 @@ class Predictor:
         """
         case = self.prepare(volume, annotations)
         depth = volume.shape[0]
-        result = Prediction(np.zeros(volume.shape, np.uint8), np.zeros(volume.shape, np.float16))
-        if keep_probabilities:
-            result.probabilities = np.zeros((self.n_classes + 1, *volume.shape), np.float16)
-            result.probabilities[0] = 1
+        result = Prediction.background(volume.shape, self.n_classes, keep_probabilities=keep_probabilities)
         order = sorted(range(depth), key=lambda z: abs(z - nearest_to))
         for start in range(0, depth, CHUNK):
             if should_stop is not None and should_stop():
@@ -384,9 +310,7 @@ class Predictor:
     def tidy(self, prediction: Prediction, annotations: Annotations | None) -> None:
         """Bring a volume's prediction into accord with what is labelled on it; changes it, needs no network."""
         if annotations is not None:
-            if self.config.predict.keep_connected:
-                keep_reachable(prediction.labels, annotations, self.n_classes)
-            _restore(prediction, annotations)
+            prediction.tidy(annotations, self.n_classes, keep_connected=self.config.predict.keep_connected)
 
     @torch.inference_mode()
     def _fill(self, result: Prediction, case: PreparedCase, z: int, logits: Tensor) -> None:
@@ -424,17 +348,5 @@ def _planes(logits: Tensor) -> Tensor:
 def _agreement(case: PreparedCase, draws: Tensor) -> Tensor:
     """Share of the draws (D, K + 1, h, w) that agree with their commonest label, on the volume's voxels."""
     labels = torch.stack([case.to_volume(logits).max(0).indices.byte() for logits in draws])  # (D, y, x)
-    same = torch.stack([(labels == one).sum(0, dtype=torch.uint8) for one in labels])  # how many agree with each
+    same = torch.stack([(labels == one).sum(0, dtype=torch.int16) for one in labels])  # how many agree with each
     return same.amax(0) / len(labels)
-
-
-def _restore(result: Prediction, annotations: Annotations) -> None:
-    """What the person has drawn stands, in labels, uncertainty and probabilities."""
-    for z in annotations.used:
-        drawn = annotations.target(z)
-        known = drawn != 255
-        result.labels[z][known] = drawn[known]
-        result.uncertainty[z][known] = 0
-        if result.probabilities is not None:
-            one_hot = np.arange(len(result.probabilities))[:, None] == drawn[known]
-            result.probabilities[:, z][:, known] = one_hot

@@ -24,7 +24,7 @@ def confidence_profile(labels: npt.NDArray[np.uint8], uncertainty: npt.NDArray[n
     labels : ndarray
         (z, y, x) uint8 prediction; may be a memory map.
     uncertainty : ndarray
-        (z, y, x) in [0, 1], as :class:`vqseg.predict.Prediction` has it; may be a memory map.
+        (z, y, x) in [0, 1], as :class:`vqseg.prediction.Prediction` has it; may be a memory map.
 
     Returns
     -------

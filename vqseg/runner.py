@@ -335,8 +335,9 @@ def load_cases(
     loaded = []
     for case in map(project.case, case_ids):
         loaded.append(TrainingCase(case.load_volume().load(), case.load_annotations()))
-        for warning in case.warnings if on_notice is not None else ():
-            on_notice(warning)
+        if on_notice is not None:
+            for warning in case.warnings:
+                on_notice(warning)
     return loaded
 
 

@@ -11,7 +11,7 @@ from vqseg.annotations import Annotations
 from vqseg.config import Config
 from vqseg.data import TrainingCase
 from vqseg.memory import free_memory, step_down
-from vqseg.predict import Prediction
+from vqseg.prediction import Prediction
 from vqseg.step_report import StepReport
 from vqseg.train import Trainer
 from vqseg.volume import Volume

@@ -199,14 +199,14 @@ class PreparedCase:
     def update_annotations(self, annotations: Annotations) -> None:
         """Take over changed labels; the frame stays."""
         y0, y1, x0, x1 = self.box
-        self.annotations = annotations
         targets = {z: annotations.target(z)[y0:y1, x0:x1] for z in annotations.used}
-        self.labels = {z: self._resize_labels(target).to(self.device) for z, target in targets.items()}
         complete = {z: targets[z] for z in annotations.complete}
-        spacing_mm, earlier = self.volume.spacing_mm, self.shape
-        self.shape = ShapePrior(complete, self.n_classes, spacing_mm, self.size, earlier) if complete else None
-        if self.shape is not None:
-            self.shape.to(self.device)
+        shape: ShapePrior | None = None
+        if complete:
+            shape = ShapePrior(complete, self.n_classes, self.volume.spacing_mm, self.size, self.shape)
+            shape.to(self.device)
+        self.annotations, self.shape = annotations, shape
+        self.labels = {z: self._resize_labels(target).to(self.device) for z, target in targets.items()}
 
     def with_annotations(self, annotations: Annotations) -> PreparedCase:
         """A twin with other labels on the same images."""
