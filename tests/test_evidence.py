@@ -13,7 +13,7 @@ UNCERTAINTY = np.ones(100, np.float32)
 class Network:
     """Sees code z // 10 everywhere in slice z; a quarter of its draws disagree in one voxel."""
 
-    network = SimpleNamespace(quantizer=None)
+    has_codebook = True
     config = SimpleNamespace(model=SimpleNamespace(codebook_size=16))
 
     def __init__(self):
@@ -58,7 +58,7 @@ def test_where_nothing_is_predicted_all_slices_may_be_measured():
 
 def test_without_a_codebook_the_uncertainty_is_all_there_is():
     network = Network()
-    network.network = SimpleNamespace()
+    network.has_codebook = False
     found = gather(network, [50], np.zeros(SHAPE, np.uint8))
     assert (found.flips_mm2, found.codes) == ({}, {})
     assert found.uncertainty is UNCERTAINTY
