@@ -16,7 +16,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 from vqseg.annotations import Annotations
 from vqseg.config import preset
 from vqseg.data import TrainingCase
-from vqseg.device import choose_device, compile_networks, has_room
+from vqseg.device import choose_device, compile_networks, has_room, random_states, restore_random_states
 from vqseg.errors import DeviceError
 from vqseg.methods import METHODS
 from vqseg.models.unet import UNet
@@ -156,8 +156,17 @@ def test_training_and_predicting_on_another_device(device, case, monkeypatch, me
 def test_warming_up_on_another_device(device, case, monkeypatch):
     monkeypatch.setattr("vqseg.train.has_room", lambda *_: True)
     trainer = Trainer(preset("fast", **TINY, warmup_s=600), [case], {1: "ball", 2: "bar"})
-    assert trainer.warming_up
+    assert trainer.schedule.warming_up
     assert np.isfinite(trainer.step().losses["reconstruction"])
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_what_a_gpu_draws_goes_on_as_well():
+    there = torch.device("cuda")
+    states = random_states(there)
+    drawn = torch.rand(3, device=there)
+    restore_random_states(states, there)
+    assert torch.equal(torch.rand(3, device=there), drawn)
 
 
 def test_data_stay_where_there_is_room(monkeypatch):

@@ -168,7 +168,7 @@ def test_budget_is_time_on_the_clock_and_a_paused_clock_pauses_it(ball):
     reports = [trainer.step() for _ in range(4)]
     assert trainer.finished
     assert [report.progress for report in reports] == [0.0, 0.25, 0.5, 0.75]
-    assert trainer.time_left_s == 0
+    assert trainer.schedule.time_left_s == 0
 
 
 def test_warm_up_comes_on_top_and_learns_the_image(ball):

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from vqseg.errors import DeviceError
 
-__all__ = ["choose_device", "compile_networks", "gains_from_bfloat16", "has_room"]
+__all__ = [
+    "choose_device",
+    "compile_networks",
+    "gains_from_bfloat16",
+    "has_room",
+    "random_states",
+    "restore_random_states",
+]
 
 
 def choose_device(name: str) -> torch.device:
@@ -50,3 +59,18 @@ def compile_networks(*networks: nn.Module | None) -> None:
             for name, part in getattr(network, "net", network).named_children():
                 if name != "quantizer":
                     part.compile()
+
+
+def random_states(device: torch.device) -> dict[str, Tensor]:
+    """States of torch's own generators, the CPU's and the device's, by which dropout and noise are drawn."""
+    states = {"torch": torch.get_rng_state()}
+    if device.type == "cuda":
+        states["cuda"] = torch.cuda.get_rng_state(device)
+    return states
+
+
+def restore_random_states(states: Mapping[str, Tensor], device: torch.device) -> None:
+    """Go on from :func:`random_states`; what was drawn on a device of another kind begins anew."""
+    torch.set_rng_state(states["torch"])
+    if device.type == "cuda" and "cuda" in states:
+        torch.cuda.set_rng_state(states["cuda"], device)

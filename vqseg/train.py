@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +20,14 @@ from vqseg.codebook import LOOK_EVERY, CodeDrift
 from vqseg.config import Config
 from vqseg.data.case import Framing, PreparedCase, TrainingCase, frame_cases
 from vqseg.data.sampling import BatchSampler
-from vqseg.device import choose_device, compile_networks, gains_from_bfloat16, has_room
+from vqseg.device import (
+    choose_device,
+    compile_networks,
+    gains_from_bfloat16,
+    has_room,
+    random_states,
+    restore_random_states,
+)
 from vqseg.distributed import average_gradients, averaged, from_first, own_part, synchronise_batch_norm
 from vqseg.errors import AnnotationError, ConfigError, TrainingError
 from vqseg.methods import create_method
@@ -29,12 +35,11 @@ from vqseg.methods.base import Method
 from vqseg.models.priors import FeatureCache, Priors, load_priors
 from vqseg.models.vqseg import VQSegNet
 from vqseg.predict import Predictor
+from vqseg.schedule import Schedule
 from vqseg.step_report import StepReport
 
 __all__ = ["Trainer"]
 
-LEARNING_RATE_RISE = 20
-"""Steps over which the learning rate rises."""
 PRETRAINED_SHARE = 0.3
 """Learning rate of a pretrained encoder, as a share of the others'."""
 LARGEST_GRADIENT = 5.0
@@ -74,8 +79,8 @@ class Trainer:
         _framing: Framing | None = None,
         _pretrained: bool = True,
     ) -> None:
-        _require_an_end(config)
         self.config = config
+        self.schedule = Schedule(config.train)
         highest = max(class_names, default=0)
         self.class_names = {value: str(class_names.get(value, "")) for value in range(1, highest + 1)}
         self._clock = clock
@@ -111,9 +116,6 @@ class Trainer:
         self._optimizer = self._make_optimizer()
         self._bfloat16 = config.train.mixed_precision and gains_from_bfloat16(self.device)
         self._drift = CodeDrift(self.cases[0], config.model.neighbours)
-        self.step_index = 0
-        self._elapsed_s = 0.0
-        self._warmup_elapsed_s = 0.0
 
     # ------------------------------------------------------------ making
 
@@ -131,20 +133,19 @@ class Trainer:
         config = self.config
         channels = 2 * config.model.neighbours + 1
         method = create_method(config.train.method, config, channels, len(self.class_names) + 1, pretrained=pretrained)
-        if config.train.warmup_s and getattr(method.student, "image_decoder", None) is None:
+        if config.train.warmup_s and not method.can_warm_up:
             raise ConfigError("A warm-up needs vq-seg with its image branch; set warmup_s to 0, or choose these.")
         return method
 
     def _load_priors(self) -> Priors | None:
-        align_to = getattr(self.method, "align_to", None)
-        if align_to is None:
+        if not self.method.takes_prior:
             return None
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             priors = load_priors(self.config.model)
         self.warnings += [str(warning.message) for warning in caught]
         if priors is not None:
-            align_to(priors.dims)
+            self.method.align_to(priors.dims)
             priors.to(self.device)
         return priors
 
@@ -156,8 +157,7 @@ class Trainer:
 
     def _make_optimizer(self) -> torch.optim.AdamW:
         train = self.config.train
-        encoder = getattr(self.method.student, "encoder", None)
-        slow = set(encoder.parameters()) if encoder is not None and self.config.model.encoder != "conv" else set()
+        slow = set(self.method.pretrained_parameters)
         trained = [p for p in self.method.parameters() if p.requires_grad]
         groups = [
             {"params": [p for p in trained if p not in slow], "share": 1.0},
@@ -171,30 +171,19 @@ class Trainer:
     # ------------------------------------------------------------ time
 
     @property
-    def warming_up(self) -> bool:
-        """Whether the volume is still being learned without labels."""
-        return self._warmup_elapsed_s < self.config.train.warmup_s
+    def step_index(self) -> int:
+        """Steps taken, those of the warm-up left out."""
+        return self.schedule.step_index
 
     @property
     def progress(self) -> float:
         """Share of the training that is over, in [0, 1]."""
-        train = self.config.train
-        done = self._elapsed_s / train.time_budget_s if train.time_budget_s else self.step_index / train.iterations
-        return min(1.0, done)
-
-    @property
-    def time_left_s(self) -> float:
-        """Estimated seconds to go, warm-up included."""
-        train = self.config.train
-        warmup = max(0.0, train.warmup_s - self._warmup_elapsed_s) if self.warming_up else 0.0
-        if train.time_budget_s:
-            return warmup + max(0.0, train.time_budget_s - self._elapsed_s)
-        return warmup + self._elapsed_s / max(1, self.step_index) * (train.iterations - self.step_index)
+        return self.schedule.progress
 
     @property
     def finished(self) -> bool:
         """Whether the budget is used up."""
-        return self.progress >= 1.0 and not self.warming_up
+        return self.schedule.finished
 
     # ------------------------------------------------------------ training
 
@@ -210,7 +199,7 @@ class Trainer:
         self.method.train()
         if self.method.teacher is not None:
             self.method.teacher.eval()
-        warming_up = self.warming_up
+        warming_up = self.schedule.warming_up
         terms = self._warmup_losses() if warming_up else self._training_losses()
         self._optimizer.zero_grad(set_to_none=True)
         between()
@@ -223,18 +212,14 @@ class Trainer:
                 f"The training came to numbers that are not finite at step {self.step_index + 1}; start it again with "
                 "a smaller learning_rate, or with mixed_precision=false."
             )
-        self._set_learning_rate(warming_up)
+        for group in self._optimizer.param_groups:
+            group["lr"] = self.config.train.learning_rate * group["share"] * self.schedule.rate
         self._optimizer.step()
         self.method.update_teacher(self.step_index)
         if self.step_index % LOOK_EVERY == 0 and not warming_up:
             self._look_at_codes()
         report = self._report(terms)
-        seconds = from_first(self._clock() - start)
-        if warming_up:
-            self._warmup_elapsed_s += seconds
-        else:
-            self.step_index += 1
-            self._elapsed_s += seconds
+        self.schedule.advance(from_first(self._clock() - start))
         return report
 
     def _training_losses(self) -> dict[str, Tensor]:
@@ -255,29 +240,17 @@ class Trainer:
         return self.config.train.use_unlabelled and due and self.method.ready_for_unlabelled
 
     def _warmup_losses(self) -> dict[str, Tensor]:
-        method: Any = self.method
         images = own_part(self.sampler.draw_unlabelled(self.config.data.batch_x)).to(self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._bfloat16):
-            losses: dict[str, Tensor] = method.warmup_losses(images)
-        return losses
-
-    def _set_learning_rate(self, warming_up: bool) -> None:
-        """A short rise, then half a cosine down to zero; constant during warm-up."""
-        rise = min(1.0, (self.step_index + 1) / LEARNING_RATE_RISE)
-        fall = 0.5 * (1 + math.cos(math.pi * self.progress))
-        for group in self._optimizer.param_groups:
-            group["lr"] = self.config.train.learning_rate * group["share"] * (1.0 if warming_up else rise * fall)
+            return self.method.warmup_losses(images)
 
     def _report(self, terms: Mapping[str, Tensor]) -> StepReport:
         means = averaged(torch.stack([term.detach().float() for term in terms.values()]))
         values = dict(zip(terms, means.tolist(), strict=True))
-        quantizer = getattr(self.method.student, "quantizer", None)
         return StepReport(
-            step=self.step_index + 1, progress=self.progress, time_left_s=self.time_left_s,
-            confident_share=values.pop("confident_share", None), losses=values,
-            utilisation=None if quantizer is None else quantizer.utilisation,
-            perplexity=None if quantizer is None else quantizer.perplexity,
-            revived=getattr(self.method, "revived", None), drift=self._drift.share,
+            step=self.step_index + 1, progress=self.progress, time_left_s=self.schedule.time_left_s,
+            confident_share=values.pop("confident_share", None), losses=values, drift=self._drift.share,
+            **self.method.codebook_state,
         )  # fmt: skip
 
     # ------------------------------------------------------------ changes while training
@@ -294,7 +267,7 @@ class Trainer:
         if fixed:
             raise ConfigError(f"{', '.join(fixed)} cannot change while training; stop and start again.")
         config = self.config.replace(**settings)
-        _require_an_end(config)
+        self.schedule.config = config.train
         self.config = self.method.config = config
 
     def update_annotations(self, case_index: int, annotations: Annotations) -> None:
@@ -332,9 +305,7 @@ class Trainer:
             "pixel_mm": self.framing.pixel_mm,
             "spacing_mm": [list(case.volume.spacing_mm) for case in self.cases],
             "seed": self.config.train.seed,
-            "step": self.step_index,
-            "elapsed_s": self._elapsed_s,
-            "warmup_elapsed_s": self._warmup_elapsed_s,
+            **self.schedule.state,
             "device": self.device.type,
             "versions": {"napari-vqseg": __version__} | {name: version(name) for name in ("torch", "numpy", "timm")},
             **notes,
@@ -345,7 +316,7 @@ class Trainer:
             "random": {
                 "sampler": self._generator.get_state(),
                 "method": self.method.generator.get_state(),
-                "torch": torch.get_rng_state(),
+                **random_states(self.device),
             },
         })  # fmt: skip
 
@@ -367,10 +338,8 @@ class Trainer:
         trainer._load_optimizer(tensors["optimizer"])
         trainer._generator.set_state(tensors["random"]["sampler"])
         trainer.method.generator.set_state(tensors["random"]["method"])
-        torch.set_rng_state(tensors["random"]["torch"])
-        trainer.step_index = int(description["step"])
-        trainer._elapsed_s = float(description["elapsed_s"])
-        trainer._warmup_elapsed_s = float(description["warmup_elapsed_s"])
+        restore_random_states(tensors["random"], trainer.device)
+        trainer.schedule.restore(description)
         return trainer
 
     def _load_optimizer(self, tensors: Mapping[str, Tensor]) -> None:
@@ -382,11 +351,6 @@ class Trainer:
             laid_out = torch.empty_like(like).copy_(value) if value.shape == like.shape else value
             state.setdefault(index, {})[name] = laid_out
         self._optimizer.load_state_dict({**self._optimizer.state_dict(), "state": state})
-
-
-def _require_an_end(config: Config) -> None:
-    if config.train.time_budget_s == 0 and config.train.iterations == 0:
-        raise ConfigError("Both time_budget_s and iterations are 0; give one of them.")
 
 
 def _live_settings() -> set[str]:

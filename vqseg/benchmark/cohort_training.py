@@ -28,6 +28,7 @@ from vqseg.device import gains_from_bfloat16
 from vqseg.io.atomic import atomic_path
 from vqseg.methods import create_method
 from vqseg.models.priors import FeatureCache, Priors, load_priors
+from vqseg.models.vqseg import VQSegNet
 from vqseg.tokens import CodebookReport
 
 __all__ = ["CohortRun", "predict", "stack_slices"]
@@ -117,10 +118,9 @@ class CohortRun:
 
     def _load_priors(self) -> Priors | None:
         """The frozen models that the method aligns its codes to, where the variant names some."""
-        align_to = getattr(self.method, "align_to", None)
-        priors = None if align_to is None else load_priors(self.config.model)
-        if align_to is not None and priors is not None:
-            align_to(priors.dims)
+        priors = load_priors(self.config.model) if self.method.takes_prior else None
+        if priors is not None:
+            self.method.align_to(priors.dims)
             priors.to(self.device)
         return priors
 
@@ -189,8 +189,8 @@ class CohortRun:
     @torch.inference_mode()
     def codebook_report(self) -> CodebookReport | None:
         """The codes of all training slices, labelled or not; None for methods without a codebook."""
-        network: Any = self.method.network_for_prediction.eval()
-        if not hasattr(network, "quantizer"):
+        network = self.method.network_for_prediction.eval()
+        if not isinstance(network, VQSegNet):
             return None
         parts = [self.labelled] if self.unlabelled is None else [self.labelled, self.unlabelled]
         with self._autocast():

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -44,6 +45,8 @@ class Method(nn.Module, ABC):
     """Every how many steps the unlabelled slices take part."""
     strong_views: ClassVar[int] = 1
     """How many strong views of the unlabelled slices it wants, 1 or 2."""
+    takes_prior: ClassVar[bool] = False
+    """Whether it aligns its features to frozen priors: the loop then calls :meth:`align_to`."""
     rate_fall: ClassVar[float] = 0.9
     """Where the papers' protocol is followed, the learning rate falls as (1 - progress) to this power."""
     student: nn.Module
@@ -58,9 +61,32 @@ class Method(nn.Module, ABC):
         self.generator = torch.Generator().manual_seed(config.train.seed)
 
     @property
+    def pretrained_parameters(self) -> list[nn.Parameter]:
+        """Parameters that come from elsewhere and learn more slowly."""
+        return []
+
+    def align_to(self, prior_dims: Sequence[int]) -> None:
+        """Prepare for priors with so many channels each, whose features fill ``batch.prior_x``; see `takes_prior`."""
+        raise NotImplementedError
+
+    @property
+    def can_warm_up(self) -> bool:
+        """Whether there is something to learn from slices without labels alone."""
+        return False
+
+    def warmup_losses(self, images: Tensor) -> dict[str, Tensor]:
+        """Loss terms, as of :meth:`losses`, of slices (B, C, H, W), labelled or not; where it `can_warm_up`."""
+        raise NotImplementedError
+
+    @property
     def ready_for_unlabelled(self) -> bool:
         """Whether the next batch may bring unlabelled slices."""
         return True
+
+    @property
+    def codebook_state(self) -> dict[str, Any]:
+        """The entries of a :class:`vqseg.step_report.StepReport` about the codebook, for methods with one."""
+        return {}
 
     @abstractmethod
     def losses(self, batch: Batch, progress: float) -> dict[str, Tensor]:

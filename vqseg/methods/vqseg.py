@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from vqseg.config import Config
 from vqseg.data.batch import Batch
@@ -40,14 +41,11 @@ class VQSegMethod(Method):
     config, in_channels, n_classes
         As in :class:`Method`.
 
-    Attributes
-    ----------
-    revived : int
-        Dead codewords that the last step has put to use.
     """
 
     name = "vq-seg"
     uses_shape = True
+    takes_prior = True
     unlabelled_every = 2  # such a step costs about two labelled ones; measured: no loss in Dice
     student: VQSegNet
     teacher: VQSegNet
@@ -60,7 +58,25 @@ class VQSegMethod(Method):
         self.adapter: FeatureAdapter | None = None
         self.register_buffer("overlap", torch.zeros(2, n_classes))
         self._revivable: Encoded | None = None
-        self.revived = 0
+        self._revived = 0
+
+    @property
+    def pretrained_parameters(self) -> list[nn.Parameter]:
+        """Those of the encoder, unless it learns from scratch."""
+        return [] if self.config.model.encoder == "conv" else list(self.student.encoder.parameters())
+
+    @property
+    def can_warm_up(self) -> bool:
+        """With an image decoder."""
+        return self.student.image_decoder is not None
+
+    @property
+    def codebook_state(self) -> dict[str, Any]:
+        """Utilisation and perplexity of the student's codebook, and the dead codewords put to use by the last step."""
+        quantizer = self.student.quantizer
+        return {
+            "utilisation": quantizer.utilisation, "perplexity": quantizer.perplexity, "revived": self._revived,
+        }  # fmt: skip
 
     def align_to(self, prior_dims: Sequence[int]) -> None:
         """Add the adapter (PFA) to priors with so many channels each; the loop then fills ``batch.prior_x``."""
@@ -122,7 +138,7 @@ class VQSegMethod(Method):
 
     def update_teacher(self, step: int) -> None:
         """EMA of the student, with its share of quantization; dead codewords are put to use."""
-        self.revived = 0 if self._revivable is None else self.student.revive(self._revivable, self.generator)
+        self._revived = 0 if self._revivable is None else self.student.revive(self._revivable, self.generator)
         self._revivable = None
         super().update_teacher(step)
         self.teacher.blend.copy_(self.student.blend)
