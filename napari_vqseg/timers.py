@@ -89,8 +89,8 @@ class QtScheduler:
         self._sequences: deque[Iterator[None]] = deque()
         self._turn = QTimer(self._answers)
         self._turn.setSingleShot(True)
-        self._turn.timeout.connect(self._step)
-        self._closed = False
+        self._turn.timeout.connect(self._on_turn)
+        self._drawn = self._closed = False
 
     def debounce(self, seconds: float, callback: Callable[[], None]) -> Debounced:
         """A debounced `callback` on Qt's event loop."""
@@ -134,9 +134,19 @@ class QtScheduler:
         callback(value)
 
     def in_turns(self, steps: Iterator[None]) -> None:
-        """Take steps, each in a turn of the event loop of its own; the next such sequence waits for their end."""
+        """Take steps, each in a turn of the event loop of its own; the next such sequence waits for their end.
+
+        What a step has changed is drawn in a turn between it and the next.
+        """
         self._sequences.append(steps)
         self._turn.start(0)
+
+    def _on_turn(self) -> None:
+        self._drawn = not self._drawn
+        if self._drawn:
+            self._turn.start(0)
+        else:
+            self._step()
 
     def _step(self) -> None:
         steps = self._sequences.popleft()

@@ -74,6 +74,7 @@ class AnnotationLayer:
         """Show labels to paint on; the layer and the caller share the array."""
         self._steps = []
         layer = self._stage.add_labels(GatedLabels, "annotation", labels, colours, OPACITY)
+        layer.mode = "pan_zoom"
         layer.brush_size = max(1, round(BRUSH_MM / self._pixel_mm))
         layer.selected_label = 1
         layer.protected_values = self._locked
@@ -185,7 +186,7 @@ class AnnotationLayer:
     def _replay(self, layer: Labels, *, undoing: bool) -> None:
         """Undo or redo; go where it happens."""
         history = layer._undo_history if undoing else layer._redo_history
-        if not history:
+        if not history or layer != self._layer:
             return
         item = history[-1]
         if undoing:

@@ -46,6 +46,10 @@ class GatedLabels(Labels):
         """What napari calls the layer in files and menus."""
         return "labels"
 
+    def forget_history(self) -> None:
+        """Make what was done so far impossible to undo: it was done to other labels."""
+        self._reset_history()
+
     def data_setitem(self, indices: tuple[npt.NDArray[Any], ...], value: Any, refresh: bool = True) -> None:
         """Set voxels, as :meth:`AnnotationLayer.set_slice` does."""
         super().data_setitem(indices, protect(self.data[indices], value, self.protected_values), refresh)

@@ -11,7 +11,7 @@ from psygnal import Signal
 
 from napari_vqseg.layers.arrays import LastSlice
 from napari_vqseg.layers.geometry import layer_geometry, volume_of
-from napari_vqseg.layers.stage import Stage
+from napari_vqseg.layers.stage import Stage, set_visible
 from vqseg.volume import Volume, Window
 
 __all__ = ["ImageLayer"]
@@ -49,14 +49,17 @@ class ImageLayer:
     def show(self, volume: Volume, window: Window, name: str) -> None:
         """Show a volume."""
         array = volume.array if isinstance(volume.array, np.ndarray) else LastSlice(volume.array)
-        layer = Image(
-            array, name=name, colormap="gray", contrast_limits=window.limits_hu, multiscale=False,
-            **layer_geometry(volume),
-        )  # fmt: skip
-        low, high = window.limits_hu
-        lowest, highest = RANGE_HU if volume.in_hu else volume.value_range
-        layer.contrast_limits_range = (min(lowest, low), max(highest, high))
-        self._stage.add("image", layer)
+        before, limits = self._stage.reuse("image", array, volume), window.limits_hu
+        layer = before or Image(
+            array, name=name, colormap="gray", contrast_limits=limits, multiscale=False, **layer_geometry(volume)
+        )
+        low, high = RANGE_HU if volume.in_hu else volume.value_range
+        layer.contrast_limits_range = (min(low, limits[0]), max(high, limits[1]))
+        if before is None:
+            self._stage.add("image", layer)
+        else:
+            layer.name, layer.contrast_limits = name, limits
+            set_visible(layer, True)
         self._stage.listen(layer.events.contrast_limits, self._on_limits)
 
     # ------------------------------------------------------------ window

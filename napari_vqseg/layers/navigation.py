@@ -22,7 +22,9 @@ _PLANES: dict[str, tuple[tuple[int, int, int], tuple[str, str]]] = {
     "coronal": ((1, 0, 2), ("up", "right")),
     "sagittal": ((2, 0, 1), ("up", "right")),
 }
-_EDGES = ("top_center", "bottom_center", "middle_left", "middle_right")
+_EDGES = {"top_center": "AS", "bottom_center": "PI", "middle_left": "R01234 ", "middle_right": "L56789cm"}
+"""Edges, and letters to make ready there: those of the patient's directions and of the scale bar."""
+UNSEEN = (0, 0, 0, 0)
 
 
 class Navigation:
@@ -72,9 +74,10 @@ class Navigation:
         viewer.dims.ndisplay = 2
         viewer.dims.order = (*range(first), *(first + axis for axis in order))
         self._stage.camera.orientation2d = orientation
-        self._fit()
+        self.fit()
 
-    def _fit(self) -> None:
+    def fit(self) -> None:
+        """Fit the image to the window."""
         self._stage.viewer.reset_view()
         self._fitted = self._framing()
 
@@ -85,7 +88,7 @@ class Navigation:
     def _on_size(self) -> None:
         """Fit the image to a window of another size, unless a person has zoomed or moved it."""
         if self._stage.volume is not None and self._fitted and np.allclose(self._framing(), self._fitted, rtol=1e-4):
-            self._fit()
+            self.fit()
 
     def refresh(self) -> None:
         """Tell which slice is shown, if it is another one."""
@@ -94,18 +97,17 @@ class Navigation:
             self.z_changed.emit(self._z)
 
     def add_letters(self) -> Iterator[None]:
-        """Put letters at the canvas's edges, one by one and hidden: napari takes long to make what is not drawn yet."""
+        """Put letters at the canvas's edges, one by one: drawn once, unseen, since napari takes long over the first."""
         canvas = getattr(self._stage.viewer, "canvas", None)
         if canvas is None:
             return
-        for position in _EDGES:
+        for position, letters in _EDGES.items():
             if f"vqseg_{position}" not in canvas.overlays:
-                letter = TextOverlay(
-                    position=position, font_size=14, color="white", box_color=(0, 0, 0, 0.5), visible=True
-                )
+                letter = TextOverlay(position=position, font_size=14, text=letters, color=UNSEEN, visible=True)
                 canvas.overlays[f"vqseg_{position}"] = letter
-                letter.visible = False
                 yield
+                letter.visible = False
+                letter.color, letter.box_color = "white", (0, 0, 0, 0.5)
 
     def letter_edges(self) -> None:
         """Write the patient's directions at the canvas's edges."""

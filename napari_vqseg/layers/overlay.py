@@ -15,7 +15,7 @@ from napari_vqseg.layers.arrays import OneSlice, Replaceable
 from napari_vqseg.layers.contoured_labels import ContouredLabels
 from napari_vqseg.layers.geometry import layer_geometry
 from napari_vqseg.layers.navigation import Navigation
-from napari_vqseg.layers.stage import Stage, label_colormap
+from napari_vqseg.layers.stage import Stage, label_colormap, set_visible
 
 __all__ = ["Overlay"]
 
@@ -74,15 +74,18 @@ class Overlay:
         if volume is None:
             return
         if layer is None:
+            empty = OneSlice(volume.shape)
+            layer = self._stage.reuse("stability", empty, volume)
+        if layer is None:
             layer = Image(
-                OneSlice(volume.shape), name="stability", colormap=FLIPS, contrast_limits=(0.0, 0.6),
+                empty, name="stability", colormap=FLIPS, contrast_limits=(0.0, 0.6),
                 blending="translucent", visible=False, multiscale=False, **layer_geometry(volume),
             )  # fmt: skip
             self._stage.add("stability", layer)
         if stability_yx is not None:
             layer.data.put(z, 1.0 - np.asarray(stability_yx, dtype=np.float32))
             layer.refresh(extent=False, thumbnail=False)
-        layer.visible = stability_yx is not None
+        set_visible(layer, stability_yx is not None)
 
     # ------------------------------------------------------------ how it is drawn
 
@@ -96,7 +99,7 @@ class Overlay:
     def visible(self, visible: bool) -> None:
         for layer in (self._stage.layer("prediction"), self._stage.layer("stability")):
             if layer is not None:
-                layer.visible = visible
+                set_visible(layer, visible)
 
     def toggle(self) -> None:
         """Key G: show or hide the overlay."""

@@ -20,10 +20,12 @@ from vqseg.volume import Volume
 if TYPE_CHECKING:
     import napari
 
-__all__ = ["Kind", "Stage", "label_colormap", "warm_up"]
+__all__ = ["Kind", "Stage", "label_colormap", "set_visible", "warm_up"]
 
 L = TypeVar("L", bound=GatedLabels)
 Kind = Literal["image", "annotation", "prediction", "stability", "fill between", "codes"]
+_KEPT: tuple[Kind, ...] = ("image", "prediction", "stability", "fill between", "annotation")
+"""Layers that each volume has."""
 
 
 class Stage:
@@ -46,6 +48,7 @@ class Stage:
         self.viewer = viewer
         self.volume: Volume | None = None
         self._layers: dict[Kind, Layer] = {}
+        self._spare: dict[Kind, Layer] = {}
         self._connections: list[tuple[Any, Callable[..., Any]]] = []
         self._drags: list[Callable[[Any, Any], Iterator[None]]] = []
         self._wheels: list[Callable[[Any, Any], None]] = []
@@ -77,6 +80,20 @@ class Stage:
         if annotation is not None:
             layers.selection.active = active
 
+    def reuse(self, kind: Kind, data: Any, volume: Volume) -> Layer | None:
+        """A layer of the volume before, with other data on a volume's voxels; None where there is none to be had."""
+        layer = self._spare.pop(kind, None)
+        if layer is None:
+            return None
+        geometry = layer_geometry(volume)
+        layer.data = data
+        for name in ("scale", "translate"):
+            if tuple(getattr(layer, name)) != geometry[name]:
+                setattr(layer, name, geometry[name])
+        layer.metadata = geometry["metadata"]
+        self._layers[kind] = layer
+        return layer
+
     def layer(self, kind: Kind) -> Layer | None:
         """A layer of ours, None where it is not in the viewer."""
         return self._layers.get(kind)
@@ -88,7 +105,7 @@ class Stage:
 
     def owns(self, layer: Layer) -> bool:
         """Whether a layer is ours; napari hands plugins proxies of layers, which are equal to them but not the same."""
-        return any(layer == own for own in self._layers.values())
+        return any(layer == own for own in (*self._layers.values(), *self._spare.values()))
 
     def add_labels(
         self,
@@ -100,8 +117,14 @@ class Stage:
         *,
         visible: bool = True,
     ) -> L:
-        """A new labels layer of a type of ours, on the volume's voxels."""
+        """A labels layer of a type of ours on the volume's voxels: new, or of the volume before as a person had it."""
         assert self.volume is not None
+        before = self.reuse(kind, labels, self.volume)
+        if isinstance(before, make):
+            before.forget_history()
+            before.colormap = label_colormap(colours)
+            set_visible(before, visible)
+            return before
         layer = make(
             labels, name=kind, opacity=opacity, visible=visible, colormap=label_colormap(colours),
             **layer_geometry(self.volume),
@@ -119,18 +142,26 @@ class Stage:
         self.listen(layer.events.editable, shut)
 
     def clear(self) -> Iterator[None]:
-        """Take our layers, and at once what listens to them, away, step by step."""
-        self.volume = None
+        """Let go of the volume and of what listens to its layers, step by step.
+
+        Where all are there, and lie where they were put, they stay in the viewer for the next volume: napari takes
+        150 ms to add one. Else they are taken away.
+        """
         ours = [item for item in self._connections if self.owns(getattr(item[0], "source", None))]
         for signal, callback in ours:
             _disconnect(signal, callback)
         self._connections = [item for item in self._connections if item not in ours]
-        layers = list(self._layers.values())
+        layers: dict[Kind, Layer] = {**self._spare, **self._layers}
+        stay = self.volume is not None and all(
+            kind in layers and _lies_on(layers[kind], self.volume) for kind in _KEPT
+        )  # fmt: skip
+        self._spare = {kind: layers.pop(kind) for kind in _KEPT} if stay else {}
+        self.volume = None
         self._layers.clear()
         while layers:
-            layer = layers.pop()
+            _, layer = layers.popitem()
             if layer in self.viewer.layers:
-                with _rubbish_kept() if layers else contextlib.nullcontext():
+                with _rubbish_kept() if layers or stay else contextlib.nullcontext():
                     self.viewer.layers.remove(layer)
                 yield
 
@@ -147,8 +178,10 @@ class Stage:
         self._wheels.clear()
         self.volume = None
         self._layers.clear()
+        self._spare.clear()
 
     def _on_removed(self, event: Any) -> None:
+        self._spare = {kind: layer for kind, layer in self._spare.items() if layer != event.value}
         for kind, layer in list(self._layers.items()):
             if layer == event.value:
                 del self._layers[kind]
@@ -183,6 +216,12 @@ def label_colormap(colours: Mapping[int, Any]) -> DirectLabelColormap:
     return DirectLabelColormap(color_dict=shown)
 
 
+def set_visible(layer: Layer, visible: bool) -> None:
+    """Show or hide a layer; told what is so already, napari would build its scene and shaders anew, 50 ms."""
+    if layer.visible != visible:
+        layer.visible = visible
+
+
 def warm_up() -> None:
     """Let napari import and compile what its first layers need, which takes a second; better before there are any."""
     Camera().view_direction  # noqa: B018 - imports scipy's rotations
@@ -202,6 +241,14 @@ def _rubbish_kept() -> Iterator[None]:
     finally:
         if not frozen:  # as while training
             gc.unfreeze()
+
+
+def _lies_on(layer: Layer, volume: Volume) -> bool:
+    """Whether a layer still lies on the voxels of a volume, so that nothing but scale and place need be changed."""
+    geometry, corners = layer_geometry(volume), np.eye(4, 3)
+    expected = geometry["translate"] + geometry["scale"] * corners
+    in_mm = [str(unit) for unit in layer.units] == ["millimeter"] * 3
+    return in_mm and np.allclose([layer.data_to_world(corner) for corner in corners], expected)
 
 
 def _disconnect(signal: Any, callback: Callable[..., Any]) -> None:

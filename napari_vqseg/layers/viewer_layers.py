@@ -78,12 +78,23 @@ class ViewerLayers:
         self.image.show(volume, window, name)
         yield
         self._stage.volume = volume
-        self.navigation.letter_edges()
         self.navigation.show_plane("axial")
-        self.navigation.go_to(volume.shape[0] // 2)
-        self._show_scale()
-        self.navigation.refresh()
+        self._go_to_middle()
         yield
+
+    def finish(self) -> Iterator[None]:
+        """Show, step by step, what is better shown once all layers are there and lie on the volume."""
+        self._go_to_middle()
+        self.navigation.fit()
+        self.navigation.letter_edges()
+        yield
+        self._show_scale()
+        yield
+
+    def _go_to_middle(self) -> None:
+        if self._stage.volume is not None:
+            self.navigation.go_to(self._stage.volume.shape[0] // 2)
+            self.navigation.refresh()
 
     def _show_scale(self) -> None:
         """Show the scale bar where napari's notifications, which fill the bottom of a small canvas, do not cover it."""

@@ -178,6 +178,7 @@ class Session:
         yield
         self.view.annotation.show(case.annotations.labels, case.colours)
         yield
+        yield from self.view.finish()
         self._on_show = True
 
     def show_layers(self) -> None:

@@ -255,6 +255,9 @@ class FakeView:
         self.volume, self.image.window = volume, window
         yield
 
+    def finish(self):
+        yield
+
     def close(self):
         self.closed = True
 

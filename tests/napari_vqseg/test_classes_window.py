@@ -247,6 +247,7 @@ def test_the_prediction_of_a_class_is_hidden_alone(window, qtbot, tmp_path):
     painted, predicted = viewer.layers["annotation"], viewer.layers["prediction"]
     click(panel, 0, PREDICTED)
     assert (painted.get_color(1)[3], predicted.get_color(1)[3]) == (1, 0)
+    viewer.layers.remove(painted)
     session.show_layers()
     qtbot.waitUntil(lambda: "annotation" in viewer.layers and viewer.layers["annotation"] is not painted, timeout=20000)
     assert viewer.layers["prediction"].get_color(1)[3] == 0, "layers that come back look as before"

@@ -1,7 +1,10 @@
 """Layers in a real viewer: geometry, radiological directions, strokes, and what a file is told."""
 
+import contextlib
+import gc
 import importlib.util
 import sys
+import weakref
 from dataclasses import replace
 from pathlib import Path
 
@@ -56,21 +59,24 @@ def view(viewer):
     made.close()
 
 
-def show(view, volume):
+def show(view, volume, window=WINDOWS["lung"], name="ct"):
     labels = np.zeros(volume.shape, np.uint8)
-    for _ in view.show_volume(volume, WINDOWS["lung"], "ct"):
+    for _ in view.show_volume(volume, window, name):
         pass
     view.overlay.draw_classes(COLOURS, ())
     view.overlay.show(np.zeros(volume.shape, np.uint8))
     view.overlay.show_stability(0, None)
+    view.proposal.hide()
     view.annotation.show(labels, COLOURS)
+    for _ in view.finish():
+        pass
     return labels
 
 
 def test_every_layer_carries_the_geometry(view, viewer):
     volume = fakes.make_volume()
     show(view, volume)
-    assert [layer.name for layer in viewer.layers] == ["ct", "prediction", "stability", "annotation"]
+    assert [layer.name for layer in viewer.layers] == ["ct", "prediction", "stability", "fill between", "annotation"]
     for layer in viewer.layers:
         assert tuple(layer.scale) == pytest.approx(volume.spacing_mm)
         assert [str(unit) for unit in layer.units] == ["millimeter"] * 3
@@ -357,9 +363,85 @@ def test_removing_renaming_and_other_layers(view, viewer):
     view.annotation.set_slice(1, np.ones((30, 24), np.uint8))
     view.annotation.commit(None)
     viewer.layers.clear()
-    assert set(lost) == {"image", "annotation", "prediction", "stability"}
+    assert set(lost) == {"image", "annotation", "prediction", "stability", "fill between"}
     show(view, fakes.make_volume())
-    assert len(viewer.layers) == 4
+    assert len(viewer.layers) == 5
+
+
+def test_layers_stay_for_the_next_volume_and_show_it_as_new_ones_would(make_napari_viewer, view, viewer):
+    small = fakes.make_volume()
+    before = weakref.ref(show(view, small))
+    viewer.layers["annotation"].name = "mine"
+    layers = list(viewer.layers)
+    painted = layers[-1]
+    layers[0].contrast_limits = (-50, 0)
+    view.annotation.take("paint")
+    painted.paint((6, 10, 10), 2)
+    view.annotation.set_slice(3, np.ones((30, 24), np.uint8))
+    view.annotation.commit("of the case before")
+    view.overlay.visible = False
+    view.overlay.show_stability(6, np.full((30, 24), 0.25))
+    view.navigation.show_plane("coronal")
+
+    volume = fakes.make_volume(oblique(), (40, 36, 20))
+    volume = replace(volume, array=np.asarray(volume.array, np.float32) / 7)
+    window, heard = WINDOWS["bone"], []
+    view.image.window_changed.connect(heard.append)
+    view.annotation.painted.connect(heard.append)
+    view.annotation.replayed.connect(heard.append)
+    with _no_rubbish_collected():
+        labels = show(view, volume, window, "next")
+        assert before() is None, "the volume before is not kept in memory"
+    assert list(viewer.layers) == layers
+    assert [layer.name for layer in layers] == ["next", "prediction", "stability", "fill between", "mine"]
+    assert [layer.visible for layer in layers] == [True, True, False, False, True]
+    assert painted.data is labels
+    assert (painted.mode, painted.selected_label) == ("pan_zoom", 1)
+    for key in [key for key in painted.keymap if str(key) in KEYS]:
+        painted.keymap[key](painted)
+    assert not heard, "nothing is told, and nothing of the case before can be undone"
+    assert not labels.any()
+    for layer in layers:
+        assert tuple(layer.scale) == pytest.approx(volume.spacing_mm)
+        assert tuple(layer.translate) == pytest.approx(layer_geometry(volume)["translate"])
+        assert layer.metadata["vqseg"]["volume"] is volume
+
+    fresh_viewer = make_napari_viewer()
+    fresh = ViewerLayers(fresh_viewer)
+    show(fresh, volume, window, "next")
+    assert viewer.dims.range == fresh_viewer.dims.range
+    assert view.navigation.z == fresh.navigation.z == 10
+    for each, shown in ((view, viewer), (fresh, fresh_viewer)):
+        each.annotation.set_slice(10, np.eye(36, 40, dtype=np.uint8))
+        each.annotation.commit(None)
+        assert shown.layers[0].contrast_limits == list(window.limits_hu)
+    assert np.array_equal(viewer.screenshot(flash=False), fresh_viewer.screenshot(flash=False))
+    fresh.close()
+
+
+@pytest.mark.parametrize("change", ["move", "remove"])
+def test_layers_that_a_person_has_moved_or_removed_are_made_anew(view, viewer, change):
+    show(view, fakes.make_volume())
+    viewer.add_points(np.zeros((1, 3)))
+    prediction = viewer.layers["prediction"]
+    if change == "move":
+        prediction.affine = np.diag([1.0, 2.0, 1.0, 1.0])
+    else:
+        viewer.layers.remove(prediction)
+    lost = []
+    view.lost.connect(lost.append)
+    show(view, fakes.make_volume())
+    assert prediction not in viewer.layers
+    names = [layer.name for layer in viewer.layers]
+    assert names == ["Points", "ct", "prediction", "stability", "fill between", "annotation"]
+    assert not lost
+
+
+@contextlib.contextmanager
+def _no_rubbish_collected():
+    gc.disable()
+    yield
+    gc.enable()
 
 
 def test_pointing(view, viewer):
