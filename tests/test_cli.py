@@ -221,7 +221,7 @@ def test_a_file_has_no_series_to_choose(files, capsys):
     (["--time-budget", "0"], "give it some seconds with --time-budget"),
 ])  # fmt: skip
 def test_a_demo_that_cannot_be(tmp_path, options, words, capsys):
-    assert words in error_of(["demo", "--output", str(tmp_path), "--no-window", *options], capsys)
+    assert words in error_of(["demo", "--output", str(tmp_path / "demo"), "--no-window", *options], capsys)
     assert not list(tmp_path.iterdir())
 
 
@@ -325,13 +325,14 @@ def test_listed_slices_come_back_unchanged_where_they_were(tmp_path, codes):
         assert np.array_equal(array_of(files.output).take(index, axis), array_of(files.labels).take(index, axis))
 
 
-def test_unlisted_labels_are_not_looked_at(files):
-    """A class that only unlisted slices hold must not appear."""
+def test_unlisted_labels_are_not_looked_at(files, capsys):
+    """A class that only unlisted slices hold must not appear, and that is said."""
     array = array_of(files.labels).copy()
     array[20:30, 2:8, 11] = 7
     nibabel.save(nibabel.Nifti1Image(array, nibabel.load(files.labels).affine), files.labels)
-    assert main(files.segment()) == 0
+    assert main([word for word in files.segment() if word != "--quiet"]) == 0
     assert set(np.unique(array_of(files.output))) <= {0, 1, 2}
+    assert "being in no listed slice: 7\n" in capsys.readouterr().err
 
 
 def test_label_values_with_gaps_and_beyond_a_byte_survive(tmp_path):
@@ -572,12 +573,31 @@ def test_evaluate(files, capsys):
     rows = {line.split()[0]: line.split()[1:] for line in capsys.readouterr().out.splitlines()}
     assert rows["1"] == ["1.000", "1.000", "0.00", "0.00"]
     assert rows["2"] == ["0.000", "0.000", "nan", "nan"]
-    assert rows["nan"] == ["0", "0", "2", "2"]
+    assert rows["undefined"] == ["0", "0", "2", "2"]
 
     assert main(["evaluate", str(other), str(files.labels), "--exclude-slices", "0-13", "--json"]) == 0
     result = last_json(capsys.readouterr().out)
     assert result["mean"]["dice"] is None
     assert result["nan"]["dice"] == 3
+
+
+def test_evaluate_takes_a_mask_of_0_and_255_for_one_class(files, capsys):
+    image = nibabel.load(files.labels)
+    one = (array_of(files.labels) == 1).astype(np.uint8)
+    places = {}
+    for name, factor in (("one", 1), ("mask", 255), ("three", 3)):
+        places[name] = files.folder / f"{name}.nii.gz"
+        nibabel.save(nibabel.Nifti1Image(one * np.uint8(factor), image.affine), places[name])
+    for pair in (("one", "mask"), ("mask", "one")):
+        assert main(["evaluate", *(str(places[name]) for name in pair), "--json"]) == 0
+        out = capsys.readouterr().out
+        assert "255 was read as 1" in out
+        assert last_json(out)["classes"]["1"]["dice"] == 1
+    assert main(["evaluate", str(places["mask"]), str(places["mask"]), "--json"]) == 0
+    assert last_json(capsys.readouterr().out)["classes"]["255"]["dice"] == 1
+
+    assert main(["evaluate", str(places["three"]), str(places["one"])]) == 0
+    assert "no label value in common (prediction: 3; reference: 1)" in capsys.readouterr().err
 
 
 def test_info(files, capsys):

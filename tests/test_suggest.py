@@ -167,3 +167,20 @@ def test_a_profile_without_information_changes_nothing(value):
 def test_profile_of_half_floats_does_not_overflow():
     profile = uncertainty_profile(np.ones((2, 400, 400), np.float16))
     np.testing.assert_allclose(profile, 160)
+
+
+@pytest.mark.parametrize("spacing_mm", [2.0, 5.0])
+def test_a_neighbour_of_a_labelled_slice_waits_where_it_shows_almost_the_same(spacing_mm):
+    labels = volume(filled=range(40))
+    unsure = np.zeros(40, np.float32)
+    unsure[16] = 1e6  # between 15 and 17: by its gain alone the third
+    annotations = Annotations.from_slices(labels, [0, 15, 17, 25, 39])
+    found = suggest_slices(annotations, (spacing_mm, 1, 1), evidence=Evidence(unsure), predicted=labels, count=40)
+    assert (16 in [item.z for item in found[:3]]) is (spacing_mm > 4)
+    taken = list(annotations.used)
+    near = []
+    for item in found:
+        near.append(min(abs(item.z - z) for z in taken) * spacing_mm < 4)
+        taken.append(item.z)
+    assert near == sorted(near), "first all that are not near"
+    assert 16 in [item.z for item in found], "nothing is left out"

@@ -71,7 +71,7 @@ def is_manifest(path: Path) -> bool:
 def images_in(paths: Sequence[Path]) -> list[Image]:
     """The images that files, folders of images, DICOM folders and manifests stand for.
 
-    A folder with image files (NIfTI, NRRD) stands for these, one with nothing but folders for the images in
+    A folder with image files (NIfTI, NRRD, MetaImage) stands for these, one with nothing but folders for the images in
     them, and any other for the DICOM series in it. A manifest is a .csv file with a column ``image`` and, where
     needed, ``name``, ``series`` and ``axis``; its paths are relative to its folder.
 

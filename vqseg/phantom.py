@@ -29,6 +29,15 @@ WIDTH_MM = 380.0
 """Side of the square field of view."""
 
 
+def require_size(shape: tuple[int, int, int]) -> None:
+    """Raise :class:`VolumeError` for a (z, y, x) in which the structures cannot be told apart."""
+    if any(size < least for size, least in zip(shape, SMALLEST_SHAPE, strict=True)):
+        raise VolumeError(
+            f"A thorax of {'x'.join(map(str, shape))} voxels shows nothing; "
+            f"choose at least {'x'.join(map(str, SMALLEST_SHAPE))} (z, y, x)."
+        )
+
+
 def synthetic_thorax(seed: int = 0, shape: tuple[int, int, int] = (58, 192, 192)) -> tuple[Volume, LabelMap]:
     """A thorax with a spiculated tumour in the right upper lobe.
 
@@ -51,11 +60,7 @@ def synthetic_thorax(seed: int = 0, shape: tuple[int, int, int] = (58, 192, 192)
     VolumeError
         For a shape in which the structures cannot be told apart.
     """
-    if any(size < least for size, least in zip(shape, SMALLEST_SHAPE, strict=True)):
-        raise VolumeError(
-            f"A thorax of {'x'.join(map(str, shape))} voxels shows nothing; "
-            f"choose at least {'x'.join(map(str, SMALLEST_SHAPE))} (z, y, x)."
-        )
+    require_size(shape)
     rng = np.random.default_rng(seed)
     spacing_mm = (LENGTH_MM / shape[0], WIDTH_MM / shape[1], WIDTH_MM / shape[2])
     canvas = Canvas(shape, spacing_mm)

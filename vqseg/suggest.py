@@ -31,6 +31,9 @@ WORDS = {
     "unseen": "It looks unlike the labelled slices around here",
 }
 
+NEAR_MM = 4.0
+"""A slice nearer than that to a labelled one shows almost the same."""
+
 Profile = npt.NDArray[np.float64]
 
 
@@ -147,7 +150,10 @@ class _Ranking:
         self._begun = self._gaps() if self.taken else []
 
     def best(self, free: list[int], class_names: Mapping[int, str]) -> Suggestion:
-        """The slice with the largest expected gain; of equals the one farthest from labelled slices."""
+        """The slice with the largest expected gain; of equals the one farthest from labelled slices.
+
+        One that all but repeats a labelled slice comes after all others that would settle anything.
+        """
         if not self.taken:
             z = min(free, key=lambda z: abs(z - self._n_slices // 2))
             return Suggestion(z, 1.0, "Nothing is labelled yet; the middle of the volume is a good start.")
@@ -157,7 +163,8 @@ class _Ranking:
             prone = np.ones(self._n_slices)
         gain = settled(spans, prone)[free] / max(expected_errors(self._begun, prone), 1e-12)
         distance = np.abs(np.subtract.outer(free, self.taken)).min(1)
-        best = np.lexsort((distance, gain.round(9)))[-1]
+        apart = (distance * self._spacing_mm >= NEAR_MM) & (gain > 0)
+        best = np.lexsort((distance, gain.round(9), apart))[-1]
         return Suggestion(free[best], float(gain[best]), self._reason(free[best], signs, spans, class_names))
 
     def _gaps(self) -> list[Gap]:

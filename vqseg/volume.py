@@ -215,7 +215,8 @@ class Volume:
         corners[:, :3] *= np.array(self.shape) - 1
         shift = np.linalg.norm((corners @ (self.affine - other.affine).T)[:, :3], axis=1).max()
         if not shift <= tolerance_mm:
+            far = f"{shift:.0f}" if shift >= 100 else f"{shift:.3g}"
             raise GeometryError(
-                f"The voxels of the {what} lie up to {shift:.3g} mm away from the image's (their affines differ); "
+                f"The voxels of the {what} lie up to {far} mm away from the image's (their affines differ); "
                 f"choose the {what} drawn on this image, or resample them onto it."
             )

@@ -57,8 +57,8 @@ class AnnotatePanel(Panel):
                               "nothing is changed until you accept it.", session.filling.propose)  # fmt: skip
         self.between_all = button("All gaps (⇧F)", "Show the shape in every gap between complete slices at once; "
                                   "nothing is changed until you accept it.", session.filling.propose_all)  # fmt: skip
-        self.load = button("Import…", "Labels made elsewhere: NIfTI, NRRD, DICOM segmentation, RT structure set. "
-                           "A file dropped on this section is imported too.", self.ask_labels)  # fmt: skip
+        self.load = button("Import…", "Labels made elsewhere: NIfTI, NRRD, MetaImage, DICOM segmentation, RT structure "
+                           "set. A file dropped on this section is imported too.", self.ask_labels)  # fmt: skip
         self.suggested = SuggestionNote(self.session)
         self.reason = note()
         self.reason.hide()

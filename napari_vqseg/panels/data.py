@@ -30,7 +30,7 @@ class DataPanel(Panel):
     def __init__(self, session: Session) -> None:
         super().__init__(session)
         self.tasks = TaskList(session)
-        self.file = button("CT files…", "Open NIfTI, NRRD or DICOM files; several at once join one project.",
+        self.file = button("CT files…", "Open NIfTI, NRRD, MetaImage or DICOM files; several at once join one project.",
                            self.ask_files)  # fmt: skip
         self.folder = button(
             "DICOM folder…", "Open a folder with DICOM series, or a project's folder.", self.ask_folder

@@ -43,8 +43,11 @@ def run(args: argparse.Namespace) -> None:
 
     from vqseg.demo import demo_config, run_demo
     from vqseg.metrics import summarise
+    from vqseg.phantom import require_size
 
     demo_config(args.time_budget, args.slices, args.seed)
+    if args.size:
+        require_size(tuple(args.size))
     check_outputs([folder], folders=True)
     demo = run_demo(
         folder, time_budget_s=args.time_budget, n_slices=args.slices, seed=args.seed, window=not args.no_window,

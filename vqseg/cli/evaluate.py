@@ -71,7 +71,7 @@ def evaluate_pair(pair: Pair) -> Evaluated:
     excluded = parse_slices(pair.exclude_slices) if pair.exclude_slices else []
 
     import vqseg.io as io
-    from vqseg.cli.labels import LabelValues, canonical_slices, read_values
+    from vqseg.cli.labels import LabelValues, canonical_slices, listed, mask_as_one, read_values
     from vqseg.errors import AnnotationError
 
     if pair.prediction is None or pair.reference is None:
@@ -81,9 +81,18 @@ def evaluate_pair(pair: Pair) -> Evaluated:
     volume = io.read_volume(grid, axis=pair.axis)
     reference, names, warnings = read_values(str(pair.reference), volume, "reference")
     prediction, own_names, own_warnings = read_values(str(pair.prediction), volume, "prediction")
-    classes = sorted({*LabelValues.of(reference).values.tolist(), *LabelValues.of(prediction).values.tolist()})
+    reference, more = mask_as_one(reference, prediction, "reference")
+    prediction, own_more = mask_as_one(prediction, reference, "prediction")
+    true, own = (set(LabelValues.of(labels).values.tolist()) for labels in (reference, prediction))
+    classes = sorted(true | own)
     if not classes:
         raise AnnotationError("neither image holds any label; there is nothing to compare")
+    warnings, own_warnings = (*warnings, *more), (*own_warnings, *own_more)
+    if true and own and not true & own:
+        own_warnings += (
+            f"the two have no label value in common (prediction: {listed(own)}; reference: {listed(true)}), so that "
+            "every score is the worst; renumber one of them if they mean the same",
+        )
     names = {value: names.get(value) or own_names.get(value) or str(value) for value in classes}
     skip = canonical_slices(excluded, volume)
     scores = evaluate(prediction, reference, volume.spacing_mm, classes, exclude_slices=skip)
@@ -113,7 +122,7 @@ def _evaluate_one(args: argparse.Namespace, pair: Pair) -> None:
         write_table(args.output, _rows(pair, found))
     summary = summarise(found.scores)
     rows = [_cells(found.names[value], score) for value, score in found.scores.items()]
-    rows += [_cells("mean", summary.mean), ["nan", *map(str, summary.undefined.values())]]
+    rows += [_cells("mean", summary.mean), ["undefined", *map(str, summary.undefined.values())]]
     per_class = {value: {"name": found.names[value], **dataclasses.asdict(score)}
                  for value, score in found.scores.items()}  # fmt: skip
     console.result(
@@ -153,7 +162,7 @@ def _evaluate_all(args: argparse.Namespace, pairs: list[Pair]) -> None:
     means = {name: summarise(values) for name, values in scores.items()}
     everything = summarise([score for values in scores.values() for score in values])
     cells = [[*_cells(name, summary.mean), str(len(scores[name]))] for name, summary in means.items()]
-    cells += [[*_cells("mean", everything.mean), ""], ["nan", *map(str, everything.undefined.values()), ""]]
+    cells += [[*_cells("mean", everything.mean), ""], ["undefined", *map(str, everything.undefined.values()), ""]]
     console.result(
         table([*HEADER, "images"], cells),
         classes={name: dataclasses.asdict(summary.mean) for name, summary in means.items()},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,10 +11,12 @@ import numpy.typing as npt
 
 import vqseg.io as io
 from vqseg.errors import AnnotationError, VolumeError
-from vqseg.io.labels import MAX_LABEL, align
+from vqseg.io.labels import MASK, MAX_LABEL, align
 from vqseg.volume import Volume
 
-__all__ = ["LabelValues", "canonical_slices", "read_values"]
+__all__ = ["LabelValues", "canonical_slices", "listed", "mask_as_one", "read_values"]
+
+MOST_LISTED = 8
 
 
 def read_values(
@@ -84,6 +87,22 @@ class LabelValues:
     def names(self, names: dict[int, str]) -> dict[int, str]:
         """Name of each class 1..K, from the file's names where it has them."""
         return {k: names.get(int(value)) or str(value) for k, value in enumerate(self.values, start=1)}
+
+
+def mask_as_one(
+    labels: npt.NDArray[Any], other: npt.NDArray[Any], what: str
+) -> tuple[npt.NDArray[Any], tuple[str, ...]]:
+    """A mask of 0 and 255 as one of 0 and 1 beside labels that know no 255, and the warning that says so."""
+    if LabelValues.of(labels).values.tolist() != [MASK] or (other == MASK).any():
+        return labels, ()
+    return (labels == MASK).astype(np.uint8), (f"The {what} is a mask of 0 and {MASK}; {MASK} was read as 1.",)
+
+
+def listed(values: Iterable[object]) -> str:
+    """The first of many values, and how many more there are."""
+    words = [str(value) for value in values]
+    more = f" and {len(words) - MOST_LISTED} more" if len(words) > MOST_LISTED else ""
+    return ", ".join(words[:MOST_LISTED]) + more
 
 
 def canonical_slices(stored: list[int], volume: Volume) -> list[int]:

@@ -50,8 +50,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Define the verb's arguments."""
     parser.epilog = EPILOG
     parser.add_argument("model", metavar="MODEL", help="checkpoint, run or project folder")
-    parser.add_argument("images", metavar="IMAGE", nargs="+", type=Path, help="NIfTI or NRRD file, a folder of DICOM "
-                        "files, a folder of such images, or a list of them (.csv)")  # fmt: skip
+    parser.add_argument("images", metavar="IMAGE", nargs="+", type=Path, help="NIfTI, NRRD or MetaImage file, a folder "
+                        "of DICOM files, a folder of such images, or a list of them (.csv)")  # fmt: skip
     parser.add_argument("--output", required=True, type=Path, metavar="PRED", help="segmentation to write (.nii.gz), "
                         "or the folder for several")  # fmt: skip
     parser.add_argument("--probabilities", type=Path, metavar="PATH", help="class probabilities to write, likewise")

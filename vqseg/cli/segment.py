@@ -53,7 +53,7 @@ examples:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Define the verb's arguments."""
     parser.epilog = EPILOG
-    parser.add_argument("image", metavar="IMAGE", help="NIfTI or NRRD file, or a folder of DICOM files")
+    parser.add_argument("image", metavar="IMAGE", help="NIfTI, NRRD or MetaImage file, or a folder of DICOM files")
     parser.add_argument("labels", metavar="LABELS", help="label image on the voxels of IMAGE, or a DICOM segmentation "
                         "or RT structure set of it")  # fmt: skip
     which = parser.add_mutually_exclusive_group(required=True)
@@ -85,7 +85,7 @@ def run(args: argparse.Namespace) -> None:
 
     import vqseg.io as io
     from vqseg.annotations import Annotations
-    from vqseg.cli.labels import LabelValues
+    from vqseg.cli.labels import LabelValues, listed
     from vqseg.components import clean_up, rules_record
 
     volume, labels, label_names, slices = _read(args, stored, console)
@@ -95,6 +95,8 @@ def run(args: argparse.Namespace) -> None:
     rules = rules_for(wishes, classes)
     annotations = Annotations.from_slices(known.to_classes(labels), slices)
     console.say(f"Labelled slices: {len(slices)} of {volume.shape[0]}, classes: {', '.join(names.values())}")
+    if unseen := LabelValues.of(labels[known.to_classes(labels) == 0]):
+        console.say(f"Not looked for, being in no listed slice: {listed(unseen.names(label_names).values())}")
 
     from vqseg.segment import segment  # torch loads here, once the input is known to be good
 

@@ -176,7 +176,7 @@ def _scan(path: Path) -> tuple[list[_Series], Counter[str]]:
     if not series:
         reason = "holds no DICOM slices" + (" (only reports, localizers or the like)" if ignored else "")
         name = path.name or str(path)
-        raise VolumeError(f"{name} {reason}; choose the folder of a CT series, a NIfTI or an NRRD file.")
+        raise VolumeError(f"{name} {reason}; choose the folder of a CT series, or a NIfTI, NRRD or MetaImage file.")
     return series, ignored
 
 
