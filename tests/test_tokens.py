@@ -43,7 +43,7 @@ def test_tokens_lie_where_the_network_puts_them(stride, pixel_mm):
     volume = Volume(np.zeros((2, 61, 75), np.float32), StoredLayout((75, 61, 2), np.diag([-0.8, -0.7, 2.0, 1.0])))
     labels = np.zeros(volume.shape, np.uint8)
     labels[0, 30:34, 40:50] = 1
-    case = PreparedCase(volume, Annotations.from_slices(labels, [0]), Framing(Window(0, 100), pixel_mm), 1)
+    case = PreparedCase(volume, Annotations.from_slices(labels, [0]), Framing(Window(0, 100), pixel_mm), (1,))
     height, width = case.size
     rows, columns = torch.arange(height) // stride, torch.arange(width) // stride
     shape = int(rows[-1]) + 1, int(columns[-1]) + 1

@@ -369,3 +369,22 @@ def test_says_when_the_window_hides_what_is_labelled(ball):
     assert not trainer_of(ball, iterations=1).warnings
     [warning] = trainer_of(ball, iterations=1, window_level_hu=5000.0, window_width_hu=100.0).warnings
     assert "4950 to 5050" in warning and "choose another window" in warning
+
+
+def test_gaps_between_label_values_cost_nothing(ball, tmp_path):
+    volume, labels, _ = ball
+    table = np.array([0, 5, 200], np.uint8)
+    names, config = {5: "ball", 200: "rod"}, preset("fast", **TINY, iterations=3)
+    gapped = Annotations.from_slices(table[labels], [2, 8, 13])
+    prediction, trainer = segment(volume, gapped, names, config, keep_probabilities=True)
+    same, _ = segment(volume, Annotations.from_slices(labels, [2, 8, 13]), NAMES, config, keep_probabilities=True)
+    assert (prediction.labels == table[same.labels]).all()
+    assert (prediction.probabilities == same.probabilities).all()
+    trainer.save(tmp_path / "model")
+    predictor = Predictor.load(tmp_path / "model")
+    assert (predictor.n_classes, predictor.values) == (2, [5, 200])
+    assert set(np.unique(predictor.preview(volume, 8).labels)) <= {0, 5, 200}
+    assert (predictor.predict(volume, gapped).labels == prediction.labels).all()
+    resumed = Trainer.load(tmp_path / "model", [TrainingCase(volume, gapped)])
+    resumed.update_annotations(0, Annotations.from_slices(table[labels], [2, 8]))
+    assert set(torch.cat([item.flatten() for item in resumed.cases[0].labels.values()]).tolist()) == {0, 1, 2}

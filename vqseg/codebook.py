@@ -95,7 +95,8 @@ def survey_codebook(
     grid, depth = token_grid(predictor, volume), volume.shape[0]
     y0, y1, x0, x1 = grid.box
     size = predictor.config.model.codebook_size
-    n_labels = predictor.n_classes + 1
+    highest = max(predictor.values)
+    n_labels = highest + 1
     codes = np.zeros((depth, *grid.shape_yx), np.uint16)
     flat = np.zeros(size * n_labels, np.int64)  # voxels by code and label
     sums = np.zeros((2, size))
@@ -104,7 +105,7 @@ def survey_codebook(
         codes[slices] = predictor.codes(volume, slices)
         for z in slices:
             under = grid.on_voxels(codes[z]).astype(np.int64).ravel()
-            label = np.minimum(labels[z, y0:y1, x0:x1], predictor.n_classes).ravel()
+            label = np.minimum(labels[z, y0:y1, x0:x1], highest).ravel()
             flat += np.bincount(under * n_labels + label, minlength=size * n_labels)
             hu = np.asarray(volume.slice(z)[y0:y1, x0:x1], np.float64).ravel()
             sums += [np.bincount(under, weights=weights, minlength=size) for weights in (hu, hu * hu)]

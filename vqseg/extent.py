@@ -35,7 +35,7 @@ def reach(annotations: Annotations, value: int) -> tuple[int, int] | None:
     return first, last
 
 
-def keep_reachable(labels: npt.NDArray[np.uint8], annotations: Annotations, n_classes: int) -> None:
+def keep_reachable(labels: npt.NDArray[np.uint8], annotations: Annotations, highest: int) -> None:
     """Erase, in place, predicted voxels out of reach and components that touch no labelled slice of their class.
 
     On a volume without a labelled slice, as one that a network from elsewhere is tried on, nothing is erased.
@@ -46,12 +46,12 @@ def keep_reachable(labels: npt.NDArray[np.uint8], annotations: Annotations, n_cl
         (z, y, x) uint8 prediction; changed.
     annotations : Annotations
         The labelled slices.
-    n_classes : int
-        Number of classes K.
+    highest : int
+        Highest label value.
     """
     if not annotations.used:
         return
-    for value, box in enumerate(ndimage.find_objects(labels, max_label=n_classes), start=1):
+    for value, box in enumerate(ndimage.find_objects(labels, max_label=highest), start=1):
         if box is None:
             continue
         limits = reach(annotations, value)

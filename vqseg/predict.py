@@ -45,7 +45,7 @@ class Predictor:
     framing : Framing
         Window and pixel size of the run.
     class_names : mapping of int to str
-        Name of each class 1..K.
+        Name of each class by its label value.
     uses_shape : bool
         Whether the network takes shape evidence.
     device : torch.device
@@ -109,6 +109,11 @@ class Predictor:
         return len(self.class_names)
 
     @property
+    def values(self) -> list[int]:
+        """Label value of each class 1..K."""
+        return sorted(self.class_names)
+
+    @property
     def has_codebook(self) -> bool:
         """Whether the network quantizes, so that there are codes to look at and to perturb."""
         return isinstance(self.network, VQSegNet)
@@ -133,7 +138,7 @@ class Predictor:
                 if annotations is None or annotations is case.annotations:
                     return case
                 return case.with_annotations(annotations)
-        case = PreparedCase(volume, annotations, self.framing, self.n_classes)
+        case = PreparedCase(volume, annotations, self.framing, self.values)
         self.adopt(case)
         return case
 
@@ -198,7 +203,7 @@ class Predictor:
         confidence, labels = case.to_volume(fused).softmax(0).max(0)
         preview = SlicePreview.background(volume.shape[1:])
         y0, y1, x0, x1 = case.box
-        preview.labels[y0:y1, x0:x1] = labels.numpy()
+        preview.labels[y0:y1, x0:x1] = self._as_values(labels)
         preview.confidence[y0:y1, x0:x1] = confidence.numpy()
         if epsilon > 0 and isinstance(output, Output):
             draws_logits = self._perturbed_logits(case, output.encoded, epsilon, draws, seed)
@@ -310,7 +315,11 @@ class Predictor:
     def tidy(self, prediction: Prediction, annotations: Annotations | None) -> None:
         """Bring a volume's prediction into accord with what is labelled on it; changes it, needs no network."""
         if annotations is not None:
-            prediction.tidy(annotations, self.n_classes, keep_connected=self.config.predict.keep_connected)
+            prediction.tidy(annotations, self.values, keep_connected=self.config.predict.keep_connected)
+
+    def _as_values(self, classes: Tensor) -> npt.NDArray[np.uint8]:
+        """Classes 0..K -> label values."""
+        return np.array([0, *self.values], np.uint8)[classes.numpy()]
 
     @torch.inference_mode()
     def _fill(self, result: Prediction, case: PreparedCase, z: int, logits: Tensor) -> None:
@@ -321,7 +330,7 @@ class Predictor:
         probabilities = log_odds.softmax(0)
         # Entropy from log p = l - log(sum(exp(l))), which needs no logarithm of every probability.
         entropy = highest - probabilities.amax(0).log() - (probabilities * log_odds).sum(0)
-        result.labels[z, y0:y1, x0:x1] = labels.byte().numpy()
+        result.labels[z, y0:y1, x0:x1] = self._as_values(labels)
         result.uncertainty[z, y0:y1, x0:x1] = (entropy / np.log(self.n_classes + 1)).clamp(0, 1).half().numpy()
         if result.probabilities is not None:
             result.probabilities[:, z, y0:y1, x0:x1] = probabilities.numpy()

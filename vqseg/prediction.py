@@ -44,27 +44,27 @@ class Prediction:
             prediction.probabilities[0] = 1
         return prediction
 
-    def tidy(self, annotations: Annotations, n_classes: int, *, keep_connected: bool) -> None:
+    def tidy(self, annotations: Annotations, values: Sequence[int], *, keep_connected: bool) -> None:
         """Bring it into accord with what is labelled on the volume; changes it.
 
         Parameters
         ----------
         annotations : Annotations
             What is labelled: complete slices come back unchanged, painted voxels of scribbled ones too.
-        n_classes : int
-            Number of classes K.
+        values : sequence of int
+            Label value of each class 1..K, rising.
         keep_connected : bool
             Drop first what lies out of reach (vqseg.extent); of the labels only, not of the probabilities.
         """
         if keep_connected:
-            keep_reachable(self.labels, annotations, n_classes)
+            keep_reachable(self.labels, annotations, max(values))
         for z in annotations.used:
             drawn = annotations.target(z, UNKNOWN)
             known = drawn != UNKNOWN
             self.labels[z][known] = drawn[known]
             self.uncertainty[z][known] = 0
             if self.probabilities is not None:
-                self.probabilities[:, z][:, known] = np.arange(len(self.probabilities))[:, None] == drawn[known]
+                self.probabilities[:, z][:, known] = np.array([0, *values])[:, None] == drawn[known]
 
 
 @dataclass

@@ -55,7 +55,7 @@ class Trainer:
     cases : sequence of TrainingCase
         Volumes and their labels; at least one used slice in all.
     class_names : mapping of int to str
-        Name of each class by its label value; values up to the highest that it leaves out are classes without a name.
+        Name of each class by its label value; values may leave gaps.
     clock : callable
         Seconds; a paused clock pauses the budget.
 
@@ -81,8 +81,7 @@ class Trainer:
     ) -> None:
         self.config = config
         self.schedule = Schedule(config.train)
-        highest = max(class_names, default=0)
-        self.class_names = {value: str(class_names.get(value, "")) for value in range(1, highest + 1)}
+        self.class_names = {value: str(class_names[value]) for value in sorted(class_names)}
         self._clock = clock
         self.device = choose_device(config.train.device)
         self.warnings: list[str] = []
@@ -90,7 +89,7 @@ class Trainer:
         torch.manual_seed(config.train.seed)
         self.framing = frame_cases(cases, config.data) if _framing is None else _framing
         self.cases = [
-            PreparedCase(case.volume, case.annotations, self.framing, len(self.class_names)) for case in cases
+            PreparedCase(case.volume, case.annotations, self.framing, list(self.class_names)) for case in cases
         ]
         if all(case.is_flat for case in self.cases):
             low, high = self.framing.window.limits_hu

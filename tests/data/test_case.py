@@ -25,7 +25,7 @@ def prepared(config=None, **settings):
     case, _ = a_case()
     config = config or DataConfig(**settings)
     framing = frame_cases([case], config)
-    return PreparedCase(case.volume, case.annotations, framing, 2), config
+    return PreparedCase(case.volume, case.annotations, framing, (1, 2)), config
 
 
 def test_region_holds_the_structures_with_room_and_stays_inside():
@@ -40,7 +40,7 @@ def test_region_holds_the_structures_with_room_and_stays_inside():
 def test_the_chosen_window_shows_the_structures_on_any_scale(scale):
     case, labels = a_case()
     case = TrainingCase(Volume(case.volume.array * scale, case.volume.stored), case.annotations)
-    framed = PreparedCase(case.volume, case.annotations, frame_cases([case], DataConfig()), 2)
+    framed = PreparedCase(case.volume, case.annotations, frame_cases([case], DataConfig()), (1, 2))
     z = case.annotations.complete[0]
     inside, outside = framed.images[z][framed.labels[z] == 1], framed.images[z][framed.labels[z] == 0]
     assert inside.mean() - outside.mean() > 0.25
@@ -49,9 +49,9 @@ def test_the_chosen_window_shows_the_structures_on_any_scale(scale):
 
 def test_a_case_is_flat_where_its_window_shows_nothing():
     case, _ = a_case()
-    assert PreparedCase(case.volume, case.annotations, Framing(Window(5000, 100), 1.0), 2).is_flat
+    assert PreparedCase(case.volume, case.annotations, Framing(Window(5000, 100), 1.0), (1, 2)).is_flat
     same = TrainingCase(Volume(np.full_like(case.volume.array, 7), case.volume.stored), case.annotations)
-    assert PreparedCase(same.volume, same.annotations, frame_cases([same], DataConfig()), 2).is_flat
+    assert PreparedCase(same.volume, same.annotations, frame_cases([same], DataConfig()), (1, 2)).is_flat
 
 
 def test_frame_fits_the_size_and_keeps_the_aspect():
@@ -81,7 +81,7 @@ def test_maps_come_back_to_the_volumes_voxels():
 
 def test_a_narrow_frame_is_never_a_pixel_wide_inside_the_network():
     volume = Volume(np.zeros((2, 300, 8), np.float32), StoredLayout((8, 300, 2), np.diag([-1.0, -1.0, 1.0, 1.0])))
-    ready = PreparedCase(volume, None, Framing(Window(0, 100), 300 / 256), 1)
+    ready = PreparedCase(volume, None, Framing(Window(0, 100), 300 / 256), (1,))
     assert ready.size == (256, 32)
     assert ready.to_volume(ready.images[:1]).shape == (1, 300, 8)
 
@@ -90,7 +90,7 @@ def test_an_axis_that_shrinks_is_averaged_though_the_other_grows():
     shape, spacing = (2, 20, 400), (1.0, 5.0, 0.5)
     array = np.broadcast_to(np.tile([1.0, 0.0, 0.0, 1.0], 100), shape).astype(np.float32)
     volume = Volume(array, StoredLayout(shape[::-1], np.diag([-spacing[2], -spacing[1], spacing[0], 1.0])))
-    ready = PreparedCase(volume, None, Framing(Window(0.5, 1.0), 2.0), 1)
+    ready = PreparedCase(volume, None, Framing(Window(0.5, 1.0), 2.0), (1,))
     assert ready.size == (50, 100)
     assert ready.images[:, :, 5:-5].numpy() == pytest.approx(0.5, abs=0.1)
 
@@ -98,7 +98,7 @@ def test_an_axis_that_shrinks_is_averaged_though_the_other_grows():
 def test_scribbles_are_ignored_where_nothing_is_painted():
     case, _ = a_case()
     case.annotations.mark(4, SliceState.SCRIBBLED)
-    ready = PreparedCase(case.volume, case.annotations, frame_cases([case], DataConfig()), 2)
+    ready = PreparedCase(case.volume, case.annotations, frame_cases([case], DataConfig()), (1, 2))
     assert set(ready.labels[4].unique().tolist()) == {1, 2, 255}
     assert 4 not in ready.shape.maps
 
@@ -145,6 +145,6 @@ def test_patches_show_what_their_labels_say():
 def test_nothing_labelled_is_refused():
     case, _ = a_case()
     framing = frame_cases([case], DataConfig())
-    empty = PreparedCase(case.volume, None, framing, 2)
+    empty = PreparedCase(case.volume, None, framing, (1, 2))
     with pytest.raises(AnnotationError, match="mark it complete"):
         BatchSampler([empty], DataConfig(), 1, torch.Generator())

@@ -112,21 +112,23 @@ class Predicted:
 def predict_image(job: Job, on_progress: Callable[[float], None] | None = None) -> Predicted:
     """Read an image, predict it, write what is asked for."""
     import vqseg.io as io
-    from vqseg.cli.labels import LabelValues
     from vqseg.components import clean_up
 
     started = time.monotonic()
     image = job.image
     volume = io.read_volume(image.path, series=series(image.series) if image.series else None, axis=image.axis).load()
     predictor = copy.copy(_predictor(job.checkpoint, job.device))
-    # `vqseg segment` notes which label values the classes 1..K had in its LABELS; in a project some have no name.
+    # `vqseg segment` notes which label values the classes 1..K had in its LABELS; old checkpoints have nameless ones.
     values = predictor.label_values
     names = {value: name for value, name in zip(values, predictor.class_names.values(), strict=True) if name}
     rules = rules_for(job.wishes, names)
     prediction = predictor.predict(volume, keep_probabilities=job.probabilities is not None, on_progress=on_progress)
-    cleaned = clean_up(prediction.labels, {k: rules[value] for k, value in enumerate(values, 1) if value in rules},
+    own = dict(zip(predictor.values, values, strict=True))
+    cleaned = clean_up(prediction.labels, {k: rules[value] for k, value in own.items() if value in rules},
                        volume.spacing_mm)  # fmt: skip
-    labels = LabelValues(np.array(values)).to_labels(cleaned)
+    table = np.zeros(max(own) + 1, np.int64)
+    table[list(own)] = values
+    labels = table[cleaned]
     written = list(io.write_labels(job.output, labels, volume, names))
     if job.probabilities is not None and prediction.probabilities is not None:
         written += io.write_map(job.probabilities, prediction.probabilities, volume)

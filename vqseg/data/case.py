@@ -17,6 +17,7 @@ from vqseg.annotations import PAINTED_BACKGROUND, Annotations
 from vqseg.config import DataConfig
 from vqseg.data.shape_prior import ShapePrior
 from vqseg.errors import AnnotationError
+from vqseg.losses import IGNORE_LABEL
 from vqseg.volume import Volume, Window
 
 __all__ = ["Framing", "PreparedCase", "TrainingCase", "frame_cases", "region_of_interest"]
@@ -133,8 +134,8 @@ class PreparedCase:
         What is labelled, if anything.
     framing : Framing
         Window and pixel size of the run.
-    n_classes : int
-        Number of classes K, background excluded.
+    values : sequence of int
+        Label value of each class 1..K; others are background. So gaps between the values cost nothing.
 
     Attributes
     ----------
@@ -148,8 +149,13 @@ class PreparedCase:
         y0, y1, x0, x1 of the region of interest in the volume's slices.
     """
 
-    def __init__(self, volume: Volume, annotations: Annotations | None, framing: Framing, n_classes: int) -> None:
-        self.volume, self.framing, self.n_classes = volume, framing, n_classes
+    def __init__(
+        self, volume: Volume, annotations: Annotations | None, framing: Framing, values: Sequence[int]
+    ) -> None:
+        self.volume, self.framing, self.n_classes = volume, framing, len(values)
+        self._classes = np.zeros(256, np.uint8)
+        self._classes[list(values)] = np.arange(1, len(values) + 1)
+        self._classes[IGNORE_LABEL] = IGNORE_LABEL
         annotations = Annotations.empty(volume.shape) if annotations is None else annotations
         if annotations.labels.shape != volume.shape:
             raise AnnotationError(
@@ -199,7 +205,7 @@ class PreparedCase:
     def update_annotations(self, annotations: Annotations) -> None:
         """Take over changed labels; the frame stays."""
         y0, y1, x0, x1 = self.box
-        targets = {z: annotations.target(z)[y0:y1, x0:x1] for z in annotations.used}
+        targets = {z: self._classes[annotations.target(z)[y0:y1, x0:x1]] for z in annotations.used}
         complete = {z: targets[z] for z in annotations.complete}
         shape: ShapePrior | None = None
         if complete:
