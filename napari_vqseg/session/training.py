@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from enum import StrEnum
+from pathlib import Path
 from typing import Any
 
 from psygnal import Signal
@@ -64,6 +65,7 @@ class Training(Concern):
         """Forget the run of the case before."""
         self.state = TrainingState.IDLE
         self.progress: protocol.Progress | None = None
+        self._run_path: Path | None = None
         self._waiting: dict[str, Any] = {}
         self._slices_changed = False
 
@@ -132,7 +134,7 @@ class Training(Concern):
             return opened.project.new_run(config, list(labelled))
 
         def send(run: Run) -> None:
-            self._slices_changed = False
+            self._slices_changed, self._run_path = False, run.path
             self._engine.send(protocol.StartTraining(str(run.path)))
 
         def failed(error: BaseException) -> None:
@@ -150,7 +152,7 @@ class Training(Concern):
             self._engine.send(protocol.ResumeTraining())
             self._become(TrainingState.RUNNING)
         elif self.resumable:
-            path = self.context.case.resumable
+            path = self._run_path = self.context.case.resumable
             self._become(TrainingState.STARTING)
             self._annotating.save(
                 then=lambda: self._engine.send(protocol.StartTraining(str(path), resume=True)),
@@ -201,7 +203,8 @@ class Training(Concern):
         self.progressed.emit(message)
 
     def _on_ended(self, message: protocol.TrainingEnded) -> None:
-        if self.context.opened is not None:
+        begun = message.reason != "failed" or message.step > 0
+        if self.context.opened is not None and begun:
             self.context.opened.resumable = None
         self._engine.has_network = self._engine.has_network or message.reason != "failed"
         self._become(TrainingState.IDLE)
@@ -215,9 +218,17 @@ class Training(Concern):
 
     def _on_crash(self, text: str) -> None:
         if not self.is_idle:
-            text = f"{text} Your annotations are saved; Resume goes on from the last checkpoint."
+            text = f"{text} Your annotations are saved; {self._way_on()}."
         self._become(TrainingState.IDLE)
         self.context.notified.emit(text, "error")
+
+    def _way_on(self) -> str:
+        """What a person can do after the engine has gone in the midst of a run, which is made ready for it."""
+        run = None if self._run_path is None else Run(self._run_path)
+        if run is None or not (run.interrupted and run.has_checkpoint):
+            return "no checkpoint was written yet, so train again"
+        self.context.case.resumable = run.path
+        return "Resume goes on from the last checkpoint"
 
 
 def _is_labelled(case: Case) -> bool:

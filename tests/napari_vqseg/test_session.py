@@ -16,7 +16,7 @@ from vqseg.config import preset
 from vqseg.errors import EngineError
 from vqseg.io import read_labels, read_volume, write_map
 from vqseg.phantom import synthetic_thorax
-from vqseg.project import Project
+from vqseg.project import Project, RunState
 
 spec = importlib.util.spec_from_file_location("fakes", Path(__file__).with_name("fakes.py"))
 fakes = sys.modules.setdefault("fakes", importlib.util.module_from_spec(spec))
@@ -247,9 +247,35 @@ def test_a_crash_keeps_the_work_and_says_so(desk):
     session.training.start()
     desk.worker.crashed.emit("The engine ended unexpectedly.")
     assert session.training.state is TrainingState.IDLE
-    assert desk.heard[-1][0] == "error"
+    level, text = desk.heard[-1]
+    assert level == "error"
+    assert "no checkpoint was written yet, so train again" in text
+    assert not session.training.resumable
     session.training.start()  # and it can be started again, with the case told anew
     assert [type(m).__name__ for m in desk.worker.sent[-2:]] == ["OpenCase", "StartTraining"]
+
+
+def test_a_run_whose_engine_crashed_can_be_resumed_at_once(desk):
+    session, worker = desk.session, desk.worker
+    desk.view.stroke(4)
+    session.annotating.mark_complete(4)
+    session.training.start()
+    run = session.case.project.runs[-1]
+    run.set_state(RunState.RUNNING)  # as the engine does, which leaves a checkpoint now and then
+    run.checkpoint_path.mkdir()
+    (run.checkpoint_path / "checkpoint.json").write_text("{}")
+    worker.message.emit(protocol.Progress(9, 0.1, 50.0))
+    worker.crashed.emit("The engine ended unexpectedly.")
+    assert "Resume goes on from the last checkpoint" in desk.heard[-1][1]
+    assert session.training.resumable
+    session.training.resume()
+    assert worker.sent[-1] == protocol.StartTraining(str(run.path), resume=True)
+    worker.message.emit(protocol.Failed("The memory is too full for this run to go on.", "StartTraining"))
+    worker.message.emit(protocol.TrainingEnded("failed", 0))
+    assert session.training.resumable, "what has not begun can be tried again"
+    session.training.resume()
+    worker.message.emit(protocol.TrainingEnded("finished", 20, "x"))
+    assert not session.training.resumable
 
 
 def test_a_crashed_engine_comes_back_with_the_case_and_the_newest_network_once(desk):
