@@ -1,8 +1,7 @@
 """Answers of the engine that need a network but no training: previews, predictions, codebook, suggestions.
 
-A thread of its own serves them from a copy of the weights, in turns with the training's steps (vqseg.turns).
-Previews go first, also in the middle of a step or of a prediction, and a newer one replaces a waiting one. Surveys of
-all slices go last: a slice at a time, while nobody asks for anything.
+A thread of its own serves them from a copy of the weights, in the order of its tray (vqseg.tray) and in turns with the
+training's steps (vqseg.turns). Previews are served in the middle of a step or of a prediction as well.
 """
 
 from __future__ import annotations
@@ -10,11 +9,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,8 +40,9 @@ from vqseg.protocol import (
     UpdateAnnotations,
 )
 from vqseg.runner import predict_case
-from vqseg.survey import StabilitySurvey, SuggestionSurvey, Survey
+from vqseg.survey import StabilitySurvey, SuggestionSurvey
 from vqseg.tokens import HISTORY_COLUMNS
+from vqseg.tray import PredictionJob, Request, Tray
 from vqseg.turns import Turns
 from vqseg.weights import Weights
 from vqseg.workspace import Workspace
@@ -53,7 +51,7 @@ if TYPE_CHECKING:
     from vqseg.data import TrainingCase
     from vqseg.predict import Predictor
 
-__all__ = ["UNEXPECTED", "Desk", "PredictionJob"]
+__all__ = ["UNEXPECTED", "Desk"]
 
 KEPT_FILES = 16
 UNEXPECTED = "The engine could not do that because of an unexpected error; its log says more."
@@ -63,18 +61,6 @@ log = logging.getLogger(__name__)
 
 class _CancelledError(Exception):
     """A prediction was given up because the engine leaves or something better is under way."""
-
-
-@dataclass
-class PredictionJob:
-    """A prediction of whole cases; `seconds` is how long the network had the processor for it."""
-
-    case_ids: list[str]
-    final: bool = False
-    request_id: int | None = None
-    cancelled: threading.Event = field(default_factory=threading.Event)
-    done: threading.Event = field(default_factory=threading.Event)
-    seconds: float = 0.0
 
 
 class Desk(threading.Thread):
@@ -105,64 +91,25 @@ class Desk(threading.Thread):
         super().__init__(name="desk", daemon=True)
         self.workspace, self.weights, self.turns, self._send = workspace, weights, turns, send
         self._load_predictor = load_predictor or _load_predictor
-        self._wake = threading.Condition()
-        self._preview: RequestPreview | None = None
-        self._waiting: deque[Message | PredictionJob] = deque()
-        self._surveys: dict[str, Survey] = {}
-        self._leaving = False
-        self._looked_at: dict[str, int] = {}
+        self.tray = Tray()
         self._told: set[str] = set()
         self._sent_slices = 0
         self._prepared: tuple[Predictor, TrainingCase] | None = None
         self._surveyed: Predictor | None = None
-        self.last_request_at = float("-inf")
-
-    def submit(self, item: Message | PredictionJob) -> None:
-        """Queue a request; a preview replaces the waiting one."""
-        with self._wake:
-            if isinstance(item, RequestPreview):
-                self._preview = item
-                self._looked_at[item.case_id] = item.z
-            else:
-                self._waiting.append(item)
-            if isinstance(item, Message):
-                self.last_request_at = time.monotonic()
-            self._wake.notify()
 
     def leave(self) -> None:
         """End the thread after what it is doing now; predictions are given up."""
-        with self._wake:
-            self._leaving = True
-            self._wake.notify()
+        self.tray.leave()
 
     def run(self) -> None:
         """Serve until :meth:`leave`."""
-        while True:
-            with self._wake:
-                self._wake.wait_for(lambda: self._leaving or self._preview or self._waiting or self._surveys)
-                if self._leaving:
-                    return
-                item = self._next()
+        while (item := self.tray.take()) is not None:
             self._serve(item)
 
-    def _next(self) -> Message | PredictionJob | Survey:
-        # A preview of a case that is still waiting to be opened must not overtake its opening.
-        opening = any(isinstance(item, OpenCase | LoadCheckpoint | UpdateAnnotations) for item in self._waiting)
-        if self._preview is not None and not opening:
-            return self._take_preview()
-        if self._waiting:
-            return self._waiting.popleft()
-        return next(iter(self._surveys.values()))
-
-    def _take_preview(self) -> RequestPreview:
-        preview, self._preview = self._preview, None
-        assert preview is not None
-        return preview
-
-    def _serve(self, item: Message | PredictionJob | Survey) -> None:
+    def _serve(self, item: Request) -> None:
         name = type(item).__name__
         try:
-            _HANDLERS[name](self, item)
+            self._answer(item)
         except _CancelledError:
             log.info("%s was given up", name)
         except VQSegError as error:
@@ -174,25 +121,49 @@ class Desk(threading.Thread):
             if isinstance(item, PredictionJob):
                 item.done.set()
 
+    def _answer(self, item: Request) -> None:
+        match item:
+            case LoadCheckpoint():
+                self._load(item)
+            case OpenCase():
+                self._open(item)
+            case UpdateAnnotations():
+                self._update(item)
+            case PredictionJob():
+                self._predict(item)
+            case RequestPrediction():
+                self._predict(PredictionJob([item.case_id], request_id=item.request_id))
+            case RequestPreview():
+                self._answer_preview(item)
+            case RequestStability():
+                self._answer_stability(item)
+            case RequestSuggestions():
+                self._answer_suggestions(item)
+            case RequestCodebook():
+                self._answer_codebook(item)
+            case RequestCodeword():
+                self._answer_codeword(item)
+            case StabilitySurvey() | SuggestionSurvey():
+                self._advance(item)
+
     def _between(self, *_progress: Any) -> None:
         """Serve a waiting preview in the middle of something longer, or give that up to leave."""
-        with self._wake:
-            if self._leaving:
-                raise _CancelledError
-            preview = self._take_preview() if self._preview is not None else None
+        if self.tray.leaving:
+            raise _CancelledError
+        preview = self.tray.take_preview()
         if preview is not None:
             self._serve(preview)
 
     # ---------------------------------------------------------------------------------------------- answers
 
     def _load(self, message: LoadCheckpoint) -> None:
-        self._surveys.clear()
+        self.tray.end_surveys()
         run = Run(message.run_path)
         self.workspace.open(run.project_path)
         self.weights.offer(self._load_predictor(run.require_checkpoint()), int(run.info.get("step", 0)), run)
 
     def _open(self, message: OpenCase) -> None:
-        self._surveys.clear()
+        self.tray.end_surveys()
         self._told.discard(message.case_id)
         self._send(self.workspace.open_case(message))
 
@@ -224,16 +195,11 @@ class Desk(threading.Thread):
         """Have something done that needs no network, and serve previews meanwhile."""
         with ThreadPoolExecutor(1) as thread:
             future = thread.submit(work)
-            future.add_done_callback(lambda _: self._look_up())
+            future.add_done_callback(lambda _: self.tray.look_up())
             while not future.done():
-                with self._wake:
-                    self._wake.wait_for(lambda: future.done() or self._preview is not None)
+                self.tray.wait(future.done)
                 self._between()
             future.result()
-
-    def _look_up(self) -> None:
-        with self._wake:
-            self._wake.notify()
 
     def _answer_preview(self, message: RequestPreview) -> None:
         start = time.monotonic()
@@ -254,9 +220,6 @@ class Desk(threading.Thread):
         elapsed_s = time.monotonic() - start
         self._send(PreviewReady(message.request_id, message.case_id, message.z, message.epsilon, str(path), elapsed_s))
 
-    def _answer_prediction(self, message: RequestPrediction) -> None:
-        self._predict(PredictionJob([message.case_id], request_id=message.request_id))
-
     def _predict(self, job: PredictionJob) -> None:
         @contextmanager
         def turn() -> Iterator[None]:
@@ -270,9 +233,9 @@ class Desk(threading.Thread):
             case = self.workspace.case(case_id)
             learnt = set(case.annotations.used)
             if not predict_case(
-                predictor, case, run, case_id, nearest_to=self._looked_at.get(case_id, case.volume.shape[0] // 2),
+                predictor, case, run, case_id, nearest_to=self.tray.looked_at(case_id, case.volume.shape[0] // 2),
                 on_slices=partial(self._send_slices, case_id) if self._is_awaited(case_id) else None,
-                should_stop=lambda: self._leaving or job.cancelled.is_set(), turn=turn, aside=self._aside,
+                should_stop=lambda: self.tray.leaving or job.cancelled.is_set(), turn=turn, aside=self._aside,
             ):  # fmt: skip
                 raise _CancelledError
             self._told.add(case_id)
@@ -304,25 +267,20 @@ class Desk(threading.Thread):
         return path
 
     def _answer_stability(self, message: RequestStability) -> None:
-        self._surveys.pop(StabilitySurvey.__name__, None)
+        self.tray.end(StabilitySurvey)
         if message.epsilon > 0:
             predictor, _, run = self.weights.get()
             case = self._prepare(predictor, message.case_id)
-            self._begin(StabilitySurvey(message, predictor, case.volume, run.confidence_path(message.case_id)))
+            self.tray.begin(StabilitySurvey(message, predictor, case.volume, run.confidence_path(message.case_id)))
 
-    def _begin(self, survey: Survey) -> None:
-        """Start a survey in place of one of its kind."""
-        self._surveys[type(survey).__name__] = survey
-
-    def _advance(self, survey: Survey) -> None:
-        kind = type(survey).__name__
-        del self._surveys[kind]  # a survey that fails is not tried again
+    def _advance(self, survey: StabilitySurvey | SuggestionSurvey) -> None:
+        """Do a slice of a survey; one that fails is not tried again."""
         with self.turns.answer():
             answer = survey.advance()
         if answer is not None:
             self._send(answer)
         if not survey.finished:
-            self._surveys[kind] = survey  # behind the others
+            self.tray.begin(survey)
 
     def _answer_codebook(self, message: RequestCodebook) -> None:
         from vqseg.codebook import survey_codebook, token_grid
@@ -363,25 +321,8 @@ class Desk(threading.Thread):
         predicted = self._predicted(run, message.case_id)
         uncertainty = np.load(run.uncertainty_path(message.case_id), mmap_mode="r", allow_pickle=False)
         names = self.workspace.class_names
-        survey = SuggestionSurvey(message, predictor, case, predicted, uncertainty, names)
-        self._begin(survey)
-        self._advance(survey)
-
-
-_HANDLERS: dict[str, Callable[[Desk, Any], None]] = {
-    "LoadCheckpoint": Desk._load,
-    "OpenCase": Desk._open,
-    "PredictionJob": Desk._predict,
-    "RequestCodebook": Desk._answer_codebook,
-    "RequestCodeword": Desk._answer_codeword,
-    "RequestPrediction": Desk._answer_prediction,
-    "RequestPreview": Desk._answer_preview,
-    "RequestStability": Desk._answer_stability,
-    "RequestSuggestions": Desk._answer_suggestions,
-    "StabilitySurvey": Desk._advance,
-    "SuggestionSurvey": Desk._advance,
-    "UpdateAnnotations": Desk._update,
-}
+        self.tray.end(SuggestionSurvey)
+        self._advance(SuggestionSurvey(message, predictor, case, predicted, uncertainty, names))
 
 
 def _load_predictor(checkpoint: Path) -> Predictor:

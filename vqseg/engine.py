@@ -20,13 +20,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vqseg import protocol
-from vqseg.desk import UNEXPECTED, Desk, PredictionJob
+from vqseg.desk import UNEXPECTED, Desk
 from vqseg.errors import VQSegError
 from vqseg.overlays import Overlays
 from vqseg.pipe import Pipe, hide_in_log, log_to, start_log
 from vqseg.project import Project, Run, RunState
 from vqseg.run import versions
 from vqseg.runner import RunLoop, TrainerFactory, make_trainer
+from vqseg.tray import PredictionJob
 from vqseg.turns import Turns
 from vqseg.weights import Weights
 from vqseg.workspace import Workspace
@@ -99,7 +100,7 @@ class Engine:
         elif isinstance(item, _DESK):
             if isinstance(item, protocol.OpenCase):
                 self.workspace.shown = item.case_id
-            self.desk.submit(item)
+            self.desk.tray.put(item)
         else:
             self._inbox.put(item)
 
@@ -176,7 +177,7 @@ class Engine:
         if self._loop is not None and message.case_id in self._loop.run.case_ids:
             self._loop.update_annotations(message.case_id, case.annotations)
         else:
-            self.desk.submit(message)
+            self.desk.tray.put(message)
 
     # --------------------------------------------------------------------------------------------- training
 
@@ -236,7 +237,7 @@ class Engine:
         overlays = Overlays(
             lambda: [self.workspace.shown] if self.workspace.shown else loop.run.case_ids,
             offer=lambda: self._offer_weights(loop, force=True),
-            submit=self.desk.submit,
+            submit=self.desk.tray.put,
         )
         while not (loop.finished or self._stopping or self._leaving):
             with self.turns.train():
@@ -258,7 +259,7 @@ class Engine:
 
     def _wait_for(self, job: PredictionJob) -> None:
         """Let the desk do a job while messages are handled."""
-        self.desk.submit(job)
+        self.desk.tray.put(job)
         while not job.done.is_set():
             if self._leaving:
                 job.cancelled.set()
@@ -267,7 +268,7 @@ class Engine:
     def _offer_weights(self, loop: RunLoop, force: bool = False) -> None:
         """Give the desk a copy of the weights: the first at once, later ones when somebody looks at them."""
         age_s = time.monotonic() - self.weights.made_at
-        wanted = self.weights.expected or (self.desk.last_request_at > self.weights.made_at)
+        wanted = self.weights.expected or (self.desk.tray.last_request_at > self.weights.made_at)
         if force or (wanted and (age_s > WEIGHTS_EVERY_S or self.weights.expected)):
             predictor = copy.deepcopy(loop.trainer.predictor())
             self.weights.offer(predictor, loop.step_index, loop.run)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from vqseg.desk import PredictionJob
+from vqseg.tray import PredictionJob
 
 __all__ = ["Overlays"]
 
