@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -131,10 +132,14 @@ def measure(
             figures.append(Figure(what, _open(session, path), "s", "< 3"))
     figures.append(Figure("event loop while opening: longest own work", max(heart.worked_ms), "ms", ""))
     say("scrolling")
-    figures.append(Figure("scrolling through it", _scroll(session, SCROLLED), "slices/s", "> 25"))
+    figures.append(Figure("scrolling through it", _scroll(session.go_to, shape[0]), "slices/s", "> 25"))
     say("training")
     figures += _train(session, labels, budget_s)
+    say("scrolling with a prediction, then napari alone")
+    figures.append(Figure("scrolling through it and its prediction", _scroll(session.go_to, shape[0]), "slices/s", ""))
     widget.release()
+    scrolled = _scroll(partial(viewer.dims.set_current_step, 0), shape[0])
+    figures.append(Figure("the same layers in napari, with nothing of ours listening", scrolled, "slices/s", ""))
     viewer.close()
     return figures
 
@@ -185,14 +190,15 @@ def _open(session: Session, path: Path) -> float:
     return time.perf_counter() - start
 
 
-def _scroll(session: Session, count: int) -> float:
+def _scroll(go_to: Callable[[int], None], n_slices: int) -> float:
     """Slices a second, each one drawn."""
-    middle = session.volume.shape[0] // 2
+    first = max(n_slices // 2 - SCROLLED // 2, 0)
+    slices = range(first, min(first + SCROLLED, n_slices))
     start = time.perf_counter()
-    for z in range(middle - count // 2, middle - count // 2 + count):
-        session.go_to(z)
+    for z in slices:
+        go_to(z)
         QApplication.processEvents()
-    return count / (time.perf_counter() - start)
+    return len(slices) / (time.perf_counter() - start)
 
 
 def _train(session: Session, labels: npt.NDArray[np.uint8], budget_s: float) -> list[Figure]:

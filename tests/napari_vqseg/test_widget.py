@@ -310,7 +310,7 @@ def test_where_nothing_is_predicted_nothing_is_offered_or_drawn(window, tmp_path
     assert "Slice 3 is complete" in panel.words.text()
     session.go_to(7)
     assert panel.accept.text() == "Empty (A)"
-    assert "nothing is predicted here" in panel.words.text()
+    qtbot.waitUntil(lambda: "nothing is predicted here" in panel.words.text(), timeout=2000)
     predict(window, tmp_path, qtbot, slice(7, 8), step=4)
     qtbot.waitUntil(lambda: panel.accept.text() == "Accept (A)", timeout=2000)
     assert np.flatnonzero(np.isfinite(panel.plot.values["confidence"])).tolist() == [7]
