@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from vqseg.checkpoint import read_checkpoint, write_checkpoint
+from vqseg.checkpoint import read_checkpoint, restore_settings, write_checkpoint
+from vqseg.config import preset
+from vqseg.data.framing import Framing
 from vqseg.errors import CheckpointError
+from vqseg.volume import Window
 
 
 def test_round_trip_replaces_the_previous_whole(tmp_path):
@@ -97,3 +100,15 @@ def test_hostile_pickles_are_never_run(tmp_path):
     with pytest.raises(CheckpointError):
         read_checkpoint(path)
     assert not (tmp_path / "owned").exists()
+
+
+def test_framing_comes_back_exactly_and_older_checkpoints_have_no_equalised_slice():
+    config = preset("fast", neighbours=1)
+    table = (0.0, 1 / 3, 1.0)
+    description = json.loads(json.dumps({
+        "config": config.to_dict(), "classes": {"1": "lung"}, "window": {"level_hu": 40.0, "width_hu": 400.0},
+        "pixel_mm": 0.7, "equalisation": table,
+    }))  # fmt: skip
+    assert restore_settings(description) == (config, Framing(Window(40.0, 400.0), 0.7, 1, table), {1: "lung"})
+    del description["equalisation"], description["config"]["data"]["equalise"]
+    assert restore_settings(description)[1].channels == 3

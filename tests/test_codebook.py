@@ -48,7 +48,7 @@ def trained(volume: Volume, **settings: object) -> Predictor:
 def predictor(volume: Volume) -> Predictor:
     """A network hardly trained, its codewords put where this volume's tokens are."""
     predictor = trained(volume)
-    images = predictor.prepare(volume).input(range(5), predictor.config.model.neighbours)
+    images = predictor.prepare(volume).input(range(5))
     with torch.no_grad():
         tokens = predictor.codebook_network.encode(images).projected
         predictor.codebook_network.quantizer.initialise(tokens.permute(0, 2, 3, 1).flatten(0, 2))
@@ -57,7 +57,7 @@ def predictor(volume: Volume) -> Predictor:
 
 def test_drift_is_the_share_of_tokens_whose_code_has_changed(predictor: Predictor, volume: Volume) -> None:
     network = copy.deepcopy(predictor.codebook_network)
-    drift = CodeDrift(predictor.prepare(volume), predictor.config.model.neighbours)
+    drift = CodeDrift(predictor.prepare(volume))
     drift.look(network)
     assert drift.share is None
     drift.look(network)

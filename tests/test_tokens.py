@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from vqseg.annotations import Annotations
-from vqseg.data.case import Framing, PreparedCase
+from vqseg.data.case import PreparedCase
+from vqseg.data.framing import Framing
 from vqseg.errors import EngineError
 from vqseg.tokens import CodebookReport, CodebookSurvey, Codeword, Substitutes, TokenGrid
 from vqseg.volume import StoredLayout, Volume, Window

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from vqseg.config import Config
-from vqseg.data.case import Framing
+from vqseg.data.framing import Framing
 from vqseg.errors import CheckpointError
 from vqseg.io.atomic import beside, flush
 from vqseg.methods.base import Method
@@ -160,7 +160,10 @@ def restore_settings(description: Mapping[str, Any]) -> tuple[Config, Framing, d
     try:
         window = Window(**description["window"])
         class_names = {int(value): str(name) for value, name in description["classes"].items()}
-        return Config.from_dict(description["config"]), Framing(window, float(description["pixel_mm"])), class_names
+        config = Config.from_dict(description["config"])
+        equalisation = tuple(map(float, description.get("equalisation", ())))  # older checkpoints lack it
+        framing = Framing(window, float(description["pixel_mm"]), config.model.neighbours, equalisation)
+        return config, framing, class_names
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"The checkpoint's description lacks or misstates {error}; train again.") from None
 

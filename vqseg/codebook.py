@@ -148,8 +148,6 @@ class CodeDrift:
     ----------
     case : PreparedCase
         Where the slices are, evenly spaced.
-    neighbours : int
-        Neighbouring slices on each side, as the network takes them.
 
     Attributes
     ----------
@@ -157,9 +155,9 @@ class CodeDrift:
         In [0, 1]; None before the second look.
     """
 
-    def __init__(self, case: PreparedCase, neighbours: int) -> None:
+    def __init__(self, case: PreparedCase) -> None:
         places = torch.linspace(0, len(case.images) - 1, LOOKED_AT + 2)[1:-1]
-        self._images = case.input(places.round().long().tolist(), neighbours)
+        self._images = case.input(places.round().long().tolist())
         self._codes: Tensor | None = None
         self.share: float | None = None
 

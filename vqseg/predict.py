@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from vqseg.annotations import Annotations
 from vqseg.checkpoint import read_checkpoint, read_description, restore_settings, restore_weights
 from vqseg.config import Config
-from vqseg.data.case import Framing, PreparedCase
+from vqseg.data.case import PreparedCase
+from vqseg.data.framing import Framing
 from vqseg.data.shape_prior import encode_shape, no_shape
 from vqseg.device import choose_device, gains_from_bfloat16
 from vqseg.errors import ConfigError
@@ -87,8 +88,7 @@ class Predictor:
         """
         description, tensors = read_checkpoint(Path(path))
         config, framing, class_names = restore_settings(description)
-        channels = 2 * config.model.neighbours + 1
-        method = create_method(config.train.method, config, channels, len(class_names) + 1, pretrained=False)
+        method = create_method(config.train.method, config, framing.channels, len(class_names) + 1, pretrained=False)
         weights = {name: value for name, value in tensors["model"].items() if not name.startswith("adapter.")}
         restore_weights(method, weights)
         where = choose_device(device)
@@ -150,7 +150,7 @@ class Predictor:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self._bfloat16)
 
     def _images(self, case: PreparedCase, slices: list[int]) -> Tensor:
-        images = case.input(slices, self.config.model.neighbours).to(self.device)
+        images = case.input(slices).to(self.device)
         return images.contiguous(memory_format=torch.channels_last)
 
     def _shapes(self, case: PreparedCase, slices: list[int]) -> Tensor:

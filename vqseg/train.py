@@ -18,7 +18,8 @@ from vqseg.annotations import Annotations
 from vqseg.checkpoint import read_checkpoint, restore_settings, restore_weights, write_checkpoint
 from vqseg.codebook import LOOK_EVERY, CodeDrift
 from vqseg.config import Config
-from vqseg.data.case import Framing, PreparedCase, TrainingCase, frame_cases
+from vqseg.data.case import PreparedCase
+from vqseg.data.framing import Framing, TrainingCase, frame_cases
 from vqseg.data.sampling import BatchSampler
 from vqseg.device import (
     choose_device,
@@ -87,7 +88,7 @@ class Trainer:
         self.warnings: list[str] = []
         self._require_classes([case.annotations for case in cases])
         torch.manual_seed(config.train.seed)
-        self.framing = frame_cases(cases, config.data) if _framing is None else _framing
+        self.framing = frame_cases(cases, config.data, config.model.neighbours) if _framing is None else _framing
         self.cases = [
             PreparedCase(case.volume, case.annotations, self.framing, list(self.class_names)) for case in cases
         ]
@@ -105,7 +106,7 @@ class Trainer:
         self._features = FeatureCache()
         self._generator = torch.Generator().manual_seed(config.train.seed)
         self.sampler = BatchSampler(
-            self.cases, config.data, config.model.neighbours, self._generator,
+            self.cases, config.data, self._generator,
             self._prior_features if self._priors is not None else None,
         )  # fmt: skip
         self.method.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -114,7 +115,7 @@ class Trainer:
             compile_networks(self.method.student, self.method.teacher)
         self._optimizer = self._make_optimizer()
         self._bfloat16 = config.train.mixed_precision and gains_from_bfloat16(self.device)
-        self._drift = CodeDrift(self.cases[0], config.model.neighbours)
+        self._drift = CodeDrift(self.cases[0])
 
     # ------------------------------------------------------------ making
 
@@ -130,8 +131,9 @@ class Trainer:
 
     def _make_method(self, pretrained: bool) -> Method:
         config = self.config
-        channels = 2 * config.model.neighbours + 1
-        method = create_method(config.train.method, config, channels, len(self.class_names) + 1, pretrained=pretrained)
+        method = create_method(
+            config.train.method, config, self.framing.channels, len(self.class_names) + 1, pretrained=pretrained
+        )
         if config.train.warmup_s and not method.can_warm_up:
             raise ConfigError("A warm-up needs vq-seg with its image branch; set warmup_s to 0, or choose these.")
         return method
@@ -302,6 +304,7 @@ class Trainer:
             "classes": {str(value): name for value, name in self.class_names.items()},
             "window": {"level_hu": self.framing.window.level_hu, "width_hu": self.framing.window.width_hu},
             "pixel_mm": self.framing.pixel_mm,
+            "equalisation": list(self.framing.equalisation),
             "spacing_mm": [list(case.volume.spacing_mm) for case in self.cases],
             "seed": self.config.train.seed,
             **self.schedule.state,

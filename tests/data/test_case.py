@@ -5,7 +5,7 @@ import torch
 from vqseg.annotations import Annotations, SliceState, signed_distance
 from vqseg.config import DataConfig
 from vqseg.data import BatchSampler, PreparedCase, TrainingCase, frame_cases
-from vqseg.data.case import Framing, region_of_interest
+from vqseg.data.framing import Framing
 from vqseg.errors import AnnotationError
 from vqseg.volume import StoredLayout, Volume, Window
 
@@ -26,14 +26,6 @@ def prepared(config=None, **settings):
     config = config or DataConfig(**settings)
     framing = frame_cases([case], config)
     return PreparedCase(case.volume, case.annotations, framing, (1, 2)), config
-
-
-def test_region_holds_the_structures_with_room_and_stays_inside():
-    case, _ = a_case()
-    y0, y1, x0, x1 = region_of_interest(case.annotations, case.volume.spacing_mm)
-    assert (y0, x0, x1) == (0, 5, 75)
-    assert y1 == 60
-    assert region_of_interest(Annotations.empty((3, 10, 20)), (1, 1, 1)) == (0, 10, 0, 20)
 
 
 @pytest.mark.parametrize("scale", [1e-5, 1.0, 100.0])
@@ -60,13 +52,6 @@ def test_frame_fits_the_size_and_keeps_the_aspect():
     y0, y1, x0, x1 = case.box
     assert case.size[0] / case.size[1] == pytest.approx((y1 - y0) / (x1 - x0), rel=0.05)
     assert case.images.min() >= 0 and case.images.max() <= 1
-
-
-def test_window_is_chosen_from_the_labelled_structures_or_given():
-    case, _ = a_case()
-    assert frame_cases([case], DataConfig(window_level_hu=40, window_width_hu=400)).window == Window(40, 400)
-    low, high = frame_cases([case], DataConfig()).window.limits_hu
-    assert low < 0 and 180 < high < 350
 
 
 def test_maps_come_back_to_the_volumes_voxels():
@@ -121,21 +106,21 @@ def test_a_correction_measures_the_corrected_slice_alone(monkeypatch):
 def test_batches_repeat_under_a_seed_and_hold_all_classes():
     case, config = prepared(size=64, batch_x=6, batch_u=2)
     first, second = (
-        BatchSampler([case], config, 1, torch.Generator().manual_seed(3)).draw(strong_views=1) for _ in range(2)
+        BatchSampler([case], config, torch.Generator().manual_seed(3)).draw(strong_views=1) for _ in range(2)
     )
     for name, value in vars(first).items():
         assert value is None or torch.equal(value, getattr(second, name)), name
-    assert first.image_x.shape[:2] == (6, 3)
+    assert first.image_x.shape[:2] == (6, 2)
     assert first.shape_x.shape == (6, 3, *first.image_x.shape[-2:])
     assert first.image_u_w.shape[0] == 2
     assert set(first.label_x.unique().tolist()) == {0, 1, 2}
     assert set(range(8)) - set(case.labels) == {z for _, z in BatchSampler(
-        [case], config, 1, torch.Generator()).unlabelled}  # fmt: skip
+        [case], config, torch.Generator()).unlabelled}  # fmt: skip
 
 
 def test_patches_show_what_their_labels_say():
     case, config = prepared(size=64, batch_x=16)
-    batch = BatchSampler([case], config, 0, torch.Generator().manual_seed(0)).draw()
+    batch = BatchSampler([case], config, torch.Generator().manual_seed(0)).draw()
     means = [batch.image_x[:, 0][batch.label_x == value].mean().item() for value in (0, 1, 2)]
     assert means[0] < means[1] < means[2]
     inside = batch.shape_x[:, 0][batch.label_x == 1].mean()
@@ -147,4 +132,4 @@ def test_nothing_labelled_is_refused():
     framing = frame_cases([case], DataConfig())
     empty = PreparedCase(case.volume, None, framing, (1, 2))
     with pytest.raises(AnnotationError, match="mark it complete"):
-        BatchSampler([empty], DataConfig(), 1, torch.Generator())
+        BatchSampler([empty], DataConfig(), torch.Generator())

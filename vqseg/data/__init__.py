@@ -1,6 +1,7 @@
 """From volumes and labelled slices to batches."""
 
-from vqseg.data.case import PreparedCase, TrainingCase, frame_cases
+from vqseg.data.case import PreparedCase
+from vqseg.data.framing import TrainingCase, frame_cases
 from vqseg.data.sampling import BatchSampler
 from vqseg.data.shape_prior import ShapePrior
 

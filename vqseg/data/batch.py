@@ -20,7 +20,7 @@ class Batch:
     Parameters
     ----------
     image_x : Tensor
-        (B, C, H, W) float, labelled slices, weakly augmented; C = 2 * neighbours + 1, centre channel is the slice.
+        (B, C, H, W) float, labelled slices, weakly augmented; C = ``Framing.channels``, the slice at C // 2.
     label_x : Tensor
         (B, H, W) int64, classes 0..K, or ``IGNORE_LABEL``.
     image_u_w, image_u_s1, image_u_s2 : Tensor or None

@@ -4,123 +4,26 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional as F
 
-from vqseg.annotations import PAINTED_BACKGROUND, Annotations
-from vqseg.config import DataConfig
+from vqseg.annotations import Annotations
+from vqseg.data.framing import Framing, region_of_interest
 from vqseg.data.shape_prior import ShapePrior
 from vqseg.errors import AnnotationError
 from vqseg.losses import IGNORE_LABEL
-from vqseg.volume import Volume, Window
+from vqseg.volume import Volume
 
-__all__ = ["Framing", "PreparedCase", "TrainingCase", "frame_cases", "region_of_interest"]
+__all__ = ["PreparedCase"]
 
-Box = tuple[int, int, int, int]
-"""Rows and columns of a crop: y0, y1, x0, x1."""
-
-MARGIN_SHARE = 0.35
-MARGIN_MM = 25.0
 SMALLEST_FRAME = 32
 """Side in pixels: at reduction 16 no map is one pixel wide, of which torch's bfloat16 convolutions on AMX make NaN."""
 FAINTEST = 0.002
 """Contrast, as a share of the window, below which a slice shows nothing."""
-
-
-@dataclass
-class TrainingCase:
-    """A volume and what is labelled on it."""
-
-    volume: Volume
-    annotations: Annotations
-
-
-@dataclass(frozen=True)
-class Framing:
-    """What training and prediction must do alike.
-
-    Parameters
-    ----------
-    window : Window
-        HU that become [0, 1].
-    pixel_mm : float
-        Pixel size the network works at, mm.
-    """
-
-    window: Window
-    pixel_mm: float
-
-
-def _painted(annotations: Annotations, z: int) -> npt.NDArray[np.bool_]:
-    labels = annotations.labels[z]
-    return (labels > 0) & (labels < PAINTED_BACKGROUND)
-
-
-def region_of_interest(annotations: Annotations, spacing_mm: Sequence[float]) -> Box:
-    """Rows and columns that hold every labelled structure with room to move; the whole slice without labels.
-
-    The margin is the largest of 25 mm, a third of the structures' extent, and how far the structures' outline
-    moves between neighbouring labelled slices.
-    """
-    boxes = []
-    for z in annotations.used:
-        painted = _painted(annotations, z)
-        if painted.any():
-            rows, columns = np.flatnonzero(painted.any(1)), np.flatnonzero(painted.any(0))
-            boxes.append((rows[0], rows[-1] + 1, columns[0], columns[-1] + 1))
-    height, width = annotations.labels.shape[1:]
-    if not boxes:
-        return 0, height, 0, width
-    outline = np.array(boxes)
-    moves = np.abs(np.diff(outline, axis=0)).max(initial=0)
-    y0, x0 = outline[:, (0, 2)].min(0)
-    y1, x1 = outline[:, (1, 3)].max(0)
-    margin_y = int(max(MARGIN_SHARE * (y1 - y0), MARGIN_MM / spacing_mm[1], moves))
-    margin_x = int(max(MARGIN_SHARE * (x1 - x0), MARGIN_MM / spacing_mm[2], moves))
-    return (
-        max(0, int(y0) - margin_y), min(height, int(y1) + margin_y),
-        max(0, int(x0) - margin_x), min(width, int(x1) + margin_x),
-    )  # fmt: skip
-
-
-def choose_window(cases: Sequence[TrainingCase]) -> Window:
-    """The window that shows the labelled structures and what lies around them: 0.5 % to 99.5 % of their values."""
-    samples = []
-    for case in cases:
-        for z in case.annotations.used:
-            near = ndimage.binary_dilation(_painted(case.annotations, z), iterations=8)
-            samples.append(case.volume.slice(z)[near].astype(np.float32))
-    values = np.concatenate(samples) if samples else np.zeros(0, np.float32)
-    if values.size == 0:
-        values = np.concatenate([case.volume.slice(case.volume.shape[0] // 2).ravel() for case in cases])
-    low, high = np.percentile(values, (0.5, 99.5))
-    return Window(float(low + high) / 2, float(high - low or 1.0) * 1.1)
-
-
-def frame_cases(cases: Sequence[TrainingCase], config: DataConfig) -> Framing:
-    """The window and pixel size for a set of cases.
-
-    The pixel size lets the largest region of interest fit the config's size, and is no coarser than needed.
-    """
-    if config.window_width_hu > 0:
-        window = Window(config.window_level_hu, config.window_width_hu)
-    else:
-        window = choose_window(cases)
-    coarsest, finest = 0.0, np.inf
-    for case in cases:
-        spacing = case.volume.spacing_mm
-        y0, y1, x0, x1 = region_of_interest(case.annotations, spacing)
-        longest_mm = max((y1 - y0) * spacing[1], (x1 - x0) * spacing[2])
-        coarsest = max(coarsest, longest_mm / config.size)
-        finest = min(finest, spacing[1], spacing[2])
-    # Small frames are enlarged up to fourfold, so that thin structures survive the network's reductions.
-    return Framing(window, float(max(coarsest, finest / 4)))
 
 
 class PreparedCase:
@@ -224,11 +127,15 @@ class PreparedCase:
         tensor = torch.from_numpy(np.ascontiguousarray(target))[None, None].float()
         return F.interpolate(tensor, size=self.size, mode="nearest-exact")[0, 0].long()
 
-    def input(self, slices: Sequence[int], neighbours: int) -> Tensor:
-        """Input of the network for some slices: (B, 2 * neighbours + 1, h, w); the ends are repeated."""
+    def input(self, slices: Sequence[int]) -> Tensor:
+        """Input of the network for some slices: (B, C, h, w), the slice itself at C // 2; the ends are repeated."""
+        neighbours = self.framing.neighbours
         offsets = torch.arange(-neighbours, neighbours + 1)
         index = torch.as_tensor(list(slices))[:, None] + offsets
-        return self.images[index.clamp(0, len(self.images) - 1)]
+        images = self.images[index.clamp(0, len(self.images) - 1)]
+        if not self.framing.equalisation:
+            return images
+        return torch.cat([self.framing.equalise(images[:, neighbours, None]), images], 1)
 
     def to_volume(self, maps: Tensor) -> Tensor:
         """Maps (C, h, w) in the network's frame -> (C, y1 - y0, x1 - x0) on the volume's voxels."""

@@ -36,8 +36,6 @@ class BatchSampler:
         At least one with a used slice.
     config : DataConfig
         Batch and patch sizes.
-    neighbours : int
-        Neighbouring slices on each side, as channels.
     generator : torch.Generator
         Source of every draw, on the CPU.
     prior_features : callable, optional
@@ -53,11 +51,10 @@ class BatchSampler:
         self,
         cases: Sequence[PreparedCase],
         config: DataConfig,
-        neighbours: int,
         generator: torch.Generator,
         prior_features: Callable[[int, int], Tensor] | None = None,
     ) -> None:
-        self.cases, self.config, self.neighbours, self.generator = list(cases), config, neighbours, generator
+        self.cases, self.config, self.generator = list(cases), config, generator
         self.prior_features = prior_features
         longest = [max(sides) for sides in zip(*(case.size for case in self.cases), strict=True)]
         self.patch = (min(config.patch, longest[0]), min(config.patch, longest[1]))
@@ -160,7 +157,7 @@ class BatchSampler:
         return random_warp(centres, self.patch, self.generator, device=self.device)
 
     def _sample_images(self, places: Sequence[tuple[int, int, Tensor]], warp: Warp) -> Tensor:
-        return _each(warp, [self.cases[i].input([z], self.neighbours)[0] for i, z, _ in places])
+        return _each(warp, [self.cases[i].input([z])[0] for i, z, _ in places])
 
     def _sample_prior(self, places: Sequence[tuple[int, int, Tensor]], warp: Warp) -> Tensor | None:
         """The prior's features (B, D, h', w') where the warp has moved them, one for 16 x 16 pixels."""

@@ -1,4 +1,4 @@
-"""Encoders: a slice and its neighbours become feature maps, fine to coarse."""
+"""Encoders: a slice becomes feature maps, fine to coarse."""
 
 from __future__ import annotations
 
@@ -213,7 +213,7 @@ def create_encoder(
     name : {"conv", "efficientnet-lite0", "dinov2"}
         Which encoder; "conv" has no pretrained weights.
     in_channels : int
-        Channels of the input, 2 * neighbours + 1.
+        Channels of the input.
     pretrained : bool
         Load pretrained weights; False where a checkpoint is loaded afterwards.
     path : str or Path

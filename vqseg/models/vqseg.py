@@ -95,7 +95,7 @@ class VQSegNet(nn.Module):
     config : ModelConfig
         Encoder, codebook and branches.
     in_channels : int
-        Channels of the input, 2 * neighbours + 1.
+        Channels of the input.
     n_classes : int
         Number of classes, background included.
     pretrained : bool
