@@ -247,8 +247,25 @@ def test_outputs_are_checked_before_training(files, output, words, monkeypatch, 
     (files.folder / "file").write_text("not a folder")
     (files.folder / "folder.nii.gz").mkdir()
     before = files.image.read_bytes(), files.labels.read_bytes()
-    assert words in error_of(files.segment("--output", str(files.folder / output)), capsys)
+    there = sorted(files.folder.iterdir())
+    model = files.folder / "new" / "model"
+    assert words in error_of(files.segment("--output", str(files.folder / output), "--checkpoint", str(model)), capsys)
+    assert "slice 99 is outside" in error_of(files.segment("--checkpoint", str(model), slices="99"), capsys)
     assert (files.image.read_bytes(), files.labels.read_bytes()) == before
+    assert sorted(files.folder.iterdir()) == there, "nothing is made of what cannot be"
+
+
+def test_ctrl_c_keeps_what_was_learnt_where_a_checkpoint_is_asked_for(files, monkeypatch, capsys):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("vqseg.cli.console.Console.training", interrupt)
+    arguments = [word for word in files.segment("--checkpoint", str(files.folder / "model")) if word != "--quiet"]
+    assert main(arguments) == 130
+    assert "what was learnt so far is in" in capsys.readouterr().err
+    assert not files.output.exists()
+    assert main(["predict", str(files.folder / "model"), str(files.image), "--output", str(files.output)]) == 0
+    assert files.output.exists()
 
 
 def test_a_file_of_another_program_beside_the_output_stays(files, capsys):

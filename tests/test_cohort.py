@@ -74,3 +74,11 @@ def test_tables_have_the_columns_of_all_rows(tmp_path):
             {"name": "a", "error": "bad", "dice": "", "path": ""}, {"name": "b", "error": "", "dice": "", "path": "x"},
         ]  # fmt: skip
     assert json.loads((tmp_path / "table.json").read_text())[1] == {"name": "b", "dice": None, "path": "x"}
+
+
+def test_a_table_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(VQSegError, match=r"scores\.csv could not be written"):
+        write_table(tmp_path / "file" / "scores.csv", [{"name": "a"}])
+    write_table(tmp_path / "new" / "scores.csv", [{"name": "a"}])
+    assert (tmp_path / "new" / "scores.csv").read_text() == "name\na\n"

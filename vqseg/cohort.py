@@ -156,9 +156,23 @@ def read_manifest(path: Path, required: Collection[str], optional: Collection[st
 def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write rows as .csv, or as JSON by any other name; what is no number stays empty.
 
-    The columns are those of all rows, in the order in which they first occur.
+    The columns are those of all rows, in the order in which they first occur. Missing folders are made.
+
+    Raises
+    ------
+    VQSegError
+        If it cannot be written, as on a full disk; an older table stays.
     """
     columns = list(dict.fromkeys(name for row in rows for name in row))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _fill(path, columns, rows)
+    except OSError as error:
+        reason = error.strerror or "the disk refused it"
+        raise VQSegError(f"{path} could not be written ({reason}); choose another place") from None
+
+
+def _fill(path: Path, columns: list[str], rows: Sequence[Mapping[str, Any]]) -> None:
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         if is_manifest(path):
             writer = csv.DictWriter(file, columns)

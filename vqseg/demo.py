@@ -163,6 +163,7 @@ def run_demo(
             raise ProjectError(f"{project_path} is there already and is no demo; choose another folder with --output.")
         shutil.rmtree(project_path)
     phantom, reference = synthetic_thorax(seed=seed) if shape is None else synthetic_thorax(seed=seed, shape=shape)
+    output.mkdir(parents=True, exist_ok=True)
     [image_path] = write_map(output / "thorax.nii.gz", phantom.array, phantom)
     volume = read_volume(image_path).load()
     say(f"Sample CT: {'x'.join(map(str, volume.shape))} voxels, structures: {', '.join(reference.names.values())}.")

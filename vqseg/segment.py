@@ -29,6 +29,7 @@ def segment(
     keep_probabilities: bool = False,
     on_progress: Callable[[float], None] | None = None,
     on_notice: Callable[[str], None] | None = None,
+    on_interrupt: Callable[[Trainer], None] | None = None,
 ) -> tuple[Prediction, Trainer]:
     """Train a network on `volume` and its labelled slices, and predict the volume.
 
@@ -51,6 +52,8 @@ def segment(
     on_notice : callable, optional
         Told in sentences what the person should know: that a prior is missing, that the memory is full and training
         starts again with less.
+    on_interrupt : callable, optional
+        Given what was trained so far when Ctrl-C ends the training; the interrupt goes on.
 
     Returns
     -------
@@ -60,7 +63,9 @@ def segment(
         The trained network, for ``trainer.save(path)`` or more previews.
     """
     case = TrainingCase(volume, annotations)
-    trainer = _train_in_memory(config, case, class_names, on_report or _ignore, on_notice or _ignore)
+    trainer = _train_in_memory(
+        config, case, class_names, on_report or _ignore, on_notice or _ignore, on_interrupt or _ignore
+    )
     predictor = trainer.predictor()
     prediction = predictor.predict(volume, annotations, keep_probabilities=keep_probabilities, on_progress=on_progress)
     return prediction, trainer
@@ -76,20 +81,30 @@ def _train_in_memory(
     class_names: Mapping[int, str],
     on_report: Callable[[StepReport], None],
     on_notice: Callable[[str], None],
+    on_interrupt: Callable[[Trainer], None],
 ) -> Trainer:
     """Train to the end of the budget; with smaller batches, then smaller slices, where the memory is full."""
     while True:
         try:
-            return _train(Trainer(config, [case], class_names), on_report, on_notice)
+            return _train(Trainer(config, [case], class_names), on_report, on_notice, on_interrupt)
         except (MemoryError, RuntimeError) as error:
             config, notice = step_down(config, error)
         on_notice(notice)
         free_memory()
 
 
-def _train(trainer: Trainer, on_report: Callable[[StepReport], None], on_notice: Callable[[str], None]) -> Trainer:
+def _train(
+    trainer: Trainer,
+    on_report: Callable[[StepReport], None],
+    on_notice: Callable[[str], None],
+    on_interrupt: Callable[[Trainer], None],
+) -> Trainer:
     for warning in trainer.warnings:
         on_notice(warning)
-    while not trainer.finished:
-        on_report(trainer.step())
+    try:
+        while not trainer.finished:
+            on_report(trainer.step())
+    except KeyboardInterrupt:
+        on_interrupt(trainer)
+        raise
     return trainer

@@ -85,6 +85,7 @@ def run(args: argparse.Namespace) -> None:
     if there and not args.overwrite:
         raise VQSegError(f"{there[0]} exists already; choose another folder, or say --overwrite")
     check_outputs([folder], folders=True)
+    folder.mkdir(parents=True, exist_ok=True)
     written: list[Path] = []
     for number, (case, (what, trained), path) in enumerate(zip(cases, found, targets, strict=True), start=1):
         done = write(_segmentation(project, case, what, trained, wishes), path, wanted)

@@ -22,6 +22,7 @@ __all__ = [
     "check_outputs",
     "config_from",
     "known_settings",
+    "make_folders",
     "nifti_path",
     "parse_slices",
     "series",
@@ -203,7 +204,7 @@ def check_outputs(
 ) -> None:
     """Raise before any work unless each output can be written and none of them is another or an input.
 
-    Missing parent folders are made. `masks` are the outputs that get a file of names beside them.
+    Nothing is made yet, see :func:`make_folders`. `masks` are the outputs that get a file of names beside them.
     """
     taken = {Path(path).resolve(): "is also an input" for path in inputs}
     for output in filter(None, outputs):
@@ -214,17 +215,23 @@ def check_outputs(
             raise VQSegError(f"{output} is a folder; give the name of a file")
         if output.exists() and not output.is_dir() and not os.access(output, os.W_OK):
             raise VQSegError(f"{output} is write-protected; choose another output")
-        folder = output if folders else output.parent
+        folder = (output if folders else output.parent).absolute()
+        there = next(place for place in (folder, *folder.parents) if place.exists())
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=folder):
+            with tempfile.TemporaryFile(dir=there):
                 pass
         except OSError as error:
-            raise VQSegError(f"cannot write to {folder} ({error.strerror}); choose another output") from None
+            raise VQSegError(f"cannot write to {there} ({error.strerror}); choose another output") from None
     for mask in masks:
         from vqseg.io.labels import require_sidecar
 
         require_sidecar(mask)
+
+
+def make_folders(outputs: Iterable[Path | None]) -> None:
+    """Make the folders of outputs that are about to be written."""
+    for output in filter(None, outputs):
+        output.parent.mkdir(parents=True, exist_ok=True)
 
 
 def check_checkpoint(folder: Path) -> None:

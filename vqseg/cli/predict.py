@@ -17,7 +17,7 @@ import numpy as np
 from vqseg.cli.cleaning import Wish, add_clean_up_flags, rules_for, wishes_from
 from vqseg.cli.cohort import add_cluster_flags, check_cluster, cluster_of
 from vqseg.cli.console import Console, table
-from vqseg.cli.parser import add_output_flags, check_outputs, series
+from vqseg.cli.parser import add_output_flags, check_outputs, make_folders, series
 from vqseg.cohort import Image, images_in, write_table
 from vqseg.config import DeviceName
 from vqseg.errors import VQSegError
@@ -129,6 +129,7 @@ def predict_image(job: Job, on_progress: Callable[[float], None] | None = None) 
     table = np.zeros(max(own) + 1, np.int64)
     table[list(own)] = values
     labels = table[cleaned]
+    make_folders((job.output, job.probabilities, job.uncertainty))
     written = list(io.write_labels(job.output, labels, volume, names))
     if job.probabilities is not None and prediction.probabilities is not None:
         written += io.write_map(job.probabilities, prediction.probabilities, volume)

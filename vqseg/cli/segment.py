@@ -18,6 +18,7 @@ from vqseg.cli.parser import (
     check_checkpoint,
     check_outputs,
     config_from,
+    make_folders,
     nifti_path,
     series,
     slices_from,
@@ -25,6 +26,7 @@ from vqseg.cli.parser import (
 from vqseg.errors import AnnotationError
 
 if TYPE_CHECKING:
+    from vqseg.train import Trainer
     from vqseg.volume import Volume
 
 __all__ = ["add_arguments", "run"]
@@ -34,7 +36,8 @@ The listed slices are taken as complete: what is unlabelled there is background.
 unlabelled, whatever LABELS holds there. The listed slices come back unchanged. Label values may have gaps and any
 size; a class must be in at least one listed slice to be found elsewhere.
 
-The time budget is seconds of training; reading, --warmup and the prediction come on top.
+The time budget is seconds of training; reading, --warmup and the prediction come on top. Ctrl-C ends it without PRED;
+--checkpoint then keeps what was learnt so far.
 Probabilities are written as (i, j, k, 1 + classes): background first, then the classes by rising label value.
 Where they are largest need not be what PRED says: see --set keep_connected and the clean-up, which are PRED's alone.
 
@@ -100,10 +103,16 @@ def run(args: argparse.Namespace) -> None:
 
     from vqseg.segment import segment  # torch loads here, once the input is known to be good
 
+    def keep(trainer: Trainer) -> None:
+        if args.checkpoint:
+            trainer.save(args.checkpoint, label_values=known.values.tolist())
+            console.say(f"Stopped; what was learnt so far is in {args.checkpoint}, which vqseg predict takes")
+
     prediction, trainer = segment(
         volume, annotations, names, config, on_report=console.training,
         keep_probabilities=args.probabilities is not None,
         on_progress=lambda share: console.progress("predicting", share), on_notice=console.say,
+        on_interrupt=keep,
     )  # fmt: skip
     cleaned = clean_up(prediction.labels, {k: rules[value] for k, value in enumerate(classes, 1) if value in rules},
                        volume.spacing_mm)  # fmt: skip
@@ -112,6 +121,7 @@ def run(args: argparse.Namespace) -> None:
     if not np.array_equal(result[slices], labels[slices]):
         raise AssertionError("the labelled slices did not come back unchanged")
 
+    make_folders(outputs)
     written = list(io.write_labels(args.output, result, volume, label_names | classes))
     if prediction.probabilities is not None:
         written += io.write_map(args.probabilities, prediction.probabilities, volume)
