@@ -205,18 +205,19 @@ class Annotating(Concern):
                 then()
             return
         case, snapshot = self.context.case.case, self.snapshot()
+        for_training, self._training_slices_changed = self._training_slices_changed, False
         self.unsaved = False
 
         def saved(_: Any) -> None:
             self.saved_changed.emit(not self.unsaved)
-            if self._training_slices_changed:
-                self._training_slices_changed = False
+            if for_training:
                 self.training_slices_saved.emit()
             if then is not None:
                 then()
 
         def refused(error: BaseException) -> None:
             self.unsaved = True
+            self._training_slices_changed = self._training_slices_changed or for_training
             self.context.refused(error)
             if failed is not None:
                 failed()

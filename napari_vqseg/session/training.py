@@ -126,23 +126,19 @@ class Training(Concern):
             return
         opened, config, on_all = self.context.case, self._settings.config, self.on_all
         self._become(TrainingState.STARTING)
-        self.progress = None
+        self.progress = self._run_path = None
 
         def make_run() -> Run:
             cases = [opened.case, *opened.project.cases] if on_all else [opened.case]
             labelled = dict.fromkeys(case.id for case in cases if _is_labelled(case))
             return opened.project.new_run(config, list(labelled))
 
-        def send(run: Run) -> None:
-            self._slices_changed, self._run_path = False, run.path
-            self._engine.send(protocol.StartTraining(str(run.path)))
-
         def failed(error: BaseException) -> None:
             self._become(TrainingState.IDLE)
             self.context.refused(error)
 
         self._annotating.save(
-            then=lambda: self.context.scheduler.background(make_run, send, failed),
+            then=lambda: self.context.scheduler.background(make_run, lambda run: self._begin(run.path), failed),
             failed=lambda: self._become(TrainingState.IDLE),
         )
 
@@ -152,12 +148,21 @@ class Training(Concern):
             self._engine.send(protocol.ResumeTraining())
             self._become(TrainingState.RUNNING)
         elif self.resumable:
-            path = self._run_path = self.context.case.resumable
+            path = self.context.case.resumable
+            assert path is not None
             self._become(TrainingState.STARTING)
+            self._run_path = None
             self._annotating.save(
-                then=lambda: self._engine.send(protocol.StartTraining(str(path), resume=True)),
-                failed=lambda: self._become(TrainingState.IDLE),
+                then=lambda: self._begin(path, resume=True), failed=lambda: self._become(TrainingState.IDLE)
             )
+
+    def _begin(self, run_path: Path, *, resume: bool = False) -> None:
+        """Let the engine train a run, unless a person has pressed Stop meanwhile."""
+        if self.state is not TrainingState.STARTING:
+            self._become(TrainingState.IDLE)
+            return
+        self._slices_changed, self._run_path = False, run_path
+        self._engine.send(protocol.StartTraining(str(run_path), resume=resume))
 
     def pause(self) -> None:
         """Hold training; the time budget stands still."""
@@ -168,7 +173,8 @@ class Training(Concern):
     def stop(self) -> None:
         """Stop training and keep what it has learnt."""
         if self.state not in (TrainingState.IDLE, TrainingState.STOPPING):
-            self._engine.send(protocol.StopTraining())
+            if self._run_path is not None:
+                self._engine.send(protocol.StopTraining())
             self._become(TrainingState.STOPPING)
 
     # ------------------------------------------------------------ what reaches a running one
@@ -225,9 +231,10 @@ class Training(Concern):
     def _way_on(self) -> str:
         """What a person can do after the engine has gone in the midst of a run, which is made ready for it."""
         run = None if self._run_path is None else Run(self._run_path)
-        if run is None or not (run.interrupted and run.has_checkpoint):
+        if run is not None and run.interrupted and run.has_checkpoint:
+            self.context.case.resumable = run.path
+        if self.context.case.resumable is None:
             return "no checkpoint was written yet, so train again"
-        self.context.case.resumable = run.path
         return "Resume goes on from the last checkpoint"
 
 

@@ -159,6 +159,44 @@ def test_corrections_reach_a_running_training_after_they_are_saved(desk):
     assert stored(session).complete == [4, 8]
 
 
+def test_a_correction_made_while_another_is_being_saved_reaches_the_training_too(desk, monkeypatch):
+    session, worker = desk.session, desk.worker
+    session.annotating.mark_complete(4)
+    session.training.start()
+    worker.message.emit(protocol.Progress(1, 0.1, 50.0))
+    later = []
+    with monkeypatch.context() as slow:
+        slow.setattr(desk.clock, "background", lambda *job: later.append(job))
+        session.annotating.mark_complete(6)
+        desk.clock.fire()  # the first is being saved...
+        session.annotating.mark_complete(8)  # ...when the second is made
+    [(work, done, _)] = later
+    done(work())
+    assert stored(session).complete == [4, 6]
+    assert worker.sent[-1] == protocol.UpdateAnnotations(session.case.case.id)
+    told = len(worker.sent)
+    desk.clock.fire()
+    assert stored(session).complete == [4, 6, 8]
+    assert worker.sent[told:] == [protocol.UpdateAnnotations(session.case.case.id)]
+
+
+def test_a_training_stopped_before_it_has_begun_does_not_begin(desk, monkeypatch):
+    session, worker, later = desk.session, desk.worker, []
+    session.annotating.mark_complete(4)
+    desk.clock.fire()
+    with monkeypatch.context() as slow:
+        slow.setattr(desk.clock, "background", lambda *job: later.append(job))
+        session.training.start()
+        session.training.stop()
+        assert session.training.state is TrainingState.STOPPING
+    [(work, done, _)] = later
+    done(work())
+    assert session.training.is_idle
+    assert not [message for message in worker.sent if not isinstance(message, protocol.OpenCase)]
+    session.training.start()
+    assert isinstance(worker.sent[-1], protocol.StartTraining)
+
+
 def test_live_settings_reach_a_running_training_and_others_wait(desk):
     session, worker = desk.session, desk.worker
     session.settings.update("epsilon", 0.5)
