@@ -271,7 +271,6 @@ class Case:
             write_annotations(temporary, annotations)
             self._keep_previous()
         self._intact = True
-        self._write_summary(annotations)
 
     def _keep_previous(self) -> None:
         """Link the version on disk as the previous one; a damaged one is set aside and replaces nothing."""
@@ -291,14 +290,3 @@ class Case:
         except OSError:  # a file system without links
             link.write_bytes(self.annotations_path.read_bytes())
         os.replace(link, self._previous_path)
-
-    def _write_summary(self, annotations: Annotations) -> None:
-        """Say in autosave.json, for people, what was saved and when; nothing is read back from it."""
-        slices = [
-            {"z": z, "state": record.state.value, "origin": record.origin.value}
-            for z, record in sorted(annotations.records.items())
-        ]
-        digest = hashlib.sha256(self.annotations_path.read_bytes()).hexdigest()
-        write_record(
-            self.path / "autosave.json", "autosave", SCHEMA, {"saved": now(), "sha256": digest, "slices": slices}
-        )
