@@ -6,12 +6,16 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Any
 
+from vqseg.comparison import ONLY_FIRST, ONLY_SECOND
 from vqseg.project import Project
 
-__all__ = ["EVERY", "Look", "Looks"]
+__all__ = ["EVERY", "STRIPES", "Look", "Looks"]
 
 EVERY = 0
 """In place of a class's value: what holds for every class that has no look of its own."""
+
+STRIPES = {ONLY_FIRST: "#FFFFFF", ONLY_SECOND: "#00E5FF"}
+"""The colours of what only one of two predictions holds."""
 
 ENTRY = "prediction_look"
 FILL_OPACITY, CONTOUR_OPACITY = 0.4, 0.9

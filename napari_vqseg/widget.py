@@ -79,12 +79,14 @@ class VQSegWidget(QWidget):
         scheduler.background(warm_up, lambda _: None, lambda _: None)  # what fails here fails again in use
         scheduler.in_turns(view.prepare())
         self._useful_soon = scheduler.debounce(UNFOLD_AFTER_S, self._show_useful)
+        self._scroll_soon = scheduler.debounce(UNFOLD_AFTER_S, self._show_comparison)  # once it has its height
         view.keys.bind(self._keys(), {str(n): partial(self._select_nth, n) for n in range(1, 10)}
                   | {"0": partial(self.session.classes.select, PAINTED_BACKGROUND)})  # fmt: skip
         self.setAcceptDrops(True)
         # napari hands plugins a proxy, which warns of the private names that _follow_task needs.
         self._window: Any = getattr(getattr(napari_viewer, "__wrapped__", napari_viewer), "window", None)
         self._task: Any = None
+        self._comparison_asked = False
         self._card: KeyCard | None = None
         self.sections: dict[str, tuple[Section, Panel]] = {}
         self._unfolded: set[str] = set()
@@ -95,6 +97,7 @@ class VQSegWidget(QWidget):
         # The overlay is drawn first; sections unfold in a later turn of the event loop, so that neither holds it long.
         for signal in (session.reviewing.prediction_changed, session.training.changed):
             signal.connect(self._useful_soon.start)
+        session.comparing.changed.connect(self._scroll_soon.start)
         session.case_changed.connect(partial(self._show_pointed, None))
         session.cases.changed.connect(self._show_tasks)
         session.view.pointer.pointed.connect(self._show_pointed)
@@ -120,6 +123,7 @@ class VQSegWidget(QWidget):
         self._column.setContentsMargins(0, 0, 4, 0)
         self._column.setSpacing(2)
         train = self._train = TrainPanel(session)
+        train.compared.connect(self.compare)
         for title, panel in (
             ("Data", DataPanel(session)), ("Classes", ClassesPanel(session)),
             ("Annotate", AnnotatePanel(session)), ("Train", train), ("Quality", QualityPanel(session)),
@@ -245,6 +249,7 @@ class VQSegWidget(QWidget):
             "Shift-T": self._when_open(lambda: self._train.toggle()),  # the keys are bound before the panels are made
             "T": self._when_open(session.cases.next),
             "D": self._when_open(partial(session.cases.decide, TaskState.DONE)),
+            "W": self._when_open(self.compare),
             "I": self._when_open(session.codebook.inspect_pointed),
             "H": self.show_card,
             "[": partial(view.annotation.resize_brush, 1 / 1.2),
@@ -258,6 +263,22 @@ class VQSegWidget(QWidget):
         panel = self.panel("Annotate")
         if isinstance(panel, AnnotatePanel):
             panel.tools.ranged.toggle()
+
+    def compare(self) -> None:
+        """Key W: show where two trainings disagree, and what is said of them."""
+        section, panel = self.sections["Review"]
+        self.session.comparing.toggle()
+        if self.session.comparing.on and isinstance(panel, ReviewPanel):
+            section.expand()
+            panel.compare.expand()
+            self._comparison_asked = True
+
+    def _show_comparison(self) -> None:
+        """Bring into sight what was asked for, once it is known."""
+        panel = self.panel("Review")
+        if self._comparison_asked and isinstance(panel, ReviewPanel) and self.session.comparing.found.comparison:
+            self._comparison_asked = False
+            self.scroll_area.ensureWidgetVisible(panel.comparing.words)
 
     def _hold_escape(self) -> None:
         """Esc is ours while something is proposed."""

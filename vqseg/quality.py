@@ -19,7 +19,7 @@ import numpy.typing as npt
 from vqseg.metrics import evaluate_slice
 from vqseg.records import read_record, write_record
 
-__all__ = ["Estimate", "QualityCurve", "Round", "SliceScore", "score_slice"]
+__all__ = ["Estimate", "QualityCurve", "Round", "SliceScore", "pooled_dice", "score_slice"]
 
 SCHEMA = 1
 NEWEST = 5

@@ -17,6 +17,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from vqseg.config import Config
 from vqseg.errors import ProjectError
 from vqseg.io.atomic import atomic_path, sweep
@@ -163,6 +165,20 @@ class Run:
     def confidence_path(self, case_id: str) -> Path:
         """Mean confidence of each slice of a case's prediction: .npy, float32 (z,), NaN without a structure."""
         return self.prediction_path(case_id).with_name("confidence.npy")
+
+    def rests_on_path(self, case_id: str) -> Path:
+        """Labelled slices of a case that its prediction rests on: .npy, int64."""
+        return self.prediction_path(case_id).with_name("rests_on.npy")
+
+    def quality_path(self, case_id: str) -> Path:
+        """Scores of the prediction on slices of a case that were drawn after the run had ended."""
+        return self.prediction_path(case_id).with_name("quality.json")
+
+    def rests_on(self, case_id: str) -> frozenset[int]:
+        """Slices of a case whose labels shaped its prediction, by training or by standing in it as they are."""
+        path = self.rests_on_path(case_id)
+        stood = np.load(path, allow_pickle=False).tolist() if path.exists() else []
+        return frozenset(self.learnt(case_id).union(stood))
 
     def learnt(self, case_id: str) -> set[int]:
         """Slices of a case whose labels the run has learnt from at any time."""

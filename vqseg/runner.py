@@ -392,6 +392,7 @@ def predict_case(
         predictor.tidy(prediction, annotations)
         save_array(run.confidence_path(case_id), confidence_profile(prediction.labels, prediction.uncertainty))
         save_array(run.uncertainty_path(case_id), prediction.uncertainty)
+        save_array(run.rests_on_path(case_id), np.array(sorted(annotations.used), np.int64))
         save_array(run.prediction_path(case_id), prediction.labels)
 
     aside(finish)

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 __all__ = ["Kind", "Stage", "label_colormap", "set_visible", "warm_up"]
 
 L = TypeVar("L", bound=GatedLabels)
-Kind = Literal["image", "annotation", "prediction", "stability", "fill between", "codes"]
-_KEPT: tuple[Kind, ...] = ("image", "prediction", "stability", "fill between", "annotation")
+Kind = Literal["image", "annotation", "prediction", "stability", "fill between", "difference", "codes"]
+_KEPT: tuple[Kind, ...] = ("image", "prediction", "stability", "fill between", "difference", "annotation")
 """Layers that each volume has."""
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from napari_vqseg.layers.annotation import AnnotationLayer
+from napari_vqseg.layers.difference import Difference
 from napari_vqseg.layers.image import ImageLayer
 from napari_vqseg.layers.keys import Keys
 from napari_vqseg.layers.navigation import Navigation
@@ -42,6 +43,8 @@ class ViewerLayers:
         Prediction and stability.
     proposal : Proposal
         What is filled between complete slices, before it is accepted.
+    difference : Difference
+        Where two predictions differ.
     tokens : TokenLayer
         The codes, on the token grid.
     navigation : Navigation
@@ -62,6 +65,7 @@ class ViewerLayers:
         self.overlay = Overlay(self._stage, self.navigation)
         self.annotation = AnnotationLayer(self._stage, self.navigation, self.keys)
         self.proposal = Proposal(self._stage)
+        self.difference = Difference(self._stage)
         self.tokens = TokenLayer(self._stage, self.keys)
         self.pointer = Pointer(self._stage)
         self._wheel = Wheel(self._stage)

@@ -19,6 +19,7 @@ KEYS = {
     "N": "Next slice worth labelling",
     "Shift+T": "Train; hold it, go on with it",
     "G": "Overlay on and off",
+    "W": "With or without: where this training and another one disagree",
     "I": "Inspect the code under the mouse",
     "[ ]": "Brush smaller, larger",
     "R": "Paint in the HU range only, on and off",

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QCheckBox, QComboBox, QDoubleSpinBox, QLabel, QSpinBox
+from qtpy.QtWidgets import QCheckBox, QDoubleSpinBox, QLabel, QSpinBox
 
-from napari_vqseg.panels.parts import Panel, button, note, row, silently
+from napari_vqseg.panels.parts import Panel, button, choice, note, row, silently
 from vqseg.components import CleanUp
 
 if TYPE_CHECKING:
@@ -21,9 +21,7 @@ class CleanUpPanel(Panel):
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
-        self.which = QComboBox()
-        self.which.setToolTip("The class that the rules below are for.")
-        self.which.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+        self.which = choice("The class that the rules below are for.")
         self.which.activated.connect(lambda _: self.show_rule())
         self.largest = QSpinBox()
         self.largest.setRange(0, 99)

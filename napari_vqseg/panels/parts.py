@@ -25,7 +25,7 @@ from qtpy.QtWidgets import (
 if TYPE_CHECKING:
     from napari_vqseg.session import Session
 
-__all__ = ["STRONG", "Panel", "Section", "WheelGuard", "button", "dropped", "note", "row", "silently"]
+__all__ = ["STRONG", "Panel", "Section", "WheelGuard", "button", "choice", "dropped", "note", "row", "silently"]
 
 silently = QSignalBlocker
 
@@ -98,6 +98,16 @@ def button(text: str, tip: str, action: Callable[[], Any], *, strong: bool = Fal
     made.clicked.connect(lambda *_: action())
     if strong:
         made.setStyleSheet(STRONG)
+    return made
+
+
+def choice(tip: str) -> QComboBox:
+    """A list to choose from that never widens the dock, however long the words in it."""
+    made = QComboBox()
+    made.setToolTip(tip)
+    made.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+    made.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+    made.setMinimumContentsLength(6)
     return made
 
 

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QCheckBox, QComboBox, QLabel, QSlider, QSpinBox
+from qtpy.QtWidgets import QCheckBox, QLabel, QSlider, QSpinBox
 
 from napari_vqseg.looks import EVERY
 from napari_vqseg.panels.cleanup import CleanUpPanel
-from napari_vqseg.panels.parts import Panel, Section, button, note, row, silently
+from napari_vqseg.panels.comparing import ComparePanel
+from napari_vqseg.panels.parts import Panel, Section, button, choice, note, row, silently
 from napari_vqseg.panels.profile import ProfilePlot
 from napari_vqseg.session import Preview
 from napari_vqseg.timers import Paced
@@ -54,6 +55,9 @@ class ReviewPanel(Panel):
         self._build_overlay()
         self._build_profile()
         self._build_accepting()
+        self.comparing = ComparePanel(session)
+        self.compare = Section("Compare trainings (W)", self.comparing)
+        self.column.addWidget(self.compare)
         self.cleanup = CleanUpPanel(session)
         self.column.addWidget(Section("Clean up", self.cleanup))
         self.listen(session.view.overlay.changed, self.show_overlay)
@@ -71,12 +75,11 @@ class ReviewPanel(Panel):
     def _build_overlay(self) -> None:
         self.visible = QCheckBox("Overlay (G)")
         self.visible.setToolTip("Show or hide the prediction.")
-        self.drawn = QComboBox()
-        self.drawn.setToolTip("Which classes Contour and opacity are for; the signs in Classes show and hide them.")
+        self.drawn = choice("Which classes Contour and opacity are for; the signs in Classes show and hide them.")
         self.drawn.activated.connect(lambda _: self.show_look())
         self.contour = QCheckBox("Contour")
         self.contour.setToolTip("Draw the outline alone.")
-        for widget in (self.visible, self.drawn, self.contour):
+        for widget in (self.visible, self.contour):
             widget.setFocusPolicy(Qt.FocusPolicy.TabFocus)
         self.visible.toggled.connect(self._show_overlay)
         self.contour.toggled.connect(self._draw_contour)
@@ -129,6 +132,7 @@ class ReviewPanel(Panel):
     def release(self) -> None:
         """Disconnect from the session."""
         self._following.stop()
+        self.comparing.release()
         self.cleanup.release()
         super().release()
 

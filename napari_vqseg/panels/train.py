@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import Qt
+from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QCheckBox, QComboBox, QLabel, QProgressBar, QSpinBox, QVBoxLayout, QWidget
 
 from napari_vqseg.form import Form
@@ -39,9 +39,13 @@ class TrainPanel(Panel):
 
     Attributes
     ----------
+    compared : Signal()
+        A person wants to see what the last switch has changed.
     foot : QWidget
         The buttons and the progress, which the window keeps in sight below all sections.
     """
+
+    compared = Signal()
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
@@ -66,8 +70,13 @@ class TrainPanel(Panel):
         self.scope_row.setLayout(row(QLabel("Train on"), self.scope, stretch=1))
         self.unlabelled = QCheckBox("Learn from unlabelled slices too")
         self.unlabelled.setFocusPolicy(Qt.FocusPolicy.TabFocus)
-        self.unlabelled.setToolTip("The teacher labels them, where it is confident; switch it off to compare.")
+        self.unlabelled.setToolTip(
+            "The teacher labels them, where it is confident; switch it over, train "
+            "again and press W: the two are compared."
+        )
         self.unlabelled.toggled.connect(lambda on: session.settings.update("use_unlabelled", bool(on)))
+        self.compare = button("Compare (W)", "Show where this training and one that learnt otherwise disagree.",
+                              self.compared.emit)  # fmt: skip
         self.start = button("", "Train on the complete and scribbled slices, in the engine process.",
                             self._start, strong=True)  # fmt: skip
         self.pause = button("Pause", "Hold training; the time budget stands still.", self._pause)
@@ -86,16 +95,18 @@ class TrainPanel(Panel):
         self.advanced = Section("Advanced settings", self.form.native)
         self.column.addLayout(row(QLabel("Preset"), self.preset, QLabel("Time"), self.budget, stretch=3))
         self.column.addWidget(self.scope_row)
-        self.column.addWidget(self.unlabelled)
+        self.column.addLayout(row(self.unlabelled, self.compare, stretch=0))
         for widget in (*self._figures, self.advanced):
             self.column.addWidget(widget)
         self._drawing = Paced(DRAW_EVERY_S, self.show_progress, self)
+        self.listen(session.comparing.changed, self.show_compare)
         self.listen(session.settings.changed, self.show_settings)
         self.listen(session.training.changed, self.show_state)
         self.listen(session.training.progressed, self.note_progress)
         self.listen(session.case_changed, self._forget)
         self.listen(session.cases.changed, self.show_scope)
         self.show_settings()
+        self.show_compare()
         self._forget()
         self.show_state(session.training.state)
 
@@ -124,6 +135,10 @@ class TrainPanel(Panel):
         self.unlabelled.setChecked(config.train.use_unlabelled)
         for blocker in blocked:
             blocker.unblock()
+
+    def show_compare(self) -> None:
+        """Offer to compare once there is another training."""
+        self.compare.setVisible(self.session.comparing.found.other is not None)
 
     def show_state(self, state: TrainingState) -> None:
         """Offer what can be done now."""

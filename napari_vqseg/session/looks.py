@@ -27,12 +27,14 @@ class PredictionLooks(Concern):
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
-        self._saving = context.scheduler.debounce(SAVE_AFTER_S, self._save)  # a slider moves many times a second
+        self._unsaved = False
+        self._saving = context.scheduler.debounce(SAVE_AFTER_S, self.save)  # a slider moves many times a second
         context.view.overlay.contoured.connect(lambda on: self.draw_contour(EVERY, on))
 
     def forget(self) -> None:
         """Leave the project before."""
         self._saving.stop()
+        self._unsaved = False
 
     def announce(self) -> None:
         """Tell the looks of the project."""
@@ -56,13 +58,12 @@ class PredictionLooks(Concern):
             classes.looks.change(value, **wanted)
             self.context.view.overlay.draw_classes(classes.predicted_colours, classes.contoured)
             self.changed.emit()
+            self._unsaved = True
             self._saving.start()
 
     def save(self) -> None:
         """Write down what is not yet."""
-        if self._saving.waiting:
-            self._save()
-
-    def _save(self) -> None:
         self._saving.stop()
-        self.context.save_project()
+        if self._unsaved:
+            self._unsaved = False
+            self.context.save_project()

@@ -36,11 +36,14 @@ class Quality(Concern):
     ----------
     changed : Signal()
         Another score.
+    scored : Signal(SliceScore)
+        A slice that a person has drawn was scored, or scored again when it was mended.
     curve : QualityCurve
         All scores of the case.
     """
 
     changed = Signal()
+    scored = Signal(object)
 
     def __init__(self, context: Context, annotating: Annotating, reviewing: Reviewing) -> None:
         super().__init__(context)
@@ -124,6 +127,7 @@ class Quality(Concern):
             if self.context.opened is opened:
                 self.curve.put(score)
                 self._save()
+                self.scored.emit(score)
 
         self.context.background(work, done)
 

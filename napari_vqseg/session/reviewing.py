@@ -75,6 +75,8 @@ class Reviewing(Concern):
         The slices in which it holds a structure.
     learnt : frozenset of int
         The slices whose labels shaped it.
+    prediction_run : str
+        The run whose network predicted it.
     outdated : bool
         Whether a newer prediction could not be shown.
     """
@@ -106,6 +108,7 @@ class Reviewing(Concern):
         self.predicted: list[int] = []
         self.learnt = self._raw_learnt = frozenset[int]()
         self.prediction_step = self._raw_step = 0
+        self.prediction_run = self._raw_run = ""
         self.outdated = False
         self.epsilon = 0.0
 
@@ -136,6 +139,7 @@ class Reviewing(Concern):
             if self.context.opened is opened:
                 self._raw, self._uncertainty = maps
                 self._raw_step, self._raw_learnt = message.step, frozenset(message.learnt)
+                self._raw_run = Path(message.labels_path).parents[2].name  # RUN/predictions/CASE/labels.npy
                 self._prepare()
 
         def failed(error: BaseException) -> None:
@@ -180,7 +184,7 @@ class Reviewing(Concern):
     def _show(self, labels: npt.NDArray[np.uint8], predicted: list[int]) -> None:
         self.context.busy_changed.emit("")
         self.prediction, self.predicted, self.learnt = labels, predicted, self._raw_learnt
-        self.prediction_step, self.outdated = self._raw_step, False
+        self.prediction_step, self.prediction_run, self.outdated = self._raw_step, self._raw_run, False
         self.context.view.overlay.show(labels)
         if self.epsilon > 0:
             self._timer.start()

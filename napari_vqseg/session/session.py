@@ -17,6 +17,7 @@ from napari_vqseg.session.cases import Cases
 from napari_vqseg.session.classes import Classes
 from napari_vqseg.session.cleaning import Cleaning
 from napari_vqseg.session.codebook import Codebook
+from napari_vqseg.session.comparing import Comparing
 from napari_vqseg.session.context import Concern, Context
 from napari_vqseg.session.engine import Engine, Worker
 from napari_vqseg.session.exporting import Exporting
@@ -60,7 +61,7 @@ class Session:
     notified, busy_changed : SignalInstance
         As of :class:`napari_vqseg.session.context.Context`.
     annotating, classes, looks, settings, windowing, training, cases, filling, cleaning, reviewing : Concern
-    profiles, accepting, quality, codebook, suggesting, exporting, importing : Concern
+    profiles, accepting, quality, comparing, codebook, suggesting, exporting, importing : Concern
         One object a concern, with its own signals.
     engine : Engine
         The engine process.
@@ -94,6 +95,9 @@ class Session:
         self.profiles = Profiles(context, self.engine, self.training, self.reviewing)
         self.accepting = Accepting(context, self.annotating, self.filling, self.reviewing, self.profiles)
         self.quality = Quality(context, self.annotating, self.reviewing)
+        self.comparing = Comparing(
+            context, self.settings, self.training, self.cleaning, self.reviewing, self.quality
+        )  # fmt: skip
         self.codebook = Codebook(context, self.engine)
         self.suggesting = Suggesting(context, self.engine, self.annotating, self.training, self.reviewing)
         self.exporting = Exporting(context, self.engine, self.annotating, self.classes, self.cleaning, self.reviewing)
@@ -101,7 +105,7 @@ class Session:
         self._concerns: tuple[Concern, ...] = (
             self.engine, self.classes, self.looks, self.settings, self.windowing, self.annotating, self.training,
             self.cases, self.filling, self.cleaning, self.reviewing, self.profiles, self.accepting, self.quality,
-            self.codebook, self.suggesting, self.exporting, self.importing,
+            self.comparing, self.codebook, self.suggesting, self.exporting, self.importing,
         )  # fmt: skip
         self._scheduler = scheduler
         self._on_show = self._closed = False
@@ -175,6 +179,8 @@ class Session:
         self.view.overlay.show_stability(0, None)
         yield
         self.view.proposal.hide()
+        yield
+        self.view.difference.hide()
         yield
         self.view.annotation.show(case.annotations.labels, case.colours)
         yield

@@ -190,6 +190,21 @@ class FakeProposal:
         self.shown = {}
 
 
+class FakeDifference:
+    changed = Signal()
+
+    def __init__(self):
+        self.visible, self.shown = False, None
+
+    def show(self, first, second, left_out=()):
+        self.visible, self.shown = True, (first, second, left_out)
+        self.changed.emit()
+
+    def hide(self):
+        self.visible = False
+        self.changed.emit()
+
+
 class FakeTokens:
     clicked = Signal(object)
     changed = Signal()
@@ -248,7 +263,7 @@ class FakeView:
     def __init__(self):
         self.annotation, self.overlay, self.navigation = FakeAnnotationLayer(), FakeOverlay(), FakeNavigation()
         self.image, self.pointer, self.proposal = FakeImage(), FakePointer(), FakeProposal()
-        self.tokens = FakeTokens()
+        self.tokens, self.difference = FakeTokens(), FakeDifference()
         self.volume, self.closed = None, False
 
     def show_volume(self, volume, window, name):

@@ -67,6 +67,7 @@ def show(view, volume, window=WINDOWS["lung"], name="ct"):
     view.overlay.show(np.zeros(volume.shape, np.uint8))
     view.overlay.show_stability(0, None)
     view.proposal.hide()
+    view.difference.hide()
     view.annotation.show(labels, COLOURS)
     for _ in view.finish():
         pass
@@ -76,7 +77,14 @@ def show(view, volume, window=WINDOWS["lung"], name="ct"):
 def test_every_layer_carries_the_geometry(view, viewer):
     volume = fakes.make_volume()
     show(view, volume)
-    assert [layer.name for layer in viewer.layers] == ["ct", "prediction", "stability", "fill between", "annotation"]
+    assert [layer.name for layer in viewer.layers] == [
+        "ct",
+        "prediction",
+        "stability",
+        "fill between",
+        "difference",
+        "annotation",
+    ]
     for layer in viewer.layers:
         assert tuple(layer.scale) == pytest.approx(volume.spacing_mm)
         assert [str(unit) for unit in layer.units] == ["millimeter"] * 3
@@ -363,7 +371,7 @@ def test_removing_renaming_and_other_layers(view, viewer):
     view.annotation.set_slice(1, np.ones((30, 24), np.uint8))
     view.annotation.commit(None)
     viewer.layers.clear()
-    assert set(lost) == {"image", "annotation", "prediction", "stability", "fill between"}
+    assert set(lost) == {"image", "annotation", "prediction", "stability", "fill between", "difference"}
     show(view, fakes.make_volume())
     assert len(viewer.layers) == 5
 
@@ -393,7 +401,7 @@ def test_layers_stay_for_the_next_volume_and_show_it_as_new_ones_would(make_napa
         labels = show(view, volume, window, "next")
         assert before() is None, "the volume before is not kept in memory"
     assert list(viewer.layers) == layers
-    assert [layer.name for layer in layers] == ["next", "prediction", "stability", "fill between", "mine"]
+    assert [layer.name for layer in layers] == ["next", "prediction", "stability", "fill between", "difference", "mine"]
     assert [layer.visible for layer in layers] == [True, True, False, False, True]
     assert painted.data is labels
     assert (painted.mode, painted.selected_label) == ("pan_zoom", 1)
@@ -433,7 +441,7 @@ def test_layers_that_a_person_has_moved_or_removed_are_made_anew(view, viewer, c
     show(view, fakes.make_volume())
     assert prediction not in viewer.layers
     names = [layer.name for layer in viewer.layers]
-    assert names == ["Points", "ct", "prediction", "stability", "fill between", "annotation"]
+    assert names == ["Points", "ct", "prediction", "stability", "fill between", "difference", "annotation"]
     assert not lost
 
 
