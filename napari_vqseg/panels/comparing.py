@@ -30,14 +30,15 @@ class ComparePanel(Panel):
                                   comparing.toggle)  # fmt: skip
         self.differences.setCheckable(True)
         self.most = button("", "Show the slice in which the two disagree most.", comparing.go_to_most)
-        self.take = button("Use the other", "Go on with the network of the other training: it predicts the volume.",
+        self.take = button("Use the other training", "Go on with its network, which predicts the volume.",
                            comparing.take_other)  # fmt: skip
         self.train = button("", "Nothing else is changed; then the two are compared.", comparing.train_otherwise)
         self.shown, self.words = note(), note()
         self.column.addWidget(self.shown)
         self.column.addWidget(self.against)
-        self.column.addLayout(row(self.differences, self.most, self.take))
+        self.column.addLayout(row(self.differences, self.most))
         self.column.addWidget(self.words)
+        self.column.addWidget(self.take)
         self.column.addWidget(self.train)
         self.listen(comparing.changed, self.refresh)
         self.listen(session.training.changed, self.refresh)
@@ -60,7 +61,7 @@ class ComparePanel(Panel):
         self.take.setEnabled(idle)
         most = None if found.comparison is None else found.comparison.most
         self.most.setVisible(most is not None)
-        self.most.setText(f"Most: slice {most}")
+        self.most.setText(f"Most in slice {most}")
         self.words.setText("<br>".join(self._lines()))
         otherwise = "with" if found.shown is not None and found.shown.unlabelled is False else "without"
         self.train.setText(f"Train once more, {otherwise} unlabelled slices")

@@ -215,7 +215,7 @@ def test_a_person_sees_what_the_unlabelled_slices_have_changed(window, qtbot):
     shown = np.asarray(layer._slice.image.view)
     assert shown[11:19, 5:19].any()
     assert not shown[:10].any()
-    assert "only without" in panel.comparing.words.text()
+    qtbot.waitUntil(lambda: "only without" in panel.comparing.words.text(), timeout=5000)
     assert "tumour\u00a00.67" in panel.comparing.words.text()
     assert "Draw and complete (C) one more slice" in panel.comparing.words.text()
     assert panel.minimumSizeHint().width() <= widget.scroll_area.viewport().width()
@@ -238,4 +238,5 @@ def test_a_person_sees_what_the_unlabelled_slices_have_changed(window, qtbot):
     canvas.press(viewer, Qt.Key.Key_C)
     qtbot.waitUntil(lambda: "without 1.00, with 0.67" in panel.comparing.words.text(), timeout=10000)
     layer.visible = False  # in napari's own list
+    assert not session.comparing.on
     assert not panel.comparing.differences.isChecked()

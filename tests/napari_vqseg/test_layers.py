@@ -373,7 +373,7 @@ def test_removing_renaming_and_other_layers(view, viewer):
     viewer.layers.clear()
     assert set(lost) == {"image", "annotation", "prediction", "stability", "fill between", "difference"}
     show(view, fakes.make_volume())
-    assert len(viewer.layers) == 5
+    assert len(viewer.layers) == 6
 
 
 def test_layers_stay_for_the_next_volume_and_show_it_as_new_ones_would(make_napari_viewer, view, viewer):
@@ -402,7 +402,7 @@ def test_layers_stay_for_the_next_volume_and_show_it_as_new_ones_would(make_napa
         assert before() is None, "the volume before is not kept in memory"
     assert list(viewer.layers) == layers
     assert [layer.name for layer in layers] == ["next", "prediction", "stability", "fill between", "difference", "mine"]
-    assert [layer.visible for layer in layers] == [True, True, False, False, True]
+    assert [layer.visible for layer in layers] == [True, True, False, False, False, True]
     assert painted.data is labels
     assert (painted.mode, painted.selected_label) == ("pan_zoom", 1)
     for key in [key for key in painted.keymap if str(key) in KEYS]:
