@@ -59,6 +59,7 @@ from vqseg.protocol import (
 )
 from vqseg.runner import PausableClock, RunLoop, train_run
 from vqseg.tokens import CodebookSurvey, Codeword
+from vqseg.workspace import Workspace
 
 FAKE = Path(__file__).parent / "fake_engine.py"
 spec = importlib.util.spec_from_file_location("fake_engine", FAKE)
@@ -146,6 +147,18 @@ def project(tmp_path):
 def new_run(project, time_budget_s=0.5, behaviour=fake.NORMAL, **settings):
     config = preset("fast", time_budget_s=time_budget_s, seed=behaviour, **settings)
     return project.new_run(config, ["case-001"])
+
+
+def test_a_case_that_is_opened_again_warns_once(project):
+    case = project.case("case-001")
+    case.save_annotations(case.load_annotations())
+    case.annotations_path.write_bytes(b"damaged")
+    told = []
+    workspace = Workspace(told.append)
+    for _ in range(2):
+        workspace.open_case(OpenCase(str(project.path), "case-001"))
+    [notice] = told
+    assert "damaged" in notice.text
 
 
 def test_a_run_from_start_to_end(engine, project):

@@ -46,6 +46,7 @@ class Workspace:
         self._lock = threading.RLock()
         self._project: Project | None = None
         self._cases: dict[str, TrainingCase] = {}
+        self._told: set[str] = set()
         self.shown = ""
 
     @property
@@ -107,7 +108,9 @@ class Workspace:
     def _annotations(self, case: Any) -> Any:
         annotations = case.load_annotations()
         for warning in case.warnings:
-            self._send(Notice(warning, "warning"))
+            if warning not in self._told:
+                self._told.add(warning)
+                self._send(Notice(warning, "warning"))
         return annotations
 
     def scratch(self, name: str) -> Path:

@@ -162,7 +162,8 @@ class TrainPanel(Panel):
         elif state is TrainingState.STOPPING:
             self.bar.setFormat("Stopping…")
         elif idle and self.session.training.progress is not None:
-            self.bar.setFormat(f"Trained, {self.session.training.progress.step} steps")
+            ended = "Interrupted after" if self.session.training.resumable else "Trained,"
+            self.bar.setFormat(f"{ended} {self.session.training.progress.step} steps")
 
     def note_progress(self, progress: protocol.Progress) -> None:
         """Take up a step; it is drawn in a while."""

@@ -65,7 +65,7 @@ class Engine(Concern):
         self.forget()
         self.on(protocol.Ready, self._on_ready)
         self.on(protocol.CaseOpened, self._on_case_opened)
-        self.on(protocol.Notice, lambda message: context.notified.emit(message.text, message.level))
+        self.on(protocol.Notice, self._on_notice)
         self.on(protocol.Failed, self._on_failed)
 
     def forget(self) -> None:
@@ -128,6 +128,12 @@ class Engine(Concern):
             self._coming_back = False
             network = "" if self.has_network else "; its network was not on disk yet, so train again"
             self.context.notified.emit(f"The engine is back with the open volume{network}.", "info")
+
+    def _on_notice(self, message: protocol.Notice) -> None:
+        """Pass a notice on, unless it was said when the case was opened."""
+        opened = self.context.opened
+        if opened is None or message.text not in opened.warnings:
+            self.context.notified.emit(message.text, message.level)
 
     def _on_failed(self, message: protocol.Failed) -> None:
         self.context.busy_changed.emit("")

@@ -347,6 +347,24 @@ def test_a_crashed_engine_comes_back_with_the_case_and_the_newest_network_once(d
     assert desk.heard[-1] == ("info", "The engine is back with the open volume.")
 
 
+def test_damaged_annotations_are_told_of_once(desk, make_desk, image):
+    desk.view.stroke(4)
+    for _ in range(2):
+        desk.session.annotating.mark_complete(4)
+        desk.clock.fire()
+    path = desk.session.case.case.annotations_path
+    desk.session.close()
+    path.write_bytes(path.read_bytes()[:100])
+    again = make_desk()
+    again.session.open_volume(image)
+    again.session.training.start()
+    [warning] = [text for level, text in again.heard if level == "warning"]
+    assert "damaged" in warning
+    again.worker.message.emit(protocol.Notice(warning, "warning"))
+    again.worker.message.emit(protocol.Notice("The memory is full.", "warning"))
+    assert [text for level, text in again.heard if level == "warning"] == [warning, "The memory is full."]
+
+
 def test_a_refused_request_is_an_error_message(desk):
     desk.session.engine.send(protocol.LoadCheckpoint("x"))
     desk.worker.message.emit(protocol.Failed("No weights.", "LoadCheckpoint"))
