@@ -91,6 +91,23 @@ def test_a_curve_comes_back_from_disk(tmp_path):
     curve.save(path)
     assert QualityCurve.load(path) == curve
     assert json.loads(path.read_text())["kind"] == "quality"
+
+
+@pytest.mark.parametrize("change", [
+    lambda record: record.pop("scores"),
+    lambda record: record.update(accepted=None),
+    lambda record: record["scores"][0].pop("taught"),
+    lambda record: record["scores"][0].update(overlap=[1]),
+    lambda record: record["scores"].append("junk"),
+])  # fmt: skip
+def test_a_damaged_curve_is_a_sentence(tmp_path, change):
+    path = tmp_path / "quality.json"
+    QualityCurve([score(4)], {11}).save(path)
+    record = json.loads(path.read_text())
+    change(record)
+    path.write_text(json.dumps(record))
+    with pytest.raises(ProjectError, match=r"quality\.json is damaged"):
+        QualityCurve.load(path)
     path.write_text("{")
     with pytest.raises(ProjectError, match="damaged"):
         QualityCurve.load(path)

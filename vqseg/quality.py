@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from vqseg.errors import DamagedRecordError
 from vqseg.metrics import evaluate_slice
 from vqseg.records import read_record, write_record
 
@@ -124,8 +125,13 @@ class QualityCurve:
         """
         if not path.exists():
             return cls()
-        values = read_record(path, "quality", SCHEMA)
-        return cls([_score_from(item) for item in values["scores"]], {int(z) for z in values["accepted"]})
+        values = read_record(path, "quality", SCHEMA, ("scores", "accepted"))
+        try:
+            return cls([_score_from(item) for item in values["scores"]], {int(z) for z in values["accepted"]})
+        except (AttributeError, KeyError, TypeError, ValueError):
+            raise DamagedRecordError(
+                f"{path.name} is damaged; remove it to begin the scores of this case anew. The labels are not in it."
+            ) from None
 
     def save(self, path: Path) -> None:
         """Write the curve, whole or not at all."""

@@ -87,7 +87,7 @@ class Accepting(Concern):
 
     def _follow(self, prediction: npt.NDArray[np.uint8], index: tuple[int, int, int]) -> None:
         """Find the component at a voxel and take it over; once more, where a person has painted on it meanwhile."""
-        annotations, spacing_mm = self.context.annotations, self.context.volume.spacing_mm
+        opened, annotations, spacing_mm = self.context.opened, self.context.annotations, self.context.volume.spacing_mm
 
         def find() -> tuple[dict[int, SliceChange], float, dict[int, object]]:
             component = component_at(prediction, index)
@@ -98,6 +98,8 @@ class Accepting(Concern):
 
         def take(found: tuple[dict[int, SliceChange], float, dict[int, object]]) -> None:
             changes, volume_ml, before = found
+            if self.context.opened is not opened:
+                return
             if _state(annotations, before) == before:
                 self._take_component(changes, volume_ml)
             else:

@@ -56,7 +56,8 @@ class Exporting(Concern):
         self._run_path: Path | None = None
 
     def _on_prediction(self, message: protocol.PredictionReady) -> None:
-        self._run_path = Path(message.labels_path).parents[2]  # RUN/predictions/CASE/labels.npy
+        if self.context.opened is not None and message.case_id == self.context.opened.case.id:
+            self._run_path = Path(message.labels_path).parents[2]  # RUN/predictions/CASE/labels.npy
 
     @property
     def from_dicom(self) -> bool:

@@ -53,6 +53,16 @@ def predict(session):
     return run
 
 
+def test_the_prediction_of_another_case_is_not_where_this_one_comes_from(open_session, image, tmp_path):
+    session = open_session(image)
+    run = predict(session)
+    other = session.case.project.new_run(session.settings.config, [session.case.case.id])
+    places = other.prediction_path("case-002"), other.uncertainty_path("case-002")
+    session.engine.worker.message.emit(protocol.PredictionReady(None, "case-002", 9, *map(str, places)))
+    session.exporting.export(tmp_path / "out.nii.gz")
+    assert json.loads((tmp_path / "out.provenance.json").read_text())["run"]["id"] == run.id
+
+
 def test_a_dicom_segmentation_with_its_provenance(open_session, make_ct, tmp_path):
     session = open_session(make_ct(tmp_path / "ct"))
     run = predict(session)
