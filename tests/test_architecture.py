@@ -43,7 +43,7 @@ MAY_IMPORT = {
     "cli": {STARRED, "segment", "train", "predict", "codebook", "benchmark", "demo", "engine", "device"},
 }
 # The engine is several files.
-ENGINE = ("engine", "desk", "runner", "team", "workspace")
+ENGINE = ("engine", "desk", "run_loop", "runner", "team", "workspace")
 # Third-party packages, and the files that alone may import them.
 ONLY_IN = {
     "timm": ("vqseg/models/priors.py", "vqseg/models/encoders.py"),

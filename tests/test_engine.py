@@ -57,7 +57,8 @@ from vqseg.protocol import (
     decode,
     encode,
 )
-from vqseg.runner import PausableClock, RunLoop, train_run
+from vqseg.run_loop import PausableClock, RunLoop
+from vqseg.runner import train_run
 from vqseg.tokens import CodebookSurvey, Codeword
 from vqseg.workspace import Workspace
 

@@ -26,7 +26,7 @@ from vqseg.overlays import Overlays
 from vqseg.pipe import Pipe, hide_in_log, log_to, start_log
 from vqseg.project import Project, Run, RunState
 from vqseg.run import versions
-from vqseg.runner import RunLoop, TrainerFactory, make_trainer
+from vqseg.run_loop import RunLoop, TrainerFactory, make_trainer
 from vqseg.tray import PredictionJob
 from vqseg.turns import Turns
 from vqseg.weights import Weights

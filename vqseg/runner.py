@@ -1,265 +1,27 @@
-"""Training a run folder: steps, metrics, checkpoints and predictions on disk. The engine and scripts take this road.
-
-The loop belongs to whoever drives it: the engine looks at its messages between two steps, :func:`train_run` does not.
-"""
+"""A run folder from beginning to end: train it, predict its cases. Scripts take this road, the engine parts of it."""
 
 from __future__ import annotations
 
 import contextlib
-import logging
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from vqseg.annotations import Annotations
-from vqseg.config import Config
-from vqseg.errors import AnnotationError, DeviceError
 from vqseg.io.atomic import atomic_path
-from vqseg.memory import free_memory, is_out_of_memory, step_down
 from vqseg.profiles import confidence_profile
 from vqseg.project import Project, Run, RunState
+from vqseg.run_loop import RunLoop, TrainerFactory, make_trainer
 
 if TYPE_CHECKING:
     from vqseg.data import TrainingCase
     from vqseg.predict import Predictor
     from vqseg.step_report import StepReport
-    from vqseg.team import Team
-    from vqseg.train import Trainer
 
-__all__ = ["PausableClock", "RunLoop", "TrainerFactory", "load_cases", "make_trainer", "save_array", "train_run"]
-
-CHECKPOINT_EVERY_S = 20.0
-METRICS_EVERY_S = 0.5
-
-log = logging.getLogger(__name__)
-Clock = Callable[[], float]
-
-
-class PausableClock:
-    """Seconds that stand still during a pause, so that the time budget does."""
-
-    def __init__(self, clock: Clock = time.monotonic) -> None:
-        self._clock = clock
-        self._lost_s = 0.0
-        self._paused_at: float | None = None
-
-    def __call__(self) -> float:
-        """Seconds since some fixed moment, pauses left out."""
-        now = self._clock() if self._paused_at is None else self._paused_at
-        return now - self._lost_s
-
-    def pause(self) -> None:
-        """Hold; nothing happens where it is held already."""
-        if self._paused_at is None:
-            self._paused_at = self._clock()
-
-    def resume(self) -> None:
-        """Go on."""
-        if self._paused_at is not None:
-            self._lost_s += self._clock() - self._paused_at
-            self._paused_at = None
-
-
-class TrainerFactory(Protocol):
-    """Makes the trainer of a run, or loads the one in `checkpoint`."""
-
-    def __call__(
-        self,
-        run: Run,
-        config: Config,
-        cases: Sequence[TrainingCase],
-        class_names: Mapping[int, str],
-        clock: Clock,
-        checkpoint: Path | None,
-    ) -> Trainer:
-        """A trainer that reads its time budget from `clock`."""
-        ...
-
-
-def make_trainer(
-    run: Run,
-    config: Config,
-    cases: Sequence[TrainingCase],
-    class_names: Mapping[int, str],
-    clock: Clock,
-    checkpoint: Path | None,
-) -> Trainer:
-    """The project's own trainer."""
-    from vqseg.train import Trainer
-
-    if checkpoint is not None:
-        return Trainer.load(checkpoint, cases, clock=clock)
-    return Trainer(config, cases, class_names, clock=clock)
-
-
-class RunLoop:
-    """A run being trained: one step at a time, with what must be on disk in between.
-
-    Parameters
-    ----------
-    run : Run
-        The run; it is claimed until :meth:`close`.
-    cases : sequence of TrainingCase
-        Its cases, in the order of ``run.case_ids``.
-    class_names : mapping of int to str
-        Name of each class.
-    resume : bool
-        Go on from the run's checkpoint where there is one.
-    factory : TrainerFactory
-        What makes the trainer.
-    on_notice : callable, optional
-        Told what the person should know, in sentences.
-    team : Team, optional
-        The processes that train together with this one; all start again with less when the memory of one is full.
-    pause : callable, optional
-        Called in the middle of each step, while the time budget stands still.
-
-    Raises
-    ------
-    VQSegError
-        If the run is in use, nothing is labelled, or the trainer cannot be made; DeviceError where the memory is too
-        full for a run that goes on from its checkpoint.
-    """
-
-    def __init__(
-        self,
-        run: Run,
-        cases: Sequence[TrainingCase],
-        class_names: Mapping[int, str],
-        *,
-        resume: bool = False,
-        factory: TrainerFactory = make_trainer,
-        on_notice: Callable[[str], None] | None = None,
-        team: Team | None = None,
-        pause: Callable[[], None] | None = None,
-    ) -> None:
-        if not any(case.annotations.used for case in cases):
-            raise AnnotationError("No slice is labelled yet; paint one and mark it complete, then start the training.")
-        self.run, self.cases, self.class_names = run, cases, class_names
-        self.clock = PausableClock()
-        self._factory, self._team, self._pause = factory, team, pause
-        self._on_notice = on_notice or (lambda text: log.info("%s", text))
-        self._config = run.config
-        self._saved_at = self._written_at = time.monotonic()
-        self._save_cost_s = 0.0
-        run.claim()
-        try:
-            checkpoint = run.checkpoint_path if resume and run.has_checkpoint else None
-            self.trainer = self._make(checkpoint)
-            run.set_state(RunState.RUNNING)
-            for case_id, case in zip(run.case_ids, cases, strict=True):
-                run.note_learnt(case_id, case.annotations.used)
-        except BaseException:
-            run.release()
-            raise
-
-    def _make(self, checkpoint: Path | None = None) -> Trainer:
-        """The trainer, made smaller until it fits into memory; one that goes on from a checkpoint must fit as it is."""
-        while True:
-            try:
-                trainer = self._factory(self.run, self._config, self.cases, self.class_names, self.clock, checkpoint)
-            except (MemoryError, RuntimeError) as error:
-                self._step_down(error, resuming=checkpoint is not None)
-            else:
-                for warning in trainer.warnings:
-                    self._on_notice(warning)
-                return trainer
-            self._gather()
-
-    def _step_down(self, error: MemoryError | RuntimeError, *, resuming: bool = False) -> None:
-        """Take a smaller config after an out-of-memory error, ours or the team's; raise anything else again."""
-        devices = 1
-        if self._team is not None:
-            error, devices = self._team.cause(error), self._team.devices
-        if resuming and is_out_of_memory(error):
-            raise DeviceError(
-                "The memory is too full for this run to go on; close other programs, then resume it. Its checkpoint is "
-                "as it was."
-            ) from error
-        self._config, notice = step_down(self._config, error, devices)
-        self._on_notice(notice)
-
-    def _gather(self) -> None:
-        """Let the team start again, with the config as it is now."""
-        if self._team is not None:
-            self._team.gather(self._config, resume=False)
-
-    @property
-    def finished(self) -> bool:
-        """Whether the budget is used up."""
-        return self.trainer.finished
-
-    @property
-    def step_index(self) -> int:
-        """Steps taken so far."""
-        return int(self.trainer.step_index) if hasattr(self, "trainer") else 0
-
-    def step(self) -> StepReport | None:
-        """One training step; None where memory ran out and a smaller trainer took over."""
-        report = None
-        try:
-            report = self.trainer.step(self._between)
-        except (MemoryError, RuntimeError) as error:
-            self._step_down(error)
-        if report is None:  # out here, where no traceback holds the step's tensors any more
-            del self.trainer
-            free_memory()
-            self._gather()
-            self.trainer = self._make()
-            return None
-        now = time.monotonic()
-        if now - self._written_at >= METRICS_EVERY_S:
-            self._written_at = now
-            self.run.append_metrics(report.as_metrics())
-        if now - self._saved_at >= max(CHECKPOINT_EVERY_S, 20 * self._save_cost_s):
-            self.save()
-        return report
-
-    def _between(self) -> None:
-        if self._pause is not None:
-            self.clock.pause()
-            self._pause()
-            self.clock.resume()
-
-    def save(self) -> None:
-        """Write the checkpoint now."""
-        start = time.monotonic()
-        self.trainer.save(self.run.checkpoint_path)
-        self._saved_at = time.monotonic()
-        self._save_cost_s = self._saved_at - start
-
-    def pause(self) -> None:
-        """Hold the time budget; the checkpoint is written, for a pause may be long."""
-        self.clock.pause()
-        self.save()
-        self.run.set_state(RunState.PAUSED)
-
-    def resume(self) -> None:
-        """Go on after a pause."""
-        self.run.set_state(RunState.RUNNING)
-        self.clock.resume()
-
-    def update_settings(self, settings: Mapping[str, Any]) -> None:
-        """Change live settings from the next step on, and note it among the metrics."""
-        self.trainer.update_settings(**settings)
-        self.run.append_metrics({"step": self.trainer.step_index, "settings": dict(settings)})
-
-    def update_annotations(self, case_id: str, annotations: Annotations) -> None:
-        """Learn from a case's changed labels from the next step on."""
-        self.trainer.update_annotations(self.run.case_ids.index(case_id), annotations)
-        self.run.note_learnt(case_id, annotations.used)
-
-    def close(self, state: RunState) -> None:
-        """Record how the run ended and give it back."""
-        try:
-            self.run.set_state(state, step=self.step_index)
-        finally:
-            self.run.release()
+__all__ = ["load_cases", "predict_case", "train_run"]
 
 
 def train_run(
@@ -390,16 +152,16 @@ def predict_case(
 
     def finish() -> None:
         predictor.tidy(prediction, annotations)
-        save_array(run.confidence_path(case_id), confidence_profile(prediction.labels, prediction.uncertainty))
-        save_array(run.uncertainty_path(case_id), prediction.uncertainty)
-        save_array(run.rests_on_path(case_id), np.array(sorted(annotations.used), np.int64))
-        save_array(run.prediction_path(case_id), prediction.labels)
+        _save_array(run.confidence_path(case_id), confidence_profile(prediction.labels, prediction.uncertainty))
+        _save_array(run.uncertainty_path(case_id), prediction.uncertainty)
+        _save_array(run.rests_on_path(case_id), np.array(sorted(annotations.used), np.int64))
+        _save_array(run.prediction_path(case_id), prediction.labels)
 
     aside(finish)
     return True
 
 
-def save_array(path: Path, array: Any) -> None:
+def _save_array(path: Path, array: Any) -> None:
     """Write an .npy file, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as temporary, temporary.open("wb") as file:

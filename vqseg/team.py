@@ -27,7 +27,8 @@ from vqseg.device import choose_device
 from vqseg.errors import ConfigError, DeviceError, VQSegError
 from vqseg.memory import is_out_of_memory
 from vqseg.project import Project, Run
-from vqseg.runner import load_cases, make_trainer
+from vqseg.run_loop import make_trainer
+from vqseg.runner import load_cases
 
 __all__ = ["Team", "check_devices", "lead"]
 

@@ -6,10 +6,11 @@ import shutil
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from vqseg.annotations import Annotations
 from vqseg.errors import EngineError
-from vqseg.project import Project
+from vqseg.project import Case, Project
 from vqseg.protocol import CaseOpened, Message, Notice, OpenCase
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ class Workspace:
             case.annotations = self._annotations(self.project.case(case_id))
             return case
 
-    def _annotations(self, case: Any) -> Any:
+    def _annotations(self, case: Case) -> Annotations:
         annotations = case.load_annotations()
         for warning in case.warnings:
             if warning not in self._told:
