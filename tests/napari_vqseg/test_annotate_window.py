@@ -1,4 +1,7 @@
-"""The section Annotate in the real window: threshold brush, bucket, filling between, copying, the strip, undo."""
+"""The section Annotate in the real window: threshold brush, bucket, filling between, copying, the strip, undo.
+
+One person does it all with a real engine, which learns from a correction while it trains; the others' engine is a fake.
+"""
 
 import importlib.util
 import sys
@@ -11,7 +14,9 @@ from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
 
+from napari_vqseg.session import TrainingState
 from napari_vqseg.widget import VQSegWidget
+from napari_vqseg.worker import EngineWorker
 from vqseg import protocol
 from vqseg.annotations import Origin, SliceState
 from vqseg.io import write_map
@@ -27,15 +32,19 @@ BLOCK = (slice(8, 20), slice(6, 18))
 """Where the volume is bright, (y, x), in slices 2 to 9."""
 
 
+WAIT_MS = 300_000
+QUICK = {"time_budget_s": 5.0, "size": 48, "patch": 48, "codebook_size": 64, "device": "cpu"}
+
+
 @pytest.fixture
-def window(make_napari_viewer, qtbot, tmp_path):
+def window(make_napari_viewer, qtbot, tmp_path, request):
     hu = np.full(fakes.SHAPE, -800, np.int16)
     hu[2:10, BLOCK[0], BLOCK[1]] = 40
     volume = replace(fakes.make_volume(), array=hu)
     write_map(tmp_path / "ct.nii.gz", volume.array, volume)
     viewer = make_napari_viewer(show=True)
     viewer.window.resize(1280, 800)
-    widget = VQSegWidget(viewer, fakes.FakeWorker)
+    widget = VQSegWidget(viewer, getattr(request, "param", fakes.FakeWorker))
     viewer.window.add_dock_widget(widget, name="VQ-Seg", area="right")
     widget.panel("Data").open(tmp_path / "ct.nii.gz")
     qtbot.waitUntil(lambda: widget.session.is_open, timeout=60000)
@@ -52,6 +61,9 @@ def undo(viewer):
     canvas.press(viewer, Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("window", [EngineWorker], indirect=True, ids=["real engine"])
 def test_a_person_annotates(window, qtbot):
     widget, viewer = window
     panel, session, layer = widget.panel("Annotate"), widget.session, viewer.layers["annotation"]
@@ -154,6 +166,22 @@ def test_a_person_annotates(window, qtbot):
     canvas.drag(viewer, layer, (8, 26, 5), (8, 26, 10))
     assert labels[8][outside].any()
     assert widget.sections["Annotate"][0].minimumSizeHint().width() <= widget.scroll_area.viewport().width()
+
+    # What is corrected while a real engine trains shapes what it predicts in the end, without a restart.
+    for name, value in QUICK.items():
+        session.settings.update(name, value)
+    click(widget.panel("Train").start)
+    qtbot.waitUntil(lambda: session.training.state is TrainingState.RUNNING, timeout=WAIT_MS)
+    undo(viewer)
+    assert not labels[8][outside].any()
+    canvas.press(viewer, Qt.Key.Key_C)
+    assert annotations.complete == [3, 6, 8, 9, 11]
+    qtbot.waitUntil(lambda: session.training.is_idle and session.reviewing.prediction is not None, timeout=WAIT_MS)
+    qtbot.waitUntil(lambda: session.reviewing.learnt == {3, 6, 8, 9, 11}, timeout=WAIT_MS)
+    session.go_to(5)
+    canvas.press(viewer, Qt.Key.Key_A)
+    assert panel.strip.marks[5] in ("accepted", "accepted empty")
+    assert np.array_equal(labels[5], session.reviewing.prediction[5])
 
 
 def test_components_accepted_one_after_the_other_complete_their_slices(window, qtbot, tmp_path):
