@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vqseg.errors import EngineError, VQSegError
+from vqseg.io.mapped import open_array
 from vqseg.project import Run
 from vqseg.protocol import (
     CodebookReady,
@@ -312,14 +313,13 @@ class Desk(threading.Thread):
         """The run's prediction of a case, made where there is none yet."""
         if not run.prediction_path(case_id).exists():
             self._predict(PredictionJob([case_id]))
-        labels: npt.NDArray[np.uint8] = np.load(run.prediction_path(case_id), mmap_mode="r", allow_pickle=False)
-        return labels
+        return open_array(run.prediction_path(case_id))
 
     def _answer_suggestions(self, message: RequestSuggestions) -> None:
         predictor, _, run = self.weights.get()
         case = self._prepare(predictor, message.case_id)
         predicted = self._predicted(run, message.case_id)
-        uncertainty = np.load(run.uncertainty_path(message.case_id), mmap_mode="r", allow_pickle=False)
+        uncertainty = open_array(run.uncertainty_path(message.case_id))
         names = self.workspace.class_names
         self.tray.end(SuggestionSurvey)
         self._advance(SuggestionSurvey(message, predictor, case, predicted, uncertainty, names))

@@ -15,6 +15,7 @@ from napari_vqseg.session.context import Concern, Context
 from napari_vqseg.session.engine import Engine
 from vqseg import protocol
 from vqseg.components import clean_up
+from vqseg.io.mapped import open_array
 from vqseg.profiles import class_means, wavering_mm2
 
 __all__ = ["Preview", "Reviewing"]
@@ -267,8 +268,7 @@ class Reviewing(Concern):
 
 def _map_files(message: protocol.PredictionReady) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float16]]:
     """Labels, which may be changed without changing the file, and uncertainty of a prediction."""
-    labels = np.load(message.labels_path, mmap_mode="c", allow_pickle=False)
-    return labels, np.load(message.uncertainty_path, mmap_mode="r", allow_pickle=False)
+    return open_array(message.labels_path), open_array(message.uncertainty_path)
 
 
 def _read_slices(message: protocol.SlicesReady) -> dict[int, npt.NDArray[np.uint8]]:

@@ -9,6 +9,7 @@ import os
 import re
 import secrets
 import shutil
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -19,6 +20,9 @@ __all__ = ["atomic_path", "beside", "flush", "sweep"]
 
 LEFTOVER = re.compile(r"\.[0-9a-f]{8}\.(tmp|new)-.")
 """How the names of :func:`beside` begin."""
+BLOCKED_BY_READERS = sys.platform == "win32"
+"""Whether a file cannot be replaced while somebody has it open."""
+REPLACED_WITHIN_S = 5.0
 
 
 @contextmanager
@@ -48,11 +52,24 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     try:
         yield temporary
         flush(temporary)
-        os.replace(temporary, target)
+        _replace(temporary, target)
     finally:
         with suppress(FileNotFoundError):
             temporary.unlink()
     flush(target.parent)
+
+
+def _replace(temporary: Path, target: Path) -> None:
+    """Rename; where a reader is in the way, wait for it a while."""
+    until = time.monotonic() + REPLACED_WITHIN_S
+    while True:
+        try:
+            os.replace(temporary, target)
+            return
+        except PermissionError:
+            if not BLOCKED_BY_READERS or time.monotonic() >= until:
+                raise
+            time.sleep(0.05)
 
 
 def beside(path: Path, kind: Literal["tmp", "new"]) -> Path:
