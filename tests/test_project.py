@@ -454,6 +454,9 @@ def test_metrics_survive_a_cut_line_and_numbers_that_are_none(project, case):
     with run.metrics_path.open("a") as file:
         file.write('{"step": 2, "los')
     assert run.read_metrics() == [{"step": 1, "losses": {"total": None}}]
+    run.append_metrics({"step": 3})
+    run.append_metrics({"step": 4})
+    assert [row["step"] for row in run.read_metrics()] == [1, 3, 4]
 
 
 def test_a_run_needs_known_cases_and_a_checkpoint_needs_training(project, case):

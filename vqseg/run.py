@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import json
 import math
+import os
 import platform
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
@@ -235,12 +236,16 @@ class Run:
     # ---------------------------------------------------------------------------------------------- metrics
 
     def append_metrics(self, values: Mapping[str, Any]) -> None:
-        """Add a line to the metrics; numbers that are not finite become null."""
-        with self.metrics_path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(_finite(values), allow_nan=False) + "\n")
+        """Add a line to the metrics, behind one cut short by a crash too; numbers that are not finite become null."""
+        line = json.dumps(_finite(values), allow_nan=False).encode() + b"\n"
+        with self.metrics_path.open("ab+") as file:
+            if file.seek(0, os.SEEK_END):
+                file.seek(-1, os.SEEK_END)
+                line = line if file.read(1) == b"\n" else b"\n" + line
+            file.write(line)
 
     def read_metrics(self) -> list[dict[str, Any]]:
-        """The metrics so far; a last line cut short by a crash is left out."""
+        """The metrics so far; a line cut short by a crash is left out."""
         if not self.metrics_path.exists():
             return []
         rows = []
