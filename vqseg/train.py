@@ -33,7 +33,8 @@ from vqseg.distributed import average_gradients, averaged, from_first, own_part,
 from vqseg.errors import AnnotationError, ConfigError, TrainingError
 from vqseg.methods import create_method
 from vqseg.methods.base import Method
-from vqseg.models.priors import FeatureCache, Priors, load_priors
+from vqseg.models.feature_cache import FeatureCache
+from vqseg.models.priors import Priors, load_priors
 from vqseg.models.vqseg import VQSegNet
 from vqseg.predict import Predictor
 from vqseg.schedule import Schedule

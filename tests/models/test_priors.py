@@ -12,7 +12,7 @@ from torch import Tensor
 from vqseg.config import ModelConfig
 from vqseg.errors import ConfigError, PriorError
 from vqseg.models import priors
-from vqseg.models.priors import PRIORS, FeatureCache, Prior, PriorWarning, load_prior, load_priors, load_weights
+from vqseg.models.priors import PRIORS, Prior, PriorWarning, load_prior, load_priors, load_weights
 
 
 @pytest.fixture(autouse=True)
@@ -174,21 +174,3 @@ def test_a_folder_must_hold_a_file_for_each_prior(tmp_path: Path) -> None:
 def test_other_combinations_are_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="choose none, or one or more of dinov2, clip"):
         ModelConfig(prior=text)
-
-
-def test_the_cache_computes_each_slice_once() -> None:
-    calls: list[int] = []
-
-    def compute(x: Tensor) -> Tensor:
-        calls.append(len(x))
-        return x.mean((2, 3), keepdim=True).expand(-1, 4, 2, 2)
-
-    cache, images = FeatureCache(), torch.rand(3, 1, 8, 8)
-    first = cache.features(["a", "b", "c"], images, compute)
-    again = cache.features(["c", "a"], images[[2, 0]], compute)
-    assert calls == [3]
-    assert first.dtype == torch.float32
-    assert torch.equal(again, first[[2, 0]])
-    small = FeatureCache(capacity=2)
-    small.features(["a", "b", "c"], images, compute)
-    assert len(small) == 2

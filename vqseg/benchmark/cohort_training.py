@@ -27,7 +27,8 @@ from vqseg.data.batch import Batch
 from vqseg.device import gains_from_bfloat16
 from vqseg.io.atomic import atomic_path
 from vqseg.methods import create_method
-from vqseg.models.priors import FeatureCache, Priors, load_priors
+from vqseg.models.feature_cache import FeatureCache
+from vqseg.models.priors import Priors, load_priors
 from vqseg.models.vqseg import VQSegNet
 from vqseg.tokens import CodebookReport
 

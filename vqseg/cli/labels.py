@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,10 @@ import numpy.typing as npt
 import vqseg.io as io
 from vqseg.errors import AnnotationError, VolumeError
 from vqseg.io.labels import MASK, MAX_LABEL, align
+from vqseg.prediction import Prediction
 from vqseg.volume import Volume
 
-__all__ = ["LabelValues", "canonical_slices", "listed", "mask_as_one", "read_values"]
+__all__ = ["LabelValues", "canonical_slices", "listed", "mask_as_one", "read_values", "write_prediction"]
 
 MOST_LISTED = 8
 
@@ -119,3 +121,21 @@ def canonical_slices(stored: list[int], volume: Volume) -> list[int]:
             f"its slices run from 0 to {volume.shape[0] - 1} along axis {volume.stored.slice_axis}"
         )
     return sorted(volume.to_stored_index(index) for index in stored)
+
+
+def write_prediction(
+    prediction: Prediction,
+    labels: npt.NDArray[Any],
+    volume: Volume,
+    names: Mapping[int, str],
+    output: Path,
+    probabilities: Path | None,
+    uncertainty: Path | None,
+) -> list[Path]:
+    """Write label values made of a prediction, and its probabilities and uncertainty where a file is given for them."""
+    written = list(io.write_labels(output, labels, volume, names))
+    if probabilities is not None and prediction.probabilities is not None:
+        written += io.write_map(probabilities, prediction.probabilities, volume)
+    if uncertainty is not None:
+        written += io.write_map(uncertainty, prediction.uncertainty, volume)
+    return written

@@ -112,6 +112,7 @@ class Predicted:
 def predict_image(job: Job, on_progress: Callable[[float], None] | None = None) -> Predicted:
     """Read an image, predict it, write what is asked for."""
     import vqseg.io as io
+    from vqseg.cli.labels import write_prediction
     from vqseg.components import clean_up
 
     started = time.monotonic()
@@ -130,11 +131,7 @@ def predict_image(job: Job, on_progress: Callable[[float], None] | None = None) 
     table[list(own)] = values
     labels = table[cleaned]
     make_folders((job.output, job.probabilities, job.uncertainty))
-    written = list(io.write_labels(job.output, labels, volume, names))
-    if job.probabilities is not None and prediction.probabilities is not None:
-        written += io.write_map(job.probabilities, prediction.probabilities, volume)
-    if job.uncertainty is not None:
-        written += io.write_map(job.uncertainty, prediction.uncertainty, volume)
+    written = write_prediction(prediction, labels, volume, names, job.output, job.probabilities, job.uncertainty)
     voxel_ml = float(np.prod(volume.spacing_mm)) / 1000
     volumes_ml = {value: int((labels == value).sum()) * voxel_ml for value in names}
     return Predicted(written, names, volumes_ml, tuple(volume.warnings), time.monotonic() - started)

@@ -86,9 +86,8 @@ def run(args: argparse.Namespace) -> None:
     if args.checkpoint:
         check_checkpoint(args.checkpoint)
 
-    import vqseg.io as io
     from vqseg.annotations import Annotations
-    from vqseg.cli.labels import LabelValues, listed
+    from vqseg.cli.labels import LabelValues, listed, write_prediction
     from vqseg.components import clean_up, rules_record
 
     volume, labels, label_names, slices = _read(args, stored, console)
@@ -122,11 +121,9 @@ def run(args: argparse.Namespace) -> None:
         raise AssertionError("the labelled slices did not come back unchanged")
 
     make_folders(outputs)
-    written = list(io.write_labels(args.output, result, volume, label_names | classes))
-    if prediction.probabilities is not None:
-        written += io.write_map(args.probabilities, prediction.probabilities, volume)
-    if args.uncertainty:
-        written += io.write_map(args.uncertainty, prediction.uncertainty, volume)
+    written = write_prediction(
+        prediction, result, volume, label_names | classes, args.output, args.probabilities, args.uncertainty
+    )
     if args.checkpoint:
         trainer.save(args.checkpoint, label_values=known.values.tolist())
         written.append(args.checkpoint)

@@ -6,8 +6,7 @@ Where their weights come from: vqseg.models.weight_files.
 from __future__ import annotations
 
 import warnings
-from collections import OrderedDict
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,7 +29,6 @@ from vqseg.models.weight_files import find_weights, read_weights
 
 __all__ = [
     "PRIORS",
-    "FeatureCache",
     "Prior",
     "PriorSpec",
     "PriorWarning",
@@ -199,49 +197,6 @@ class Priors(nn.Module):
         size = first.shape[-2:]
         resized = [F.interpolate(one, size=size, mode="bilinear", align_corners=False) for one in others]
         return torch.cat([first, *resized], 1)
-
-
-class FeatureCache:
-    """The priors' features, computed once per slice and kept in memory as float16.
-
-    Parameters
-    ----------
-    capacity : int
-        Largest number of slices; the oldest ones go first.
-    """
-
-    def __init__(self, capacity: int = 4096) -> None:
-        self.capacity = capacity
-        self._stored: OrderedDict[Hashable, Tensor] = OrderedDict()
-
-    def __len__(self) -> int:
-        return len(self._stored)
-
-    def features(self, keys: Sequence[Hashable], images: Tensor, compute: Callable[[Tensor], Tensor]) -> Tensor:
-        """Features of a batch of slices: stored ones, and new ones for the slices not seen before.
-
-        Parameters
-        ----------
-        keys : sequence of hashable
-            What tells slices apart, for example (case, z, window); one for each image.
-        images : Tensor
-            (B, 1, H, W), all of one size.
-        compute : callable
-            :meth:`Priors.features`.
-
-        Returns
-        -------
-        Tensor
-            (B, D, h, w) float32 on the images' device.
-        """
-        found = {key: self._stored[key] for key in keys if key in self._stored}
-        missing = [i for i, key in enumerate(keys) if key not in found]
-        if missing:
-            for i, feature in zip(missing, compute(images[missing]).half().cpu(), strict=True):
-                found[keys[i]] = self._stored[keys[i]] = feature
-        while len(self._stored) > self.capacity:
-            self._stored.popitem(last=False)
-        return torch.stack([found[key] for key in keys]).to(images.device).float()
 
 
 def load_prior(name: str, path: str | Path = "", policy: PriorPolicy = "required") -> Prior | None:
