@@ -18,6 +18,7 @@ from vqseg.annotations import Annotations
 from vqseg.cli import VERBS, main
 from vqseg.cli.benchmark import tables
 from vqseg.cli.cleaning import Wish, rules_for
+from vqseg.cli.console import table
 from vqseg.cli.labels import LabelValues
 from vqseg.cli.parser import parse_slices
 from vqseg.client import Engine
@@ -624,6 +625,12 @@ def test_info(files, capsys):
     assert result["orientation"] == "RAS"
     assert (result["slice_axis"], result["slices"], result["slice_0_is"]) == (2, 14, "at the feet")
     assert main(["info"]) == 2
+
+
+def test_tables_put_numbers_to_the_right_and_words_to_the_left():
+    assert table(["slice", "score", "why"], [["3", "0.5", "far"], ["12", "nan", "unsure around here"]]) == (
+        "slice  score  why\n3        0.5  far\n12       nan  unsure around here"
+    )
 
 
 def test_info_tells_series_apart_by_the_number_that_chooses_one(make_ct, tmp_path, capsys):

@@ -72,8 +72,9 @@ def export(project, folder, *options):
 @pytest.mark.parametrize("wanted", list(Format))
 def test_every_format_has_its_provenance(project, tmp_path, wanted):
     assert export(project, tmp_path, "--format", wanted) == 0
-    origin = json.loads((tmp_path / "case-001_segmentation.provenance.json").read_text())
-    written = {path.name for path in tmp_path.iterdir()} - {"case-001_segmentation.provenance.json"}
+    [beside] = tmp_path.glob("*.provenance.json")
+    origin = json.loads(beside.read_text())
+    written = {path.name for path in tmp_path.iterdir()} - {beside.name}
     assert {file["name"]: file["sha256"] for file in origin["files"]} == {
         name: hashlib.sha256((tmp_path / name).read_bytes()).hexdigest() for name in written
     }
@@ -170,6 +171,16 @@ def test_nothing_is_overwritten_without_being_told(project, tmp_path, capsys):
     assert len(list(tmp_path.iterdir())) == 3
 
 
+def test_a_table_goes_beside_the_mask(project, tmp_path):
+    assert export(project, tmp_path) == 0
+    assert export(project, tmp_path, "--format", "csv") == 0
+    digests = [
+        {item["name"] for item in json.loads((tmp_path / f"case-001_segmentation{end}").read_text())["files"]}
+        for end in (".provenance.json", ".csv.provenance.json")
+    ]
+    assert digests == [{"case-001_segmentation.nii.gz", "case-001_segmentation.json"}, {"case-001_segmentation.csv"}]
+
+
 def test_what_is_exported(project, tmp_path):
     volume = project.cases[0].load_volume()
     expected = {"labels": merged(annotated(), None), "prediction": predicted()}
@@ -231,4 +242,5 @@ def test_a_prediction_counts_as_drawn_where_it_is_what_was_drawn(project):
 def test_the_files_that_will_be_written(tmp_path):
     names = {path.name for path in files_of(tmp_path / "x.nii.gz", Format.NIFTI_PER_CLASS, {1: "a b", 2: "c"})}
     assert names == {"x_a-b.nii.gz", "x_a-b.json", "x_c.nii.gz", "x_c.json", "x.provenance.json"}
-    assert [path.name for path in files_of(tmp_path / "x.dcm", Format.DICOM_SEG, {})] == ["x.dcm", "x.provenance.json"]
+    listed = files_of(tmp_path / "x.dcm", Format.DICOM_SEG, {})
+    assert [path.name for path in listed] == ["x.dcm", "x.dcm.provenance.json"]

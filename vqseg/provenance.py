@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vqseg.case import Case
+from vqseg.io.image_files import NIFTI
 from vqseg.records import now, write_record
 from vqseg.run import Run, git_hash, versions
 from vqseg.volume import Volume
@@ -15,12 +16,11 @@ from vqseg.volume import Volume
 __all__ = ["SCHEMA", "provenance_path", "write_provenance"]
 
 SCHEMA = 1
-SUFFIXES = (".nii.gz", ".nii", ".dcm", ".csv")
 
 
 def provenance_path(path: Path) -> Path:
-    """MASK.provenance.json beside MASK.nii.gz."""
-    name = next((path.name[: -len(end)] for end in SUFFIXES if path.name.lower().endswith(end)), path.name)
+    """MASK.provenance.json beside MASK.nii.gz, TABLE.csv.provenance.json beside TABLE.csv: none replaces another's."""
+    name = next((path.name[: -len(end)] for end in NIFTI if path.name.lower().endswith(end)), path.name)
     return path.with_name(f"{name}.provenance.json")
 
 

@@ -78,7 +78,7 @@ def test_measure_choose_write_and_be_asked(make_napari_viewer, make_ct, qtbot, t
     monkeypatch.setattr(export.QFileDialog, "getSaveFileName", choose)
     click(panel.export)
     assert proposed == [str(tmp_path / "ct-Thorax-1-2-venös-segmentation.dcm")]
-    qtbot.waitUntil(lambda: "seg.provenance.json" in panel.words.text(), timeout=60000)
+    qtbot.waitUntil(lambda: "seg.dcm.provenance.json" in panel.words.text(), timeout=60000)
     assert (read_labels(target, session.volume).array == 1).sum() == session.exporting.result().sum()
 
     def answer(_, title, text):
@@ -88,7 +88,7 @@ def test_measure_choose_write_and_be_asked(make_napari_viewer, make_ct, qtbot, t
     monkeypatch.setattr(export.QMessageBox, "question", answer)
     before = target.read_bytes()
     click(panel.export)
-    assert "seg.dcm\nseg.provenance.json" in asked[0]
+    assert "seg.dcm\nseg.dcm.provenance.json" in asked[0]
     qtbot.wait(100)
     assert target.read_bytes() == before
     widget.release()

@@ -71,10 +71,11 @@ def test_a_dicom_segmentation_with_its_provenance(open_session, make_ct, tmp_pat
     written = []
     session.exporting.exported.connect(written.append)
     session.exporting.export(tmp_path / "seg.dcm", Format.DICOM_SEG)
-    assert [[path.name for path in paths] for paths in written] == [["seg.dcm", "seg.provenance.json"]], session.heard
+    names = [[path.name for path in paths] for paths in written]
+    assert names == [["seg.dcm", "seg.dcm.provenance.json"]], session.heard
     found = read_labels(tmp_path / "seg.dcm", read_volume(tmp_path / "ct"))
     assert not found.array[2].any() and (np.delete(found.array, 2, axis=0) == 1).all()
-    origin = json.loads((tmp_path / "seg.provenance.json").read_text())
+    origin = json.loads((tmp_path / "seg.dcm.provenance.json").read_text())
     assert origin["run"]["id"] == run.id == Run(run.path).id
     assert origin["slices"]["drawn"] == [2]
     assert session.exporting.existing(tmp_path / "seg.dcm", Format.DICOM_SEG) == written[0]
@@ -104,4 +105,4 @@ def test_a_volume_that_is_no_series_and_another_case(open_session, make_ct, tmp_
     session.open_volume(make_ct(tmp_path / "other"))
     session.annotating.mark_complete(1)
     session.exporting.export(tmp_path / "table.csv", Format.CSV)
-    assert json.loads((tmp_path / "table.provenance.json").read_text())["run"] is None
+    assert json.loads((tmp_path / "table.csv.provenance.json").read_text())["run"] is None

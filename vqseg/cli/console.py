@@ -109,11 +109,21 @@ def _plain(value: Any) -> Any:
 
 
 def table(header: list[str], rows: list[list[str]]) -> str:
-    """Rows as aligned text, the first column to the left and numbers to the right."""
-    widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
+    """Rows as aligned text: columns of numbers to the right, others and the first to the left."""
+    columns = list(zip(header, *rows, strict=True))
+    to_right = [number > 0 and all(map(_is_number, cells)) for number, (_, *cells) in enumerate(columns)]
+    widths = [max(map(len, cells)) for cells in columns]
     lines = [
-        "  ".join(cell.ljust(width) if column == 0 else cell.rjust(width)
-                  for column, (cell, width) in enumerate(zip(row, widths, strict=True))).rstrip()
+        "  ".join(cell.rjust(width) if right else cell.ljust(width)
+                  for cell, width, right in zip(row, widths, to_right, strict=True)).rstrip()
         for row in [header, *rows]
     ]  # fmt: skip
     return "\n".join(lines)
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell or "0")
+    except ValueError:
+        return False
+    return True
