@@ -1,7 +1,9 @@
 """The engine as a process: the real protocol and loop, a trainer that only counts (tests/fake_engine.py)."""
 
 import contextlib
+import errno
 import importlib.util
+import itertools
 import json
 import os
 import queue
@@ -19,7 +21,7 @@ import pytest
 
 from vqseg.annotations import Annotations, SliceState
 from vqseg.config import preset
-from vqseg.errors import AnnotationError, DeviceError
+from vqseg.errors import AnnotationError, CheckpointError, DeviceError
 from vqseg.io import read_volume
 from vqseg.memory import smaller
 from vqseg.overlays import FIRST_AFTER_S
@@ -557,6 +559,30 @@ def test_a_run_that_goes_on_is_not_begun_anew_where_the_memory_is_full(project):
     assert notices == []
     assert (run.checkpoint_path / "state.json").read_text() == banked
     assert not run.is_live
+
+
+def test_a_disk_that_is_full_for_a_while_does_not_end_the_training(project, monkeypatch):
+    monkeypatch.setattr("vqseg.run_loop.CHECKPOINT_EVERY_S", 0.0)
+    monkeypatch.setattr("vqseg.run_loop.METRICS_EVERY_S", 0.0)
+    run, notices, saves = new_run(project, 0.6), [], itertools.count(1)
+    save, append = fake.FakeTrainer.save, Run.append_metrics
+
+    def save_late(trainer, path):
+        if next(saves) in (1, 2, 4):
+            raise CheckpointError("The checkpoint could not be written (No space left on device); make room there.")
+        save(trainer, path)
+
+    def append_late(run, values):
+        if values["step"] == 1:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        append(run, values)
+
+    monkeypatch.setattr(fake.FakeTrainer, "save", save_late)
+    monkeypatch.setattr(Run, "append_metrics", append_late)
+    assert train_run(run, factory=fake.make_fake, on_notice=notices.append) == RunState.FINISHED
+    assert len(notices) == 2, "each time it begins, and no more"
+    assert all("No space left on device" in text and text.endswith("goes on meanwhile.") for text in notices)
+    assert json.loads((run.checkpoint_path / "state.json").read_text())["step"] == run.info["step"]
 
 
 def test_an_interrupt_keeps_the_checkpoint(project):

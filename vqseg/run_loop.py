@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from vqseg.annotations import Annotations
 from vqseg.config import Config
-from vqseg.errors import AnnotationError, DeviceError
+from vqseg.errors import AnnotationError, CheckpointError, DeviceError
 from vqseg.memory import free_memory, is_out_of_memory, step_down
 from vqseg.run import Run, RunState
 
@@ -139,6 +139,7 @@ class RunLoop:
         self._config = run.config
         self._saved_at = self._written_at = time.monotonic()
         self._save_cost_s = 0.0
+        self._told_of_the_disk = False
         run.claim()
         try:
             checkpoint = run.checkpoint_path if resume and run.has_checkpoint else None
@@ -204,13 +205,31 @@ class RunLoop:
             self._gather()
             self.trainer = self._make()
             return None
+        try:
+            self._write_what_is_due(report)
+        except (CheckpointError, OSError) as error:
+            self._tell_of_the_disk(error)
+        return report
+
+    def _write_what_is_due(self, report: StepReport) -> None:
+        """Metrics often, a checkpoint now and then."""
         now = time.monotonic()
         if now - self._written_at >= METRICS_EVERY_S:
             self._written_at = now
             self.run.append_metrics(report.as_metrics())
         if now - self._saved_at >= max(CHECKPOINT_EVERY_S, 20 * self._save_cost_s):
+            self._saved_at = now
             self.save()
-        return report
+            self._told_of_the_disk = False
+
+    def _tell_of_the_disk(self, error: CheckpointError | OSError) -> None:
+        """Say once that the disk refuses what is written on the way; there may be room again before the end."""
+        if not self._told_of_the_disk:
+            self._told_of_the_disk = True
+            why = str(error)
+            if isinstance(error, OSError):
+                why = f"The metrics could not be written ({error.strerror}); make room on the disk."
+            self._on_notice(f"{why} The training goes on meanwhile.")
 
     def _between(self) -> None:
         if self._pause is not None:

@@ -133,7 +133,7 @@ class CodebookSurvey:
     grid : TokenGrid
         Where the tokens lie.
     class_voxels : ndarray of int64
-        (K, n_classes + 1) voxels of each label value under the tokens of each code.
+        (K, V + 1) voxels of each label value 0..V under the tokens of each code.
     hu_mean, hu_sd : ndarray of float32
         (K,) mean and standard deviation under the tokens of each code, HU; NaN where it has none.
     places : ndarray of float32
