@@ -6,8 +6,9 @@ import dataclasses
 from collections.abc import Callable, Iterable
 from typing import Any, get_type_hints
 
-from magicgui.widgets import Container, Label, create_widget
+from magicgui.widgets import CheckBox, create_widget
 from magicgui.widgets.bases import ValueWidget
+from qtpy.QtWidgets import QFormLayout, QLabel, QWidget
 
 __all__ = ["Form", "label_of", "widget_for"]
 
@@ -80,6 +81,11 @@ class Form:
         Called as ``on_change(name, value)`` for each change made by a person.
     only, without : iterable of str, optional
         Names of the fields to show, or to leave out.
+
+    Attributes
+    ----------
+    native : QWidget
+        The form: names in a column, inputs in another, which napari's style keeps magicgui's own container from.
     """
 
     def __init__(
@@ -93,27 +99,24 @@ class Form:
         shown, hidden = None if only is None else set(only), set(without)
         self.fields: dict[str, dataclasses.Field[Any]] = {}
         self.widgets: dict[str, ValueWidget[Any]] = {}
-        shown_widgets: list[Any] = []
+        self.native = QWidget()
+        rows = QFormLayout(self.native)
+        rows.setContentsMargins(4, 2, 4, 2)
         for group in groups:
             hints = get_type_hints(type(group))
             title = _TITLES.get(type(group).__name__, type(group).__name__)
-            shown_widgets.append(Label(value=f"<b>{title}</b>", label=""))
+            rows.addRow(QLabel(f"<b>{title}</b>"))
             for item in dataclasses.fields(group):
                 if item.name in hidden or (shown is not None and item.name not in shown):
                     continue
                 self.fields[item.name] = item
-                self.widgets[item.name] = widget_for(item, hints[item.name], getattr(group, item.name))
-                shown_widgets.append(self.widgets[item.name])
-        self.container = Container(widgets=shown_widgets, labels=True)
-        self.container.margins = (0, 0, 0, 0)
+                widget = self.widgets[item.name] = widget_for(item, hints[item.name], getattr(group, item.name))
+                label = QLabel("" if isinstance(widget, CheckBox) else widget.label)
+                label.setToolTip(widget.tooltip)
+                rows.addRow(label, widget.native)
         if on_change is not None:
             for name, widget in self.widgets.items():
                 widget.changed.connect(lambda value, name=name: on_change(name, value))
-
-    @property
-    def native(self) -> Any:
-        """The Qt widget."""
-        return self.container.native
 
     @property
     def values(self) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from qtpy.QtWidgets import QColorDialog, QFileDialog, QHeaderView, QMenu, QToolB
 from napari_vqseg.classes import CLASS_SETS, SegmentClass, class_set
 from napari_vqseg.panels.class_tree import ClassTree
 from napari_vqseg.panels.icons import eye, overlay, padlock, swatch
-from napari_vqseg.panels.parts import Panel, button, row, silently
+from napari_vqseg.panels.parts import Panel, button, menu_button, row, silently
 from vqseg.annotations import PAINTED_BACKGROUND
 
 if TYPE_CHECKING:
@@ -75,11 +75,8 @@ class ClassesPanel(Panel):
         self.up = button("▲", "Move the selected class up, or drag it; its key changes, its label value does not.",
                          partial(self._move, -1))  # fmt: skip
         self.down = button("▼", "Move the selected class down, or drag it.", partial(self._move, 1))
-        self.sets = QToolButton()
-        self.sets.setText("Label set ")
-        self.sets.setFocusPolicy(Qt.FocusPolicy.TabFocus)
-        self.sets.setToolTip("Ready sets of classes; load one saved here, in ITK-SNAP or in 3D Slicer; save these.")
-        self.sets.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
+        self.sets = menu_button("Label set", "Ready sets of classes; load one saved here, in ITK-SNAP or in 3D Slicer; "
+                                "save these.")  # fmt: skip
         menu = QMenu(self.sets)
         for name, names in CLASS_SETS.items():
             menu.addAction(name, partial(session.classes.use_set, class_set(names)))

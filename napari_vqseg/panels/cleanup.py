@@ -32,7 +32,7 @@ class CleanUpPanel(Panel):
         self.smallest.setDecimals(2)
         self.smallest.setSingleStep(0.1)
         self.smallest.setSuffix(" ml")
-        self.smallest.setSpecialValueText("nothing")
+        self.smallest.setSpecialValueText("off")
         self.smallest.setToolTip("Drop connected components smaller than this volume.")
         self.holes = QCheckBox("Fill holes")
         self.holes.setToolTip("Give the class the background that it encloses on all sides.")

@@ -63,6 +63,7 @@ class ComparePanel(Panel):
         self.most.setVisible(most is not None)
         self.most.setText(f"Most in slice {most}")
         self.words.setText("<br>".join(self._lines()))
+        self.words.setVisible(bool(self.words.text()))
         otherwise = "with" if found.shown is not None and found.shown.unlabelled is False else "without"
         self.train.setText(f"Train once more, {otherwise} unlabelled slices")
         self.train.setVisible(found.shown is not None and not self._has_counterpart)

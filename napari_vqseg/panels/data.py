@@ -7,10 +7,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qtpy.QtWidgets import QFileDialog, QMenu, QToolButton
+from qtpy.QtWidgets import QFileDialog, QMenu
 
 from napari_vqseg.cases import Source
-from napari_vqseg.panels.parts import Panel, button, note, row
+from napari_vqseg.panels.parts import Panel, button, menu_button, note, row
 from napari_vqseg.panels.series import SeriesDialog
 from napari_vqseg.panels.tasks import TaskList
 
@@ -36,10 +36,7 @@ class DataPanel(Panel):
             "DICOM folder…", "Open a folder with DICOM series, or a project's folder.", self.ask_folder
         )
         self.sample = button("Sample CT", "Open the synthetic thorax.", session.open_sample)
-        self.more = QToolButton()
-        self.more.setText("More ")
-        self.more.setToolTip("Other ways to open a volume.")
-        self.more.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
+        self.more = menu_button("More", "Other ways to open a volume.")
         self.menu = QMenu(self.more)
         self.menu.addAction("Take over the selected image layer", session.cases.open_layer)
         self.where = self.menu.addAction("Keep annotations in a folder of mine…", self.ask_project)

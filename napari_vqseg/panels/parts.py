@@ -25,7 +25,9 @@ from qtpy.QtWidgets import (
 if TYPE_CHECKING:
     from napari_vqseg.session import Session
 
-__all__ = ["STRONG", "Panel", "Section", "WheelGuard", "button", "choice", "dropped", "note", "row", "silently"]
+__all__ = [
+    "STRONG", "Panel", "Section", "WheelGuard", "button", "choice", "dropped", "menu_button", "note", "row", "silently",
+]  # fmt: skip
 
 silently = QSignalBlocker
 
@@ -98,6 +100,15 @@ def button(text: str, tip: str, action: Callable[[], Any], *, strong: bool = Fal
     made.clicked.connect(lambda *_: action())
     if strong:
         made.setStyleSheet(STRONG)
+    return made
+
+
+def menu_button(text: str, tip: str) -> QPushButton:
+    """A button that opens a menu; the theme's own arrow would lie over the text."""
+    made = QPushButton(f"{text} ▾")
+    made.setToolTip(tip)
+    made.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+    made.setStyleSheet("QPushButton::menu-indicator { image: none; width: 0; }")
     return made
 
 

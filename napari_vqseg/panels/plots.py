@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from qtpy.QtCore import QPointF, QRectF, QSize, Qt
-from qtpy.QtGui import QColor, QPainter, QPaintEvent, QPen, QPolygonF
+from qtpy.QtGui import QColor, QFont, QFontMetrics, QPainter, QPaintEvent, QPen, QPolygonF
 from qtpy.QtWidgets import QSizePolicy, QWidget
 
 __all__ = ["Chart", "HistogramPlot", "StepPlot"]
@@ -56,17 +56,27 @@ class Chart(QWidget):
         """Wide and flat."""
         return QSize(240, self._height)
 
+    @property
+    def label_width(self) -> int:
+        """Pixels that the axis' label takes."""
+        return int(QFontMetrics(self._small).horizontalAdvance(self._label))
+
+    @property
+    def _small(self) -> QFont:
+        font = self.font()
+        font.setPixelSize(FONT_PX)
+        return font
+
     def paintEvent(self, event: QPaintEvent | None) -> None:  # noqa: N802 - Qt's name
         """Draw the axes, then the curves."""
         painter = QPainter(self)
-        font = painter.font()
-        font.setPixelSize(FONT_PX)
-        painter.setFont(font)
+        painter.setFont(self._small)
         frame = self._frame
         shown = {name: self._scaled(curve.points) for name, curve in self.curves.items()}
         points = np.concatenate([np.empty((0, 2)), *shown.values()])
         painter.setPen(QPen(GREY, 1))
-        painter.drawText(QRectF(LEFT, self.height() - 17, frame.width(), 16), Qt.AlignmentFlag.AlignCenter, self._label)
+        beneath = QRectF(0, self.height() - 17, self.width(), 16)
+        painter.drawText(beneath, Qt.AlignmentFlag.AlignCenter, self._label)
         painter.drawPolyline(QPolygonF([frame.topLeft(), frame.bottomLeft(), frame.bottomRight()]))
         if points.size:
             low, high = self._ends(points)

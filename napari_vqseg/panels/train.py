@@ -75,7 +75,7 @@ class TrainPanel(Panel):
             "again and press W: the two are compared."
         )
         self.unlabelled.toggled.connect(lambda on: session.settings.update("use_unlabelled", bool(on)))
-        self.compare = button("Compare (W)", "Show where this training and one that learnt otherwise disagree.",
+        self.compare = button("Compare with the other training (W)", "Show where it and this one disagree.",
                               self.compared.emit)  # fmt: skip
         self.start = button("", "Train on the complete and scribbled slices, in the engine process.",
                             self._start, strong=True)  # fmt: skip
@@ -95,7 +95,8 @@ class TrainPanel(Panel):
         self.advanced = Section("Advanced settings", self.form.native)
         self.column.addLayout(row(QLabel("Preset"), self.preset, QLabel("Time"), self.budget, stretch=3))
         self.column.addWidget(self.scope_row)
-        self.column.addLayout(row(self.unlabelled, self.compare, stretch=0))
+        self.column.addWidget(self.unlabelled)
+        self.column.addWidget(self.compare)
         for widget in (*self._figures, self.advanced):
             self.column.addWidget(widget)
         self._drawing = Paced(DRAW_EVERY_S, self.show_progress, self)

@@ -15,18 +15,24 @@ from qtpy.QtWidgets import (
     QAbstractSpinBox,
     QApplication,
     QComboBox,
+    QLabel,
+    QLineEdit,
     QMessageBox,
     QScrollBar,
     QSlider,
     QTabBar,
     QTableWidget,
+    QWidget,
 )
 
+from napari_vqseg.panels.parts import Section
+from napari_vqseg.panels.plots import Chart
 from napari_vqseg.session import TrainingState
 from napari_vqseg.widget import VQSegWidget
 from vqseg import protocol
 from vqseg.annotations import SliceState
 from vqseg.io import read_labels, write_map
+from vqseg.quality import SliceScore
 
 for name in ("fakes", "canvas"):
     spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
@@ -252,6 +258,47 @@ def test_training_buttons_and_the_task_of_napari(window, viewer, qtbot):
     tasks.cancel_all()  # as the closing window does
     assert session.training.state is TrainingState.STOPPING
     assert not tasks.is_busy()
+
+
+def test_nothing_is_cut_off_in_any_unfolded_section(make_napari_viewer, image, tmp_path, qtbot):
+    viewer = make_napari_viewer(show=True)
+    viewer.window.resize(1280, 800)
+    widget = VQSegWidget(viewer, fakes.FakeWorker)
+    viewer.window.add_dock_widget(widget, name="VQ-Seg", area="right")
+    session = widget.session
+    session.open_volume(image)
+    qtbot.waitUntil(lambda: session.is_open, timeout=60000)
+    session.annotating.mark_complete(4)
+    session.classes.rename(1, "lymph nodes of the upper mediastinum")
+    predict(widget, tmp_path, qtbot)
+    score = {1: (80, 100, 100)}
+    session.quality.curve.put(SliceScore(6, 3, 10, score, {1: 2.5}))
+    session.quality.changed.emit()
+    train = widget.panel("Train")
+    train.note_progress(protocol.Progress(3, 0.4, 8.0, {"total": 0.5}, confident_share=0.3, utilisation=0.5))
+    room = widget.scroll_area.viewport().width()
+    inputs = (QAbstractButton, QAbstractSpinBox, QAbstractSlider, QComboBox)
+    for title, (section, _) in widget.sections.items():
+        for each in (section, *section.findChildren(Section)):
+            each.expand()
+        QApplication.processEvents()
+        assert section.minimumSizeHint().width() <= room, title
+        for child in section.findChildren(QWidget):
+            if not child.isVisibleTo(section):
+                continue
+            if isinstance(child, QAbstractButton) and child.text():
+                assert child.width() >= child.minimumSizeHint().width(), (title, child.text())
+            if isinstance(child, Chart):
+                assert child.label_width <= child.width(), title
+            if isinstance(child, QAbstractSpinBox):
+                line, text = child.findChild(QLineEdit), child.text()
+                assert line.width() >= line.fontMetrics().horizontalAdvance(text), (title, text)
+            if isinstance(child, inputs) and not isinstance(child, QScrollBar):
+                assert child.toolTip() or child.parentWidget().toolTip(), (title, child)
+    labels = [label for label in train.form.native.findChildren(QLabel) if label.toolTip()]
+    assert len({widget.native.x() for widget in train.form.widgets.values()}) == 1, "the inputs form a column"
+    assert all(label.width() >= label.sizeHint().width() for label in labels)
+    widget.release()
 
 
 def test_review_and_codebook(window, viewer, tmp_path, qtbot):
