@@ -18,7 +18,6 @@ from vqseg.comparison import (
 from vqseg.config import preset
 from vqseg.project import Project
 from vqseg.run import RunState
-from vqseg.runner import save_array
 from vqseg.volume import StoredLayout, Volume
 
 SHAPE = (4, 6, 6)
@@ -40,6 +39,11 @@ def test_dice_between_two_predictions_leaves_labelled_slices_out():
     assert found.differing.tolist() == [0, 24, 18, 0]
     assert found.most == 1
     assert compare(first, first, [1, 2]).most is None
+
+
+def save_array(path, array):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.save(path, array)
 
 
 @pytest.fixture

@@ -18,7 +18,6 @@ from vqseg.comparison import ONLY_FIRST, ONLY_SECOND
 from vqseg.components import CleanUp
 from vqseg.config import preset
 from vqseg.run import RunState
-from vqseg.runner import save_array
 
 for name in ("fakes", "canvas"):
     spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
@@ -28,6 +27,11 @@ import canvas  # noqa: E402
 import fakes  # noqa: E402
 
 LEARNT = 2
+
+
+def save_array(path, array):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.save(path, array)
 
 
 def trained(session, labels, *, unlabelled=True):
