@@ -12,6 +12,7 @@ from psygnal import Signal
 
 from napari_vqseg.layers.arrays import LastSlice
 from napari_vqseg.layers.gated_labels import GatedLabels
+from napari_vqseg.layers.history import Step, slices_of
 from napari_vqseg.layers.keys import Keys
 from napari_vqseg.layers.navigation import Navigation
 from napari_vqseg.layers.stage import Stage, label_colormap
@@ -61,7 +62,7 @@ class AnnotationLayer:
         self._stage, self._navigation, self._keys = stage, navigation, keys
         self._locked: Collection[int] = ()
         self._limits_hu: tuple[float, float] | None = None
-        self._steps: list[_Step] = []
+        self._steps: list[Step] = []
         stage.listen(stage.viewer.layers.events.inserted, lambda event: self._watch(event.value))
         for layer in stage.viewer.layers:
             self._watch(layer)
@@ -98,9 +99,8 @@ class AnnotationLayer:
         if layer is not None:
             before = layer.data[z]
             labels_yx = protect(before, labels_yx, layer.protected_values)
-            where = (slice(z, z + 1), *_box(before != labels_yx))
-            step = _Step((where, layer.data[where].copy(), labels_yx[where[1:]][np.newaxis].copy()))
-            layer.data[where] = step[2]
+            step = Step(z, before, labels_yx)
+            layer.data[step.where] = labels_yx[step.where[1:]]
             self._steps.append(step)
 
     def commit(self, reason: object) -> None:
@@ -193,17 +193,17 @@ class AnnotationLayer:
             layer.undo()
         else:
             layer.redo()
-        slices, z = _slices_of(item), self._navigation.z
+        slices, z = slices_of(item), self._navigation.z
         if slices and z not in slices:
             self._navigation.go_to(min(slices, key=lambda other: abs(other - z)))
-        if isinstance(item[0], _Step):
+        if isinstance(item[0], Step):
             self.replayed.emit(item[0].reason, undoing)
         elif slices:
             self.painted.emit(slices)
 
     def _on_paint(self, event: Any) -> None:
-        slices = _slices_of(event.value)
-        if slices and not isinstance(event.value[0], _Step):
+        slices = slices_of(event.value)
+        if slices and not isinstance(event.value[0], Step):
             self.painted.emit(slices)
 
     def _on_selected_label(self) -> None:
@@ -230,29 +230,3 @@ class AnnotationLayer:
 
     def _on_brush(self) -> None:
         self.brush_changed.emit(self.brush_mm)
-
-
-class _Step(tuple[Any, Any, Any]):
-    """Where, the labels before and the labels after: an atom of napari's label history that knows its reason."""
-
-    reason: object
-
-
-def _box(mask: npt.NDArray[np.bool_]) -> tuple[slice, slice]:
-    """The smallest window (y, x) that holds the mask; an empty one holds nothing."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    if not rows.size:
-        return slice(0, 0), slice(0, 0)
-    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
-
-
-def _slices_of(item: list[Any]) -> set[int]:
-    """Slices that an item of napari's label history touches."""
-    slices: set[int] = set()
-    for atom in item:
-        key = atom.slice_key if hasattr(atom, "slice_key") else atom[0]
-        if isinstance(key[0], slice):
-            slices.update(range(key[0].start, key[0].stop))
-        elif np.size(key[0]):
-            slices.update(int(z) for z in np.unique(key[0]))
-    return slices
