@@ -82,3 +82,17 @@ def test_a_table_that_cannot_be_written_is_named(tmp_path):
         write_table(tmp_path / "file" / "scores.csv", [{"name": "a"}])
     write_table(tmp_path / "new" / "scores.csv", [{"name": "a"}])
     assert (tmp_path / "new" / "scores.csv").read_text() == "name\na\n"
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_a_list_from_any_spreadsheet_is_read(tmp_path, delimiter):
+    touch(tmp_path, "a.nii.gz")
+    (tmp_path / "list.csv").write_text(delimiter.join(("image", "name")) + "\n" + delimiter.join(("a.nii.gz", "first")))
+    assert names_and_paths(tmp_path, "list.csv") == {"first": "a.nii.gz"}
+
+
+@pytest.mark.parametrize("name", ["../outside", "a/b", "a\\b"])
+def test_a_name_never_leads_out_of_the_output_folder(tmp_path, name):
+    (tmp_path / "list.csv").write_text(f"image,name\na.nii.gz,{name}\n")
+    with pytest.raises(VQSegError, match="would lie in another folder"):
+        images_in([tmp_path / "list.csv"])

@@ -91,7 +91,7 @@ def images_in(paths: Sequence[Path]) -> list[Image]:
             ]  # fmt: skip
         else:
             images += [Image(stem(found), found) for found in _found_in(path)]
-    _require_unique([image.name for image in images])
+    _require_names([image.name for image in images])
     if not images:
         raise VQSegError(f"there are no images in {', '.join(map(str, paths))}; name files, or folders that hold some")
     return images
@@ -120,17 +120,17 @@ def pairs_in(predictions: Path, references: Path | None) -> list[Pair]:
         sides = []
         for path in (predictions, references):
             found = _found_in(path)
-            _require_unique([stem(file) for file in found])
+            _require_names([stem(file) for file in found])
             sides.append({stem(file): file for file in found})
         pairs = [Pair(name, sides[0].get(name), sides[1].get(name)) for name in sorted({*sides[0], *sides[1]})]
-    _require_unique([pair.name for pair in pairs])
+    _require_names([pair.name for pair in pairs])
     if not pairs:
         raise VQSegError(f"there is nothing to compare in {predictions}; name folders that hold segmentations")
     return pairs
 
 
 def read_manifest(path: Path, required: Collection[str], optional: Collection[str]) -> list[dict[str, str]]:
-    """The rows of a .csv file; optional columns that it lacks are "".
+    """The rows of a .csv file, with commas, semicolons or tabs; optional columns that it lacks are "".
 
     Raises
     ------
@@ -138,10 +138,11 @@ def read_manifest(path: Path, required: Collection[str], optional: Collection[st
         If it cannot be read, or its columns are others.
     """
     try:
-        reader = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8-sig")))
+        text = path.read_text(encoding="utf-8-sig")
+        reader = csv.DictReader(io.StringIO(text), delimiter=_delimiter(text))
         rows = list(reader)
     except (UnicodeDecodeError, csv.Error):
-        raise VQSegError(f"{path} is no table; save it as .csv in UTF-8, with commas") from None
+        raise VQSegError(f"{path} is no table; save it as .csv in UTF-8") from None
     columns = set(reader.fieldnames or ())
     if missing := set(required) - columns:
         raise VQSegError(f"{path} has no column {', '.join(sorted(missing))}; its first line must name the columns")
@@ -151,6 +152,12 @@ def read_manifest(path: Path, required: Collection[str], optional: Collection[st
             f"known are {', '.join([*required, *optional])}"
         )
     return [{name: (row.get(name) or "").strip() for name in (*required, *optional)} for row in rows]
+
+
+def _delimiter(text: str) -> str:
+    """What the first line parts its columns with; spreadsheets of some languages take semicolons."""
+    first = text.partition("\n")[0]
+    return max(",;\t", key=first.count)
 
 
 def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -206,7 +213,9 @@ def _axis(text: str, path: Path) -> int | None:
     return int(text) if text else None
 
 
-def _require_unique(names: Sequence[str]) -> None:
+def _require_names(names: Sequence[str]) -> None:
+    if folders := [name for name in names if "/" in name or "\\" in name]:
+        raise VQSegError(f"the name {folders[0]!r} would lie in another folder; give names without / and \\")
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise VQSegError(
             f"several files are called {', '.join(twice[:3])}; give each a name in a .csv file, in a column `name`"
