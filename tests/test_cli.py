@@ -562,6 +562,8 @@ def test_labels_are_not_taken_from_an_older_version_in_silence(project, files, a
 @pytest.mark.parametrize(("arguments", "words"), [
     (["train", "{project}", "--case", "nobody"], "no case 'nobody'"),
     (["train", "{project}", "--resume", "nothing"], "no run 'nothing'; its runs: none yet"),
+    (["train", "{project}", "--resume", "r", "--time-budget", "9", "--set", "size=64"], "out --time-budget, --set"),
+    (["train", "{project}", "--resume", "r", "--preset", "paper", "--case", "c"], "out --preset, --case"),
     (["suggest", "{project}"], "no trained run yet"),
     (["predict", "{project}", "{image}", "--output", "x.nii.gz"], "no trained run yet"),
     (["export", "{project}", "--what", "prediction", "--output", "{folder}/masks"], "no prediction yet"),

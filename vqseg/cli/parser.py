@@ -21,6 +21,7 @@ __all__ = [
     "check_checkpoint",
     "check_outputs",
     "config_from",
+    "given_settings",
     "known_settings",
     "make_folders",
     "nifti_path",
@@ -38,6 +39,7 @@ FLAGS = {
     "--device": "device",
 }
 """The settings with a flag of their own; ``--set`` reaches all others."""
+DEFAULT_PRESET = "fast"
 LAST_SLICE = 99_999
 """No image has more; a slip of the keyboard must not fill the memory."""
 
@@ -104,7 +106,8 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
     """``--preset``, the flags of the settings most used, and ``--set`` for all of them."""
     known = known_settings()
     group = parser.add_argument_group("settings")
-    group.add_argument("--preset", choices=list(PRESETS), default="fast", help="a set of defaults (default: fast)")
+    group.add_argument("--preset", choices=list(PRESETS), default=DEFAULT_PRESET,
+                       help=f"a set of defaults (default: {DEFAULT_PRESET})")  # fmt: skip
     for flag, name in FLAGS.items():
         field, kind = known[name]
         unit = f" [{field.metadata['unit']}]" if field.metadata["unit"] else ""
@@ -140,6 +143,12 @@ def config_from(args: argparse.Namespace) -> Config:
     if config.train.time_budget_s == 0 and config.train.iterations == 0:
         raise ConfigError("the time budget is 0 and so are the iterations; give --time-budget or --set iterations=N")
     return config
+
+
+def given_settings(args: argparse.Namespace) -> list[str]:
+    """The flags of :func:`add_settings` that were given; ``--preset`` where it is not the default."""
+    flags = [flag for flag, name in FLAGS.items() if getattr(args, name) is not None]
+    return [*["--preset"] * (args.preset != DEFAULT_PRESET), *flags, *["--set"] * bool(args.settings)]
 
 
 # ---------------------------------------------------------------- slices

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from vqseg.cli.console import Console
-from vqseg.cli.parser import add_output_flags, add_settings, config_from
+from vqseg.cli.parser import add_output_flags, add_settings, config_from, given_settings
+from vqseg.errors import ConfigError
 
 if TYPE_CHECKING:
     from vqseg.project import Project
@@ -45,6 +46,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Train a new or an interrupted run."""
     config = config_from(args)
+    if args.resume and (given := [*given_settings(args), *["--case"] * bool(args.case)]):
+        raise ConfigError(f"--resume goes on with the run's own cases and settings; leave out {', '.join(given)}")
 
     from vqseg.errors import AnnotationError
     from vqseg.project import Project
