@@ -226,6 +226,18 @@ def test_a_demo_that_cannot_be(tmp_path, options, words, capsys):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_demo_takes_no_project_away_that_is_another_or_on_show(tmp_path, capsys):
+    demo = ["demo", "--output", str(tmp_path), "--no-window"]
+    project = Project.create(tmp_path / "project", "Mine", ["lung"])
+    assert "is no demo; choose another folder" in error_of(demo, capsys)
+    project.info["demo"] = True
+    project.save()
+    project.lock()
+    assert "is in use by another window" in error_of(demo, capsys)
+    assert Project.is_project(project.path)
+    project.unlock()
+
+
 def test_listed_slices_without_any_label(files, capsys):
     affine, array = nibabel.load(files.image).affine, array_of(files.labels).copy()
     array[..., :5], array[..., 8:] = 0, 0

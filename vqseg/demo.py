@@ -152,16 +152,13 @@ def run_demo(
     Raises
     ------
     ProjectError
-        If `output` holds a project that is not a demo.
+        If `output` holds a project that is not a demo, or one that a window shows.
     VQSegError
         For a number of slices or a time budget out of range, or a CT too small to show its structures.
     """
     config = demo_config(time_budget_s, n_slices, seed)
     project_path = output / "project"
-    if project_path.exists():
-        if not (Project.is_project(project_path) and Project.open(project_path).info.get("demo")):
-            raise ProjectError(f"{project_path} is there already and is no demo; choose another folder with --output.")
-        shutil.rmtree(project_path)
+    _remove_earlier(project_path)
     phantom, reference = synthetic_thorax(seed=seed) if shape is None else synthetic_thorax(seed=seed, shape=shape)
     output.mkdir(parents=True, exist_ok=True)
     [image_path] = write_map(output / "thorax.nii.gz", phantom.array, phantom)
@@ -205,3 +202,15 @@ def run_demo(
         project.path, image_path, labels_path, reference_path, prediction_path, screenshot_path,
         stored, ended.step, dict(reference.names), scores,
     )  # fmt: skip
+
+
+def _remove_earlier(project_path: Path) -> None:
+    """Remove an earlier demo's project, unless somebody works in it."""
+    if not project_path.exists():
+        return
+    if not (Project.is_project(project_path) and Project.open(project_path).info.get("demo")):
+        raise ProjectError(f"{project_path} is there already and is no demo; choose another folder with --output.")
+    project = Project.open(project_path)
+    project.lock()
+    project.unlock()
+    shutil.rmtree(project_path)
