@@ -77,7 +77,8 @@ class OpenedCase:
         The windows of CT show nothing of another scale.
         """
         name, by_hand = str(self.project.info.get("window", "mediastinum")), self.project.info.get("window_hu")
-        if name == CUSTOM and isinstance(by_hand, list) and len(by_hand) == 2:
+        numbers = isinstance(by_hand, list) and all(isinstance(number, int | float) for number in by_hand)
+        if name == CUSTOM and by_hand is not None and numbers and len(by_hand) == 2:
             return name, Window(float(by_hand[0]), float(by_hand[1]))
         if not self.volume.in_hu:
             return AUTO, None

@@ -401,10 +401,11 @@ def test_an_image_on_another_scale_opens_in_its_own_window(make_desk, tmp_path, 
     assert "not as shown" not in session.windowing.training_words
 
 
-def test_a_damaged_window_entry_is_passed_over(desk, make_desk):
+@pytest.mark.parametrize("entry", ["wide", [40], [40, None], [40, "400"]])
+def test_a_damaged_window_entry_is_passed_over(desk, make_desk, entry):
     project = Project.open(desk.session.case.project.path)
     desk.session.close()
-    project.info.update(window=CUSTOM, window_hu="wide")
+    project.info.update(window=CUSTOM, window_hu=entry)
     project.save()
     again = make_desk()
     again.session.cases.open(project.path)
