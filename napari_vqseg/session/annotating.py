@@ -155,10 +155,8 @@ class Annotating(Concern):
                 annotations.labels[z] = labels_yx  # where the layer has been removed from the view
                 self._copies.keep(z, labels_yx)
                 records[z] = (annotations.records.get(z), change.record)
-            if not number % AT_ONCE:
+            if not number % AT_ONCE or number == len(changes) > AT_ONCE:
                 yield
-        if len(changes) > AT_ONCE:
-            yield  # to draw them and to tell of them takes a turn
         for z in self._painted & records.keys():  # after its change: hers, whoever made it
             before, after = records[z]
             records[z] = before, None if after is None else SliceRecord(after.state, Origin.DRAWN)
