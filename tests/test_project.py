@@ -1,5 +1,6 @@
 """A project on disk: whole at any moment, never on another image, never written by two."""
 
+import errno
 import os
 import shutil
 import signal
@@ -7,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import nibabel
 import numpy as np
@@ -294,6 +296,26 @@ def test_a_glance_at_a_lock_keeps_nobody_out(tmp_path):
     lock.acquire("The run")
     assert lock.held
     lock.release()
+
+
+def test_a_project_that_cannot_be_written_to_says_so_and_is_shown_all_the_same(project, case, monkeypatch):
+    run = project.new_run(Config(), [case.id])
+    run.claim()
+    run.set_state(RunState.RUNNING)
+    run.release()
+    openly = Path.open
+
+    def read_only(path, mode="r", *arguments, **options):
+        if "r" not in mode:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return openly(path, mode, *arguments, **options)
+
+    monkeypatch.setattr(Path, "open", read_only)
+    with pytest.raises(ProjectError, match=r"cannot be written to \(Permission denied\); copy it"):
+        project.lock()
+    assert not project.locked
+    assert [found.id for found in project.runs] == [run.id]
+    assert project.interrupted_runs == [], "nobody could resume it here"
 
 
 def test_two_windows_cannot_hold_one_project(project):

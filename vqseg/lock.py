@@ -62,13 +62,16 @@ class FolderLock:
 
     @property
     def taken(self) -> bool:
-        """Whether anyone holds the lock."""
+        """Whether anyone holds the lock; where that cannot be found out, somebody may."""
         if self.held:
             return True
         if not self.path.exists():
             return False
         probe = FolderLock(self.path)
-        if not probe.try_acquire(leave_name=False):
+        try:
+            if not probe.try_acquire(leave_name=False):
+                return True
+        except ProjectError:
             return True
         probe.release()
         return False
@@ -82,10 +85,21 @@ class FolderLock:
         return values if isinstance(values, dict) else {}
 
     def try_acquire(self, *, leave_name: bool = True) -> bool:
-        """Take the lock if it is free; a lock whose process is gone counts as free."""
+        """Take the lock if it is free; a lock whose process is gone counts as free.
+
+        Raises
+        ------
+        ProjectError
+            If the folder cannot be written to.
+        """
         if self.held:
             return True
-        file = self.path.open("a+", encoding="utf-8")
+        try:
+            file = self.path.open("a+", encoding="utf-8")
+        except OSError as error:
+            raise ProjectError(
+                f"{self.path.parent.name} cannot be written to ({error.strerror}); copy it to a folder of your own."
+            ) from None
         try:
             _take(file)
         except OSError:
@@ -104,7 +118,7 @@ class FolderLock:
         Raises
         ------
         ProjectError
-            If another process, or another window of this one, holds it.
+            If another process, or another window of this one, holds it, or the folder cannot be written to.
         """
         if not self.try_acquire():
             time.sleep(GLANCE_S)

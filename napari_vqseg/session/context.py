@@ -101,10 +101,15 @@ class Context:
     def refused(self, error: BaseException) -> None:
         """Say what went wrong in the background."""
         self.busy_changed.emit("")
-        if not isinstance(error, VQSegError):
-            self.notified.emit(f"{type(error).__name__}: {error}. Please report this.", "error")
-            return
-        self.notified.emit(str(error), "error")
+        if isinstance(error, VQSegError):
+            text = str(error)
+        elif isinstance(error, OSError) and error.strerror:
+            text = (
+                f"The disk refused that ({error.strerror}); make room, or see to the right to write there, and go on."
+            )
+        else:
+            text = f"{type(error).__name__}: {error}. Please report this."
+        self.notified.emit(text, "error")
 
 
 class Concern:

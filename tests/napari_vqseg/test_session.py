@@ -118,7 +118,7 @@ def test_training_can_be_started_again_after_labels_could_not_be_saved(desk, mon
         disk.setattr("vqseg.case.Case.save_annotations", full)
         session.training.start()
         assert session.training.is_idle
-        assert "No space left" in desk.heard[-1][1]
+        assert desk.heard[-1][1].startswith("The disk refused that (No space left on device)")
         assert not desk.worker.sent
     session.training.start()
     assert session.training.state is TrainingState.STARTING
