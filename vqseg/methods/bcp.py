@@ -45,7 +45,7 @@ class BCP(Method):
     def __init__(self, config: Config, in_channels: int, n_classes: int) -> None:
         super().__init__(config, in_channels, n_classes)
         self.student = UNet(in_channels, n_classes)
-        self.teacher = make_teacher(self.student)  # type: ignore[assignment]
+        self.teacher = make_teacher(self.student)
         self.pretraining = True
 
     def losses(self, batch: Batch, progress: float) -> dict[str, Tensor]:
@@ -88,10 +88,11 @@ class BCP(Method):
     ) -> Tensor:
         """Loss of slices mixed from (image, label, weight) inside and outside the mask, each side on its own."""
         logits = self.student(paste(inside[0], outside[0], mask)).logits
-        return sum(
+        one, other = (
             weight * segmentation_loss(logits, label.masked_fill(~side, IGNORE_LABEL), self.config.loss.segmentation)
             for (_, label, weight), side in ((inside, mask), (outside, ~mask))
-        )  # type: ignore[return-value]
+        )
+        return one + other
 
     def update_teacher(self, step: int) -> None:
         """A copy of the student while pre-training; then follow it at 0.99."""

@@ -51,7 +51,7 @@ class UAMT(Method):
     def __init__(self, config: Config, in_channels: int, n_classes: int) -> None:
         super().__init__(config, in_channels, n_classes)
         self.student = UNet(in_channels, n_classes)
-        self.teacher = make_teacher(self.student)  # type: ignore[assignment]
+        self.teacher = make_teacher(self.student)
 
     def losses(self, batch: Batch, progress: float) -> dict[str, Tensor]:
         """Segmentation loss of the labelled slices and masked consistency of the unlabelled ones."""

@@ -54,7 +54,7 @@ class VQSegMethod(Method):
     def __init__(self, config: Config, in_channels: int, n_classes: int, *, pretrained: bool = True) -> None:
         super().__init__(config, in_channels, n_classes)
         self.student = VQSegNet(config.model, in_channels, n_classes, pretrained=pretrained)
-        self.teacher = make_teacher(self.student)  # type: ignore[assignment]
+        self.teacher = make_teacher(self.student)
         self.adapter: FeatureAdapter | None = None
         self.register_buffer("overlap", torch.zeros(2, n_classes))
         self._revivable: Encoded | None = None

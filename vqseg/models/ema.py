@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import copy
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 __all__ = ["make_teacher", "update_ema"]
 
+Network = TypeVar("Network", bound=nn.Module)
 
-def make_teacher(student: nn.Module) -> nn.Module:
+
+def make_teacher(student: Network) -> Network:
     """A frozen copy of the student, in evaluation mode.
 
     Parameters
