@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from vqseg.annotations import Annotations
+from vqseg.codebook import survey_codebook
 from vqseg.config import preset
 from vqseg.data import ShapePrior, TrainingCase
 from vqseg.errors import AnnotationError, CheckpointError, ConfigError, TrainingError
@@ -380,6 +381,8 @@ def test_gaps_between_label_values_cost_nothing(ball, tmp_path):
     same, _ = segment(volume, Annotations.from_slices(labels, [2, 8, 13]), NAMES, config, keep_probabilities=True)
     assert (prediction.labels == table[same.labels]).all()
     assert (prediction.probabilities == same.probabilities).all()
+    seen = survey_codebook(trainer.predictor(), volume, prediction.labels).class_voxels.sum(0)
+    assert [seen[value] for value in (0, 5, 200)] == np.bincount(same.labels.ravel(), minlength=3).tolist()
     trainer.save(tmp_path / "model")
     predictor = Predictor.load(tmp_path / "model")
     assert (predictor.n_classes, predictor.values) == (2, [5, 200])
