@@ -144,6 +144,13 @@ def main(folder: Path, train_s: float = TRAIN_S) -> None:
     widget.bar.planes.buttons()[1].click()
     camera.take("coronal")
     widget.bar.planes.buttons()[0].click()
+    session.comparing.train_otherwise()
+    wait(lambda: session.training.state is TrainingState.IDLE, train_s + WAIT_S)
+    session.comparing.toggle()
+    widget.compare()
+    wait(lambda: session.comparing.found.comparison is not None)
+    camera.take("compare")
+    session.comparing.toggle()
     viewer.theme = "light"
     only(widget, "Annotate")
     camera.take("light-theme")
