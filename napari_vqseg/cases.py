@@ -81,7 +81,8 @@ class OpenedCase:
         if name == CUSTOM and by_hand is not None and numbers and len(by_hand) == 2:
             return name, Window(float(by_hand[0]), float(by_hand[1]))
         if not self.volume.in_hu:
-            return AUTO, None
+            low, high = self.volume.value_range
+            return AUTO, Window((low + high) / 2, high - low or 1.0)
         return (name if name in WINDOWS or name == AUTO else "mediastinum"), None
 
     @property

@@ -382,6 +382,18 @@ def test_a_window_by_hand_stays_within_what_training_takes(desk):
     assert desk.session.settings.config.data.window_width_hu == 1e-4
 
 
+def test_an_image_on_another_scale_leaves_the_window_of_the_ct(desk, tmp_path):
+    session, ct = desk.session, desk.session.case.case.id
+    session.windowing.choose("lung")
+    volume = fakes.make_volume()
+    write_map(tmp_path / "mr.nii.gz", (volume.array.astype(np.float32) + 1000) / volume.array.size, volume)
+    session.cases.open(tmp_path / "mr.nii.gz")
+    assert (session.windowing.name, session.case.case.id != ct) == (AUTO, True)
+    assert desk.view.image.window.limits_hu == pytest.approx(session.volume.value_range)
+    session.cases.open_case(ct)
+    assert session.windowing.name == "lung"
+
+
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 30_000.0])
 def test_an_image_on_another_scale_opens_in_its_own_window(make_desk, tmp_path, scale):
     volume = fakes.make_volume()
