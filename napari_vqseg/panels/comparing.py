@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from napari_vqseg.looks import STRIPES
 from napari_vqseg.panels.parts import Panel, button, choice, note, row, silently
+from napari_vqseg.timers import Paced
 from vqseg.comparison import ONLY_FIRST, ONLY_SECOND, TrainedRun
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ComparePanel"]
 
+FOLLOW_EVERY_S = 0.2
 LEARNT_FROM = {True: "with unlabelled", False: "without unlabelled", None: "partly with unlabelled"}
 
 
@@ -33,14 +35,17 @@ class ComparePanel(Panel):
         self.take = button("Use the other training", "Go on with its network, which predicts the volume.",
                            comparing.take_other)  # fmt: skip
         self.train = button("", "Nothing else is changed; then the two are compared.", comparing.train_otherwise)
-        self.shown, self.words = note(), note()
+        self.shown, self.here, self.words = note(), note(), note()
+        self._following = Paced(FOLLOW_EVERY_S, self.show_here, self)
         self.column.addWidget(self.shown)
         self.column.addWidget(self.against)
         self.column.addLayout(row(self.differences, self.most))
+        self.column.addWidget(self.here)
         self.column.addWidget(self.words)
         self.column.addWidget(self.take)
         self.column.addWidget(self.train)
         self.listen(comparing.changed, self.refresh)
+        self.listen(session.view.navigation.z_changed, self._follow)
         self.listen(session.training.changed, self.refresh)
         self.listen(session.classes.changed, self.refresh)
         self.refresh()
@@ -64,10 +69,32 @@ class ComparePanel(Panel):
         self.most.setText(f"Most in slice {most}")
         self.words.setText("<br>".join(self._lines()))
         self.words.setVisible(bool(self.words.text()))
+        self.show_here()
         otherwise = "with" if found.shown is not None and found.shown.unlabelled is False else "without"
         self.train.setText(f"Train once more, {otherwise} unlabelled slices")
         self.train.setVisible(found.shown is not None and not self._has_counterpart)
         self.train.setEnabled(idle)
+
+    def _follow(self, _: int) -> None:
+        if self.session.comparing.on:
+            self._following.ask()
+
+    def show_here(self) -> None:
+        """Say how much differs in the shown slice, so that an empty one is not taken for a failure."""
+        comparison, z = self.session.comparing.found.comparison, self.session.z
+        self.here.setVisible(comparison is not None)
+        if comparison is None:
+            return
+        count = int(comparison.differing[z])
+        if z in self.session.annotations.complete:
+            self.here.setText(f"Slice {z} is complete: it is not compared.")
+        else:
+            self.here.setText(f"In slice {z} {count or 'no'} voxel{'s' * (count != 1)} differ{'s' * (count == 1)}.")
+
+    def release(self) -> None:
+        """Disconnect, and follow no more."""
+        self._following.stop()
+        super().release()
 
     @property
     def _has_counterpart(self) -> bool:

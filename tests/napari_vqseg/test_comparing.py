@@ -237,6 +237,9 @@ def test_a_person_sees_what_the_unlabelled_slices_have_changed(window, qtbot):
     # A slice that neither had seen says which was better; a click shows where they differ most.
     QTest.mouseClick(panel.comparing.most, Qt.MouseButton.LeftButton)
     assert session.z == session.comparing.found.comparison.most
+    qtbot.waitUntil(lambda: f"In slice {session.z} 160 voxels differ." in panel.comparing.here.text(), timeout=5000)
+    session.go_to(4)
+    qtbot.waitUntil(lambda: "Slice 4 is complete" in panel.comparing.here.text(), timeout=5000)
     session.go_to(5)
     viewer.layers["annotation"].data_setitem(np.nonzero(np.where(np.arange(12)[:, None, None] == 5, box(10), 0)), 1)
     canvas.press(viewer, Qt.Key.Key_C)
