@@ -63,7 +63,7 @@ class Framing:
 
     def equalise(self, images: Tensor) -> Tensor:
         """Images of any shape, in [0, 1], as histogram equalisation shows them."""
-        table = torch.tensor(self.equalisation, dtype=images.dtype, device=images.device)
+        table = torch.tensor(self.equalisation, dtype=images.dtype).to(images.device)
         position = images.flatten() * (len(table) - 1)
         below = position.int().clamp(0, len(table) - 2)
         # Two index_selects take a third of the time of indexing.
