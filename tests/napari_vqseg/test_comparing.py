@@ -184,6 +184,12 @@ def window(make_napari_viewer, qtbot, image):
     widget.release()
 
 
+def in_sight(widget, button):
+    """Scroll to a button; whether it is there to be clicked, which it is once its section has unfolded."""
+    widget.scroll_area.ensureWidgetVisible(button)
+    return not button.visibleRegion().isEmpty()
+
+
 def test_a_person_sees_what_the_unlabelled_slices_have_changed(window, qtbot):
     widget, viewer = window
     session, panel, train = widget.session, widget.panel("Review"), widget.panel("Train")
@@ -203,7 +209,7 @@ def test_a_person_sees_what_the_unlabelled_slices_have_changed(window, qtbot):
     panel.compare.expand()
     qtbot.waitUntil(lambda: panel.comparing.train.isVisible(), timeout=5000)
     assert panel.comparing.train.text() == "Train once more, without unlabelled slices"
-    widget.scroll_area.ensureWidgetVisible(panel.comparing.train)
+    qtbot.waitUntil(lambda: in_sight(widget, panel.comparing.train), timeout=5000)
     QTest.mouseClick(panel.comparing.train, Qt.MouseButton.LeftButton)
     qtbot.waitUntil(lambda: session.engine.worker.sent[-1:] != [] and isinstance(
         session.engine.worker.sent[-1], protocol.StartTraining), timeout=10000)  # fmt: skip
@@ -227,8 +233,7 @@ def test_a_person_sees_what_the_unlabelled_slices_have_changed(window, qtbot):
     assert not layer.visible
     assert not panel.comparing.differences.isChecked()
     panel.compare.collapse()
-    qtbot.waitUntil(train.compare.isVisible, timeout=5000)
-    widget.scroll_area.ensureWidgetVisible(train.compare)
+    qtbot.waitUntil(lambda: in_sight(widget, train.compare), timeout=5000)
     QTest.mouseClick(train.compare, Qt.MouseButton.LeftButton)
     qtbot.waitUntil(lambda: layer.visible, timeout=10000)
     qtbot.waitUntil(lambda: panel.comparing.words.isVisible() and not panel.comparing.words.visibleRegion().isEmpty(),
