@@ -6,7 +6,7 @@ import copy
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,10 +23,12 @@ from vqseg.device import choose_device, gains_from_bfloat16
 from vqseg.errors import ConfigError
 from vqseg.fusion import fuse
 from vqseg.methods import create_method
-from vqseg.models.unet import UNetOutput
 from vqseg.models.vqseg import Encoded, Output, VQSegNet
 from vqseg.prediction import Prediction, SlicePreview
 from vqseg.volume import Volume
+
+if TYPE_CHECKING:
+    from vqseg.models.unet import UNetOutput  # brings MONAI, which takes 1.5 s and serves the rivals alone
 
 __all__ = ["Predictor", "classes_in"]
 
