@@ -220,6 +220,11 @@ def test_the_plugin_loads_no_torch():
     assert loaded_after("import " + ", ".join(modules), forbidden=TORCH) == []
 
 
+def test_the_engine_loads_the_rivals_networks_for_them_alone():
+    """MONAI takes 1.5 s, which a person would wait for the first overlay."""
+    assert loaded_after("import vqseg.engine, vqseg.train, vqseg.codebook", forbidden=("monai",)) == []
+
+
 def test_public_names_are_there_and_load_on_use():
     import vqseg
 

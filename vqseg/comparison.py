@@ -14,6 +14,7 @@ from datetime import datetime
 import numpy as np
 import numpy.typing as npt
 
+from vqseg.io.mapped import open_array
 from vqseg.project import Project
 from vqseg.quality import QualityCurve, pooled_dice, score_slice
 from vqseg.run import Run, RunState
@@ -176,7 +177,7 @@ def score_unseen(
         path = run.prediction_path(case_id)
         if run.state not in (RunState.FINISHED, RunState.STOPPED) or not path.exists():
             continue
-        predicted = np.array(np.load(path, mmap_mode="r", allow_pickle=False)[z])
+        predicted = np.array(open_array(path)[z])
         learnt = run.rests_on(case_id)  # after the prediction, for the engine writes it before
         if z in learnt:
             continue

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from vqseg.errors import EngineError
@@ -241,6 +242,11 @@ class PredictionReady(Message):
     final: bool = False
     confidence_path: str = ""
     learnt: list[int] = field(default_factory=list)
+
+    @property
+    def run_path(self) -> Path:
+        """Folder of the run whose network predicted it: `labels_path` is RUN/predictions/CASE/labels.npy."""
+        return Path(self.labels_path).parents[2]
 
 
 @dataclass(frozen=True)

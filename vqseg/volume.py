@@ -183,11 +183,13 @@ class Volume:
         """Whether the voxels seem to be in Hounsfield units: by the modality, or where it is not told by their air."""
         return self.modality == "CT" or (not self.modality and self.value_range[0] < AIR_HU)
 
+    def digits(self, value: float) -> str:
+        """A voxel's value without its unit: whole HU, or the digits that count on another scale."""
+        return f"{value:.0f}" if self.in_hu or abs(value) >= 1000 else f"{value:.4g}"
+
     def reading(self, value: float) -> str:
-        """A voxel's value in words: whole HU, or the digits that count on another scale."""
-        if self.in_hu:
-            return f"{value:.0f} HU"
-        return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+        """A voxel's value in words: its digits, and HU where it is in these."""
+        return f"{self.digits(value)} HU" if self.in_hu else self.digits(value)
 
     def load(self) -> Volume:
         """The same volume with its voxels in memory, contiguous."""

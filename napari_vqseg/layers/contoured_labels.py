@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from napari_vqseg.layers.gated_labels import GatedLabels
 
-__all__ = ["ContouredLabels", "interior"]
+__all__ = ["ContouredLabels"]
 
 
 class ContouredLabels(GatedLabels):
@@ -30,29 +30,12 @@ class ContouredLabels(GatedLabels):
         self, labels: npt.NDArray[np.uint8], data_slice: tuple[slice, ...]
     ) -> npt.NDArray[np.uint8] | None:
         """What is drawn of a slice; None draws it as it is."""
-        if self.contour < 1 or labels.ndim != 2 or not self.contoured_values:
+        if labels.ndim > 2 or not self.contoured_values:
+            return None
+        contours = super()._calculate_contour(labels, data_slice)
+        if contours is None:
             return None
         contoured = np.zeros(256, dtype=bool)
         contoured[list(self.contoured_values)] = True
-        hidden = interior(labels, int(self.contour)) & contoured[labels]
-        drawn: npt.NDArray[np.uint8] = np.where(hidden, np.uint8(0), labels)[data_slice]
-        return drawn
-
-
-def interior(labels: npt.NDArray[np.uint8], thickness: int) -> npt.NDArray[np.bool_]:
-    """Pixels (y, x) that lie more than `thickness` pixels inside of their label; the image's edge is no border."""
-    inside = np.ones(labels.shape, dtype=bool)
-    for ahead, behind in _NEIGHBOURS:
-        same = labels[ahead] == labels[behind]
-        inside[ahead] &= same
-        inside[behind] &= same
-    for _ in range(thickness - 1):
-        shrunk = inside.copy()
-        for ahead, behind in _NEIGHBOURS:
-            shrunk[ahead] &= inside[behind]
-            shrunk[behind] &= inside[ahead]
-        inside = shrunk
-    return inside
-
-
-_NEIGHBOURS = ((np.s_[1:], np.s_[:-1]), (np.s_[:, 1:], np.s_[:, :-1]))
+        filled = labels[data_slice]
+        return np.where(contoured[filled], contours, filled)

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from napari_vqseg.looks import STRIPES
-from napari_vqseg.panels.parts import Panel, button, choice, note, row, silently
+from napari_vqseg.panels.parts import FOLLOW_EVERY_S, Panel, button, choice, note, row, silently
 from napari_vqseg.timers import Paced
 from vqseg.comparison import ONLY_FIRST, ONLY_SECOND, TrainedRun
 
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 __all__ = ["ComparePanel"]
 
-FOLLOW_EVERY_S = 0.2
 LEARNT_FROM = {True: "with unlabelled", False: "without unlabelled", None: "partly with unlabelled"}
 
 

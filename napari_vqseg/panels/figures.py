@@ -51,8 +51,7 @@ class FiguresTable(QTableWidget):
 
 
 def _cells(item: Measurement, volume: Volume) -> tuple[str, ...]:
-    mean, sd = (volume.reading(value).removesuffix(" HU") for value in (item.mean_hu, item.sd_hu))
-    value = "" if np.isnan(item.mean_hu) else f"{mean} ± {sd}"
+    value = "" if np.isnan(item.mean_hu) else f"{volume.digits(item.mean_hu)} ± {volume.digits(item.sd_hu)}"
     checked = item.drawn + item.accepted + item.imported
     return (item.name, _short(item.volume_ml, 2), value, _short(item.surface_mm2 / 100, 1), str(item.slices),
             f"{100 * checked:.0f}" if item.slices else "")  # fmt: skip

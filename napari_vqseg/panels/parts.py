@@ -26,11 +26,14 @@ if TYPE_CHECKING:
     from napari_vqseg.session import Session
 
 __all__ = [
-    "STRONG", "Panel", "Section", "WheelGuard", "button", "choice", "dropped", "menu_button", "note", "row", "silently",
+    "FOLLOW_EVERY_S", "STRONG", "Panel", "Section", "WheelGuard", "button", "choice", "dropped", "menu_button", "note",
+    "row", "silently",
 ]  # fmt: skip
 
 silently = QSignalBlocker
 
+FOLLOW_EVERY_S = 0.2
+"""What is said of a slice follows a person who scrolls that often."""
 STRONG = (
     "QPushButton { background-color: #1a6fd6; color: white; font-weight: bold; }"
     "QPushButton:hover { background-color: #2f86f0; }"

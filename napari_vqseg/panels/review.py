@@ -12,7 +12,7 @@ from qtpy.QtWidgets import QCheckBox, QLabel, QSlider, QSpinBox
 from napari_vqseg.looks import EVERY
 from napari_vqseg.panels.cleanup import CleanUpPanel
 from napari_vqseg.panels.comparing import ComparePanel
-from napari_vqseg.panels.parts import Panel, Section, button, choice, note, row, silently
+from napari_vqseg.panels.parts import FOLLOW_EVERY_S, Panel, Section, button, choice, note, row, silently
 from napari_vqseg.panels.profile import ProfilePlot
 from napari_vqseg.session import Preview
 from napari_vqseg.timers import Paced
@@ -40,9 +40,6 @@ def _spin(tip: str, suffix: str = "") -> QSpinBox:
     spin.setStyleSheet("QSpinBox { min-width: 40px; max-width: 48px; }")  # napari's own are 90 wide
     spin.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
     return spin
-
-
-FOLLOW_EVERY_S = 0.2
 
 
 class ReviewPanel(Panel):

@@ -16,6 +16,7 @@ from napari_vqseg.session.settings import Settings
 from napari_vqseg.session.training import Training
 from vqseg.comparison import Comparison, TrainedRun, Unseen, compare, score_unseen, trained_runs, unseen
 from vqseg.components import clean_up
+from vqseg.io.mapped import open_array
 from vqseg.quality import SliceScore
 
 __all__ = ["Comparing", "TwoRuns"]
@@ -154,15 +155,17 @@ class Comparing(Concern):
             return
         self._at_work = True
         opened, prediction, rules = self.context.case, self._reviewing.prediction, self._cleaning.rules
-        run_id, chosen, on = self._reviewing.prediction_run, self._chosen, self.on
+        run_path, chosen, on = self._reviewing.run_path, self._chosen, self.on
         complete, classes = list(self.context.annotations.complete), sorted(opened.project.class_names)
 
         def work() -> TwoRuns:
-            found = _choose(trained_runs(opened.project, opened.case.id), run_id, chosen)
+            found = _choose(
+                trained_runs(opened.project, opened.case.id), "" if run_path is None else run_path.name, chosen
+            )
             if not on or found.shown is None or found.other is None:
                 return found
             path = found.other.run.prediction_path(opened.case.id)
-            labels = np.load(path, mmap_mode="c", allow_pickle=False)
+            labels = open_array(path)
             labels = clean_up(labels, rules, opened.volume.spacing_mm) if rules else labels
             return TwoRuns(
                 found.shown, found.others, found.other, labels, compare(prediction, labels, classes, complete),

@@ -14,9 +14,7 @@ from napari_vqseg.session.annotating import Annotating
 from napari_vqseg.session.classes import Classes
 from napari_vqseg.session.cleaning import Cleaning
 from napari_vqseg.session.context import Concern, Context
-from napari_vqseg.session.engine import Engine
 from napari_vqseg.session.reviewing import Reviewing
-from vqseg import protocol
 from vqseg.export import Format, Segmentation, Written, files_of, write
 from vqseg.run import Run
 
@@ -40,7 +38,6 @@ class Exporting(Concern):
     def __init__(
         self,
         context: Context,
-        engine: Engine,
         annotating: Annotating,
         classes: Classes,
         cleaning: Cleaning,
@@ -48,16 +45,6 @@ class Exporting(Concern):
     ) -> None:
         super().__init__(context)
         self._annotating, self._classes, self._cleaning, self._reviewing = annotating, classes, cleaning, reviewing
-        self.forget()
-        engine.on(protocol.PredictionReady, self._on_prediction)
-
-    def forget(self) -> None:
-        """Forget which run predicted the case before."""
-        self._run_path: Path | None = None
-
-    def _on_prediction(self, message: protocol.PredictionReady) -> None:
-        if self.context.opened is not None and message.case_id == self.context.opened.case.id:
-            self._run_path = Path(message.labels_path).parents[2]  # RUN/predictions/CASE/labels.npy
 
     @property
     def from_dicom(self) -> bool:
@@ -74,7 +61,7 @@ class Exporting(Concern):
 
     def _prepare(self) -> Callable[[], Segmentation]:
         """What makes the segmentation as it stands now, off the event loop."""
-        opened, names, run_path = self.context.case, self._classes.names, self._run_path
+        opened, names, run_path = self.context.case, self._classes.names, self._reviewing.run_path
         colours = {item.value: item.colour for item in self._classes.all}
         snapshot, prediction, rules = self._annotating.snapshot(), self._reviewing.prediction, self._cleaning.rules
 

@@ -76,8 +76,8 @@ class Reviewing(Concern):
         The slices in which it holds a structure.
     learnt : frozenset of int
         The slices whose labels shaped it.
-    prediction_run : str
-        The run whose network predicted it.
+    run_path : Path or None
+        Folder of the run whose network predicted it.
     outdated : bool
         Whether a newer prediction could not be shown.
     """
@@ -109,7 +109,8 @@ class Reviewing(Concern):
         self.predicted: list[int] = []
         self.learnt = self._raw_learnt = frozenset[int]()
         self.prediction_step = self._raw_step = 0
-        self.prediction_run = self._raw_run = ""
+        self.run_path: Path | None = None
+        self._raw_run_path: Path | None = None
         self.outdated = False
         self.epsilon = 0.0
 
@@ -140,7 +141,7 @@ class Reviewing(Concern):
             if self.context.opened is opened:
                 self._raw, self._uncertainty = maps
                 self._raw_step, self._raw_learnt = message.step, frozenset(message.learnt)
-                self._raw_run = Path(message.labels_path).parents[2].name  # RUN/predictions/CASE/labels.npy
+                self._raw_run_path = message.run_path
                 self._prepare()
 
         def failed(error: BaseException) -> None:
@@ -185,7 +186,7 @@ class Reviewing(Concern):
     def _show(self, labels: npt.NDArray[np.uint8], predicted: list[int]) -> None:
         self.context.busy_changed.emit("")
         self.prediction, self.predicted, self.learnt = labels, predicted, self._raw_learnt
-        self.prediction_step, self.prediction_run, self.outdated = self._raw_step, self._raw_run, False
+        self.prediction_step, self.run_path, self.outdated = self._raw_step, self._raw_run_path, False
         self.context.view.overlay.show(labels)
         if self.epsilon > 0:
             self._timer.start()

@@ -100,7 +100,7 @@ class Session:
         )  # fmt: skip
         self.codebook = Codebook(context, self.engine)
         self.suggesting = Suggesting(context, self.engine, self.annotating, self.training, self.reviewing)
-        self.exporting = Exporting(context, self.engine, self.annotating, self.classes, self.cleaning, self.reviewing)
+        self.exporting = Exporting(context, self.annotating, self.classes, self.cleaning, self.reviewing)
         self.importing = Importing(context, self.annotating, self.classes)
         self._concerns: tuple[Concern, ...] = (
             self.engine, self.classes, self.looks, self.settings, self.windowing, self.annotating, self.training,

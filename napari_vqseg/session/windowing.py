@@ -82,6 +82,7 @@ class Windowing(Concern):
         if not data.window_width_hu:
             return "Training chooses its own window, from the labelled slices."
         seen = Window(data.window_level_hu, data.window_width_hu)
-        low, high = (self.context.case.volume.reading(limit) for limit in seen.limits_hu)
+        (low, high), volume = seen.limits_hu, self.context.case.volume
         as_shown = seen == self.window or self._timer.waiting
-        return f"Training sees {low.removesuffix(' HU')} to {high}{', as shown' if as_shown else ', not as shown'}."
+        seen_as = "as shown" if as_shown else "not as shown"
+        return f"Training sees {volume.digits(low)} to {volume.reading(high)}, {seen_as}."

@@ -127,9 +127,9 @@ def predict_image(job: Job, on_progress: Callable[[float], None] | None = None) 
     own = dict(zip(predictor.values, values, strict=True))
     cleaned = clean_up(prediction.labels, {k: rules[value] for k, value in own.items() if value in rules},
                        volume.spacing_mm)  # fmt: skip
-    table = np.zeros(max(own) + 1, np.int64)
-    table[list(own)] = values
-    labels = table[cleaned]
+    value_of = np.zeros(max(own) + 1, np.int64)
+    value_of[list(own)] = values
+    labels = value_of[cleaned]
     make_folders((job.output, job.probabilities, job.uncertainty))
     written = write_prediction(prediction, labels, volume, names, job.output, job.probabilities, job.uncertainty)
     voxel_ml = float(np.prod(volume.spacing_mm)) / 1000

@@ -62,7 +62,18 @@ class Framing:
         return bool(self.equalisation) + 2 * self.neighbours + 1
 
     def equalise(self, images: Tensor) -> Tensor:
-        """Images of any shape, in [0, 1], as histogram equalisation shows them."""
+        """Images as histogram equalisation shows them.
+
+        Parameters
+        ----------
+        images : Tensor
+            Of any shape, in [0, 1].
+
+        Returns
+        -------
+        Tensor
+            Of the same shape, in [0, 1].
+        """
         table = torch.tensor(self.equalisation, dtype=images.dtype).to(images.device)
         position = images.flatten() * (len(table) - 1)
         below = position.int().clamp(0, len(table) - 2)
@@ -124,10 +135,17 @@ def equalise_values(cases: Sequence[TrainingCase], window: Window) -> tuple[floa
     values as much of it as the structures and their surroundings use (Gonzalez and Woods, Digital Image Processing,
     section 3.3). Without the balance the largest class would take it all.
 
+    Parameters
+    ----------
+    cases : sequence of TrainingCase
+        Where the labelled structures are.
+    window : Window
+        The window, HU.
+
     Returns
     -------
     tuple of float
-        See :class:`Framing`; empty where nothing is painted.
+        ``EQUALISATION_STEPS`` + 1 values, see :class:`Framing`; empty where nothing is painted.
     """
     counts: dict[int, npt.NDArray[np.int64]] = {}
     for case in cases:
@@ -151,9 +169,18 @@ def _near(image: npt.NDArray[np.float32], mask: npt.NDArray[np.bool_], box: Sequ
 
 
 def frame_cases(cases: Sequence[TrainingCase], config: DataConfig, neighbours: int = 0) -> Framing:
-    """The window, contrast and pixel size for a set of cases, each shown with so many neighbours on each side.
+    """The window, contrast and pixel size for a set of cases.
 
     The pixel size lets the largest region of interest fit the config's size, and is no coarser than needed.
+
+    Parameters
+    ----------
+    cases : sequence of TrainingCase
+        The cases, of whatever spacing.
+    config : DataConfig
+        The window, where it is given, the size, and whether to equalise.
+    neighbours : int
+        Neighbouring slices on each side that are shown along with a slice.
     """
     if config.window_width_hu > 0:
         window = Window(config.window_level_hu, config.window_width_hu)
