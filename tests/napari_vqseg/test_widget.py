@@ -346,22 +346,27 @@ def test_the_range_to_accept_follows_the_prediction_until_another_is_typed(windo
 
 def test_where_nothing_is_predicted_nothing_is_offered_or_drawn(window, tmp_path, qtbot):
     panel, session = window.panel("Review"), window.session
+
+    def drawn():
+        confidence = panel.plot.values["confidence"]
+        return [] if confidence is None else np.flatnonzero(np.isfinite(confidence)).tolist()
+
     assert not panel.accept.isEnabled()
     assert "nothing to accept yet" in panel.accept.toolTip()
     session.go_to(3)
     predict(window, tmp_path, qtbot, slice(2, 5))
     qtbot.waitUntil(panel.accept.isEnabled, timeout=2000)
     assert panel.accept.text() == "Accept (A)"
-    assert np.flatnonzero(np.isfinite(panel.plot.values["confidence"])).tolist() == [2, 3, 4]
+    qtbot.waitUntil(lambda: drawn() == [2, 3, 4], timeout=5000)
     session.annotating.mark_complete(3)
-    assert np.flatnonzero(np.isfinite(panel.plot.values["confidence"])).tolist() == [2, 4]
+    qtbot.waitUntil(lambda: drawn() == [2, 4], timeout=5000)
     assert "Slice 3 is complete" in panel.words.text()
     session.go_to(7)
     assert panel.accept.text() == "Empty (A)"
     qtbot.waitUntil(lambda: "nothing is predicted here" in panel.words.text(), timeout=2000)
     predict(window, tmp_path, qtbot, slice(7, 8), step=4)
     qtbot.waitUntil(lambda: panel.accept.text() == "Accept (A)", timeout=2000)
-    assert np.flatnonzero(np.isfinite(panel.plot.values["confidence"])).tolist() == [7]
+    qtbot.waitUntil(lambda: drawn() == [7], timeout=5000)
 
 
 def test_why_nothing_could_be_opened_stays_in_sight(viewer, qtbot, tmp_path):
