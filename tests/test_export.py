@@ -171,14 +171,17 @@ def test_nothing_is_overwritten_without_being_told(project, tmp_path, capsys):
     assert len(list(tmp_path.iterdir())) == 3
 
 
-def test_a_table_goes_beside_the_mask(project, tmp_path):
-    assert export(project, tmp_path) == 0
-    assert export(project, tmp_path, "--format", "csv") == 0
-    digests = [
+def test_all_formats_lie_beside_one_another_each_with_its_provenance(project, tmp_path):
+    for wanted in Format:
+        assert export(project, tmp_path, "--format", wanted) == 0
+    ends = (".provenance.json", ".per-class.provenance.json", ".dcm.provenance.json", ".csv.provenance.json")
+    mask, masks, segmentation, table = (
         {item["name"] for item in json.loads((tmp_path / f"case-001_segmentation{end}").read_text())["files"]}
-        for end in (".provenance.json", ".csv.provenance.json")
-    ]
-    assert digests == [{"case-001_segmentation.nii.gz", "case-001_segmentation.json"}, {"case-001_segmentation.csv"}]
+        for end in ends
+    )
+    assert mask == {"case-001_segmentation.nii.gz", "case-001_segmentation.json"}
+    assert len(masks) == 2 * len(NAMES) and "case-001_segmentation_tumour.nii.gz" in masks
+    assert (segmentation, table) == ({"case-001_segmentation.dcm"}, {"case-001_segmentation.csv"})
 
 
 def test_what_is_exported(project, tmp_path):
@@ -241,6 +244,6 @@ def test_a_prediction_counts_as_drawn_where_it_is_what_was_drawn(project):
 
 def test_the_files_that_will_be_written(tmp_path):
     names = {path.name for path in files_of(tmp_path / "x.nii.gz", Format.NIFTI_PER_CLASS, {1: "a b", 2: "c"})}
-    assert names == {"x_a-b.nii.gz", "x_a-b.json", "x_c.nii.gz", "x_c.json", "x.provenance.json"}
+    assert names == {"x_a-b.nii.gz", "x_a-b.json", "x_c.nii.gz", "x_c.json", "x.per-class.provenance.json"}
     listed = files_of(tmp_path / "x.dcm", Format.DICOM_SEG, {})
     assert [path.name for path in listed] == ["x.dcm", "x.dcm.provenance.json"]

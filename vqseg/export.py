@@ -185,8 +185,8 @@ def files_of(path: Path, wanted: Format, names: Mapping[int, str]) -> list[Path]
     elif wanted is Format.NIFTI_PER_CLASS:
         masks = list(_class_paths(path, names).values())
     else:
-        return [path, provenance_path(path)]
-    return [*(file for mask in masks for file in (mask, sidecar_path(mask))), provenance_path(path)]
+        return [path, _provenance_path(path, wanted)]
+    return [*(file for mask in masks for file in (mask, sidecar_path(mask))), _provenance_path(path, wanted)]
 
 
 def write(segmentation: Segmentation, path: Path, wanted: Format) -> Written:
@@ -229,12 +229,19 @@ def write(segmentation: Segmentation, path: Path, wanted: Format) -> Written:
         table = as_csv(segmentation.measure())
         replace_file(path, volume, lambda file: file.write_text(table, encoding="utf-8"), (".csv",))
         files = [path]
-    beside = provenance_path(path)
+    beside = _provenance_path(path, wanted)
     write_provenance(
         beside, files, segmentation.case, volume, what=IN_WORDS[segmentation.content], classes=names,
         slices=segmentation.slices, clean_up=rules_record(segmentation.clean_up), run=segmentation.run,
     )  # fmt: skip
     return Written([*files, beside], warnings)
+
+
+def _provenance_path(path: Path, wanted: Format) -> Path:
+    """The provenance of one file a class, which these share, goes beside that of one file of the same name."""
+    from vqseg.io.image_files import stem
+
+    return provenance_path(path.with_name(f"{stem(path)}.per-class") if wanted is Format.NIFTI_PER_CLASS else path)
 
 
 def _class_paths(path: Path, names: Mapping[int, str]) -> dict[int, Path]:

@@ -34,9 +34,10 @@ and as what (--format):
   dicom-seg        CASE_WHAT.dcm, a DICOM segmentation that refers to the DICOM series the case was opened from
   csv              CASE_WHAT.csv: volume, HU, surface, slices of each class, and who made its voxels
 
-Beside each lies its provenance (CASE_WHAT.provenance.json, CASE_WHAT.csv.provenance.json, ...): versions, settings,
-seed, digests, which slices were drawn. A DICOM segmentation carries the patient's name and id as its series does, since
-the standard files it with the study; the other formats carry nothing of the patient.
+Beside each lies its provenance (CASE_WHAT.provenance.json, CASE_WHAT.per-class.provenance.json,
+CASE_WHAT.dcm.provenance.json, CASE_WHAT.csv.provenance.json): versions, settings, seed, digests, which slices were
+drawn. A DICOM segmentation carries the patient's name and id as its series does, since the standard files it with the
+study; the other formats carry nothing of the patient.
 
 examples:
   vqseg export PROJECT --output masks
