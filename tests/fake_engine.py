@@ -129,7 +129,7 @@ def make_fake(run, config, cases, class_names, clock, checkpoint):
     if checkpoint is None:
         return FakeTrainer(config, cases, clock)
     state = json.loads((checkpoint / "state.json").read_text())
-    return FakeTrainer(config, cases, clock, state["step"], state["used_s"])
+    return FakeTrainer(config or run.config, cases, clock, state["step"], state["used_s"])
 
 
 if __name__ == "__main__":

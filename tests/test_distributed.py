@@ -102,7 +102,7 @@ def test_a_follower_that_fails_ends_the_run_with_a_sentence(project, capfd):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("short", ["leader", "follower"])
-def test_where_the_memory_of_one_is_full_all_start_again_with_less(project, monkeypatch, short):
+def test_where_the_memory_of_one_is_full_all_go_on_with_less(project, monkeypatch, short):
     if short == "leader":
         monkeypatch.setattr("vqseg.train.Trainer", runpy.run_path(str(SHORT_OF_MEMORY))["ShortOfMemory"])
     else:
@@ -111,7 +111,7 @@ def test_where_the_memory_of_one_is_full_all_start_again_with_less(project, monk
     run = project.new_run(preset("fast", **QUICK), [project.cases[0].id])
     notices = []
     assert train_run(run, devices=2, on_notice=notices.append) is RunState.FINISHED
-    assert notices == ["The memory is full: training starts again with batches of 2 + 2 slices at 64 pixels."]
+    assert notices == ["The memory is full: training goes on with batches of 2 + 2 slices at 64 pixels."]
     assert run.info["step"] == QUICK["iterations"]
     assert read_checkpoint(run.checkpoint_path)[0]["config"]["data"]["batch_x"] == 2
 

@@ -535,9 +535,12 @@ def test_train_run_needs_no_pipe(project):
 
 
 def test_train_run_steps_down_where_the_memory_is_full_and_says_so(project):
-    notices = []
+    notices, steps = [], []
     run = new_run(project, 0.3, fake.OUT_OF_MEMORY)
-    assert train_run(run, factory=fake.make_fake, on_notice=notices.append) == RunState.FINISHED
+    assert train_run(
+        run, lambda report: steps.append(report.step), factory=fake.make_fake, on_notice=notices.append
+    ) == RunState.FINISHED  # fmt: skip
+    assert steps == list(range(4, run.info["step"] + 1)), "it goes on from where it stood, thrice"
     assert [text.split(" with ")[1] for text in notices] == [
         "batches of 2 + 2 slices at 256 pixels.",
         "batches of 1 + 1 slices at 256 pixels.",

@@ -61,13 +61,15 @@ def test_learns_a_ball_and_a_rod_and_keeps_the_labelled_slices(ball):
     assert trainer.finished and trainer.step_index == 80
 
 
-def test_where_the_memory_is_full_it_starts_again_with_less_and_says_so(ball, monkeypatch):
+def test_where_the_memory_is_full_it_goes_on_with_less_and_says_so(ball, monkeypatch):
+    steps = []
+
     class Limited(Trainer):
         def step(self):
-            report = super().step()
             if self.config.data.batch_x > 1 and self.step_index == 2:
                 raise torch.OutOfMemoryError("CUDA out of memory.")
-            return report
+            steps.append(self.step_index)
+            return super().step()
 
     monkeypatch.setattr("vqseg.segment.Trainer", Limited)
     volume, _, annotations = ball
@@ -76,9 +78,10 @@ def test_where_the_memory_is_full_it_starts_again_with_less_and_says_so(ball, mo
         volume, annotations, NAMES, preset("fast", **TINY, iterations=3), on_notice=notices.append
     )
     assert (trainer.config.data.batch_x, trainer.step_index) == (1, 3)
+    assert steps == [0, 1, 2], "no step is lost"
     assert prediction.labels.any()
     [notice] = notices
-    assert notice == "The memory is full: training starts again with batches of 1 + 1 slices at 64 pixels."
+    assert notice == "The memory is full: training goes on with batches of 1 + 1 slices at 64 pixels."
 
     class Broken(Trainer):
         def step(self):
@@ -214,6 +217,23 @@ def test_corrections_are_used_from_the_next_step(ball):
     assert 5 in trainer.cases[0].labels
     assert (0, 5) not in trainer.sampler.unlabelled
     trainer.step()
+
+
+def test_a_checkpoint_goes_on_with_smaller_batches_and_slices(ball, tmp_path):
+    volume, _, annotations = ball
+    cases = [TrainingCase(volume, annotations)]
+    before = Trainer(preset("fast", **TINY, iterations=4), cases, NAMES)
+    before.step()
+    before.update_settings(epsilon=0.3)
+    before.save(tmp_path / "checkpoint")
+    after = Trainer.load(tmp_path / "checkpoint", cases, config=before.config.replace(batch_x=1, batch_u=1, size=48))
+    assert after.step_index == 1
+    assert after.config.data.batch_x == 1
+    assert after.config.model.epsilon == 0.3
+    assert after.cases[0].size == tuple(max(32, round(side * 48 / 64)) for side in before.cases[0].size)
+    for name, value in before.method.state_dict().items():
+        assert torch.equal(after.method.state_dict()[name], value), name
+    assert after.step().step == 2
 
 
 def test_label_values_may_have_gaps(ball, tmp_path):

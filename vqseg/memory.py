@@ -61,7 +61,7 @@ def step_down(config: Config, error: MemoryError | RuntimeError, devices: int = 
         ) from error
     data = less.data
     return less, (
-        "The memory is full: training starts again with "
+        "The memory is full: training goes on with "
         f"batches of {data.batch_x} + {data.batch_u} slices at {data.size} pixels."
     )
 

@@ -58,12 +58,12 @@ class PausableClock:
 
 
 class TrainerFactory(Protocol):
-    """Makes the trainer of a run, or loads the one in `checkpoint`."""
+    """Makes the trainer of a run, or loads the one in `checkpoint`, whose own config counts where none is given."""
 
     def __call__(
         self,
         run: Run,
-        config: Config,
+        config: Config | None,
         cases: Sequence[TrainingCase],
         class_names: Mapping[int, str],
         clock: Clock,
@@ -75,7 +75,7 @@ class TrainerFactory(Protocol):
 
 def make_trainer(
     run: Run,
-    config: Config,
+    config: Config | None,
     cases: Sequence[TrainingCase],
     class_names: Mapping[int, str],
     clock: Clock,
@@ -85,8 +85,8 @@ def make_trainer(
     from vqseg.train import Trainer
 
     if checkpoint is not None:
-        return Trainer.load(checkpoint, cases, clock=clock)
-    return Trainer(config, cases, class_names, clock=clock)
+        return Trainer.load(checkpoint, cases, config=config, clock=clock)
+    return Trainer(config or run.config, cases, class_names, clock=clock)
 
 
 class RunLoop:
@@ -107,7 +107,7 @@ class RunLoop:
     on_notice : callable, optional
         Told what the person should know, in sentences.
     team : Team, optional
-        The processes that train together with this one; all start again with less when the memory of one is full.
+        The processes that train together with this one; all go on with less when the memory of one is full.
     pause : callable, optional
         Called in the middle of each step, while the time budget stands still.
 
@@ -135,15 +135,17 @@ class RunLoop:
         self.run, self.cases, self.class_names = run, cases, class_names
         self.clock = PausableClock()
         self._factory, self._team, self._pause = factory, team, pause
+        self._checkpoint: Path | None = None
         self._on_notice = on_notice or (lambda text: log.info("%s", text))
-        self._config = run.config
+        self._config: Config | None = run.config
         self._saved_at = self._written_at = time.monotonic()
         self._save_cost_s = 0.0
         self._told_of_the_disk = False
         run.claim()
         try:
-            checkpoint = run.checkpoint_path if resume and run.has_checkpoint else None
-            self.trainer = self._make(checkpoint)
+            if resume and run.has_checkpoint:
+                self._config, self._checkpoint = None, run.checkpoint_path
+            self.trainer = self._make()
             run.set_state(RunState.RUNNING)
             for case_id, case in zip(run.case_ids, cases, strict=True):
                 run.note_learnt(case_id, case.annotations.used)
@@ -151,25 +153,29 @@ class RunLoop:
             run.release()
             raise
 
-    def _make(self, checkpoint: Path | None = None) -> Trainer:
-        """The trainer, made smaller until it fits into memory; one that goes on from a checkpoint must fit as it is."""
+    def _make(self) -> Trainer:
+        """The trainer, made smaller until it fits into memory; that of a run that is resumed must fit as it is."""
         while True:
             try:
-                trainer = self._factory(self.run, self._config, self.cases, self.class_names, self.clock, checkpoint)
+                trainer = self._factory(
+                    self.run, self._config, self.cases, self.class_names, self.clock, self._checkpoint
+                )
             except (MemoryError, RuntimeError) as error:
-                self._step_down(error, resuming=checkpoint is not None)
+                self._step_down(error)
             else:
                 for warning in trainer.warnings:
                     self._on_notice(warning)
                 return trainer
             self._gather()
 
-    def _step_down(self, error: MemoryError | RuntimeError, *, resuming: bool = False) -> None:
+    def _step_down(self, error: MemoryError | RuntimeError) -> None:
         """Take a smaller config after an out-of-memory error, ours or the team's; raise anything else again."""
         devices = 1
         if self._team is not None:
             error, devices = self._team.cause(error), self._team.devices
-        if resuming and is_out_of_memory(error):
+        if self._config is None:
+            if not is_out_of_memory(error):
+                raise error
             raise DeviceError(
                 "The memory is too full for this run to go on; close other programs, then resume it. Its checkpoint is "
                 "as it was."
@@ -178,9 +184,9 @@ class RunLoop:
         self._on_notice(notice)
 
     def _gather(self) -> None:
-        """Let the team start again, with the config as it is now."""
-        if self._team is not None:
-            self._team.gather(self._config, resume=False)
+        """Let the team go on, with the config as it is now."""
+        if self._team is not None and self._config is not None:
+            self._team.gather(self._config, resume=self._checkpoint is not None)
 
     @property
     def finished(self) -> bool:
@@ -193,23 +199,30 @@ class RunLoop:
         return int(self.trainer.step_index) if hasattr(self, "trainer") else 0
 
     def step(self) -> StepReport | None:
-        """One training step; None where memory ran out and a smaller trainer took over."""
+        """One training step; None where memory ran out and a smaller trainer took over where this one stood."""
         report = None
         try:
             report = self.trainer.step(self._between)
         except (MemoryError, RuntimeError) as error:
+            self._config = self.trainer.config  # with what was changed on the way
             self._step_down(error)
         if report is None:  # out here, where no traceback holds the step's tensors any more
+            self._written(self.save)
+            self._checkpoint = self.run.checkpoint_path if self.run.has_checkpoint else None
             del self.trainer
             free_memory()
             self._gather()
             self.trainer = self._make()
             return None
+        self._written(lambda: self._write_what_is_due(report))
+        return report
+
+    def _written(self, write: Callable[[], None]) -> None:
+        """Write what the training can go on without, where the disk takes it."""
         try:
-            self._write_what_is_due(report)
+            write()
         except (CheckpointError, OSError) as error:
             self._tell_of_the_disk(error)
-        return report
 
     def _write_what_is_due(self, report: StepReport) -> None:
         """Metrics often, a checkpoint now and then."""

@@ -5,7 +5,9 @@ The command line's ``segment`` and the benchmarks take this one road.
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from vqseg.annotations import Annotations
 from vqseg.config import Config
@@ -51,7 +53,7 @@ def segment(
         Told the share of the prediction that is done.
     on_notice : callable, optional
         Told in sentences what the person should know: that a prior is missing, that the memory is full and training
-        starts again with less.
+        goes on with less.
     on_interrupt : callable, optional
         Given what was trained so far when Ctrl-C ends the training; the interrupt goes on.
 
@@ -84,13 +86,22 @@ def _train_in_memory(
     on_interrupt: Callable[[Trainer], None],
 ) -> Trainer:
     """Train to the end of the budget; with smaller batches, then smaller slices, where the memory is full."""
-    while True:
-        try:
-            return _train(Trainer(config, [case], class_names), on_report, on_notice, on_interrupt)
-        except (MemoryError, RuntimeError) as error:
-            config, notice = step_down(config, error)
-        on_notice(notice)
-        free_memory()
+    with tempfile.TemporaryDirectory(prefix="vqseg-") as folder:
+        checkpoint, trainer = Path(folder) / "checkpoint", None
+        while True:
+            try:
+                if checkpoint.exists():
+                    trainer = Trainer.load(checkpoint, [case], config=config)
+                else:
+                    trainer = Trainer(config, [case], class_names)
+                return _train(trainer, on_report, on_notice, on_interrupt)
+            except (MemoryError, RuntimeError) as error:
+                config, notice = step_down(config, error)
+            on_notice(notice)
+            if trainer is not None:  # out here, where no traceback holds the step's tensors any more
+                trainer.save(checkpoint)
+                trainer = None
+            free_memory()
 
 
 def _train(

@@ -22,6 +22,7 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
+from vqseg.checkpoint import read_description, restore_settings
 from vqseg.config import Config
 from vqseg.device import choose_device
 from vqseg.errors import ConfigError, DeviceError, VQSegError
@@ -182,10 +183,13 @@ def lead(run: Run, devices: int, *, resume: bool = False) -> Iterator[Team]:
     ConfigError
         If a batch cannot be split evenly.
     """
-    check_devices(run.config, devices)
+    config = run.config
+    if resume and run.has_checkpoint:
+        config = restore_settings(read_description(run.checkpoint_path))[0]
+    check_devices(config, devices)
     team = Team(run, devices)
     try:
-        team.gather(run.config, resume=resume)
+        team.gather(config, resume=resume)
         yield team
     except RuntimeError as error:
         if sentence := team.failure:

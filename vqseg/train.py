@@ -325,9 +325,25 @@ class Trainer:
 
     @classmethod
     def load(
-        cls, path: Path | str, cases: Sequence[TrainingCase], *, clock: Callable[[], float] = time.monotonic
+        cls,
+        path: Path | str,
+        cases: Sequence[TrainingCase],
+        *,
+        config: Config | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> Trainer:
         """The trainer in a checkpoint folder, ready for the next step.
+
+        Parameters
+        ----------
+        path : str or path-like
+            The folder.
+        cases : sequence of TrainingCase
+            The cases it learns from.
+        config : Config, optional
+            Settings to go on with, by default the checkpoint's; other sizes of batches and slices fit its weights.
+        clock : callable
+            Seconds; a paused clock pauses the budget.
 
         Raises
         ------
@@ -335,7 +351,10 @@ class Trainer:
             If the checkpoint is damaged or was made for other classes.
         """
         description, tensors = read_checkpoint(Path(path))
-        config, framing, class_names = restore_settings(description)
+        before, framing, class_names = restore_settings(description)
+        config = config or before
+        coarser = before.data.size / config.data.size
+        framing = dataclasses.replace(framing, pixel_mm=framing.pixel_mm * coarser)
         trainer = cls(config, cases, class_names, clock=clock, _framing=framing, _pretrained=False)
         restore_weights(trainer.method, tensors["model"])
         trainer._load_optimizer(tensors["optimizer"])
