@@ -215,6 +215,8 @@ def _opened(project: Project, case: Case, volume: Volume | None = None) -> Opene
             project.unlock()
         raise
     trained = [run.path for run in project.runs if run.has_checkpoint and case.id in run.case_ids]
+    if chosen := project.chosen_run(case.id):
+        trained.append(chosen.path)
     elsewhere = [run.path for run in project.runs if run.has_checkpoint and case.id not in run.case_ids]
     resumable = [run.path for run in project.interrupted_runs if case.id in run.case_ids]
     problems = [] if was_locked else project.problems

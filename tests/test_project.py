@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from vqseg.annotations import Annotations, Origin, SliceState
+from vqseg.cli import main
 from vqseg.config import Config, preset
 from vqseg.errors import AnnotationError, ProjectError, VQSegError
 from vqseg.io import read_volume
@@ -449,6 +450,41 @@ def test_a_number_that_another_process_takes_first_is_left_to_it(project, case, 
     run = project.new_run(Config(), [case.id])
     assert [found.path for found in project.runs] == [theirs[0], run.path]
     assert not list(run.path.parent.glob(".*"))
+
+
+def trained(project, case, ended):
+    run = project.new_run(preset("fast"), [case.id])
+    run.checkpoint_path.mkdir()
+    (run.checkpoint_path / "model").write_text("weights")
+    run.prediction_path(case.id).parent.mkdir(parents=True)
+    np.save(run.prediction_path(case.id), np.full(case.shape, len(project.runs), np.uint8))
+    run.set_state(RunState.FINISHED, ended=ended)
+    write_record(run.path / "run.json", "run", 1, {**run.info, "ended": ended})
+    return run
+
+
+def test_a_chosen_run_stands_for_its_case_until_another_is_trained(project, case, image_path, tmp_path):
+    first, second = (
+        trained(project, case, "2020-01-01T00:00:00+00:00"),
+        trained(project, case, "2020-01-02T00:00:00+00:00"),
+    )
+    assert project.chosen_run(case.id) is None
+    project.choose_run(case.id, first.id)
+    assert Project.open(project.path).chosen_run(case.id).id == first.id
+    assert (
+        main(["export", str(project.path), "--what", "prediction", "--output", str(tmp_path / "out"), "--quiet"]) == 0
+    )
+    assert (nibabel.load(tmp_path / "out" / f"{case.id}_prediction.nii.gz").get_fdata() == 1).all()
+    other = project.add_case(read_volume(image_path), "other")
+    trained(project, other, "2999-01-01T00:00:00+00:00")
+    assert project.chosen_run(case.id).id == first.id, "that one learnt from another case"
+    third = trained(project, case, "2999-01-01T00:00:00+00:00")
+    assert project.chosen_run(case.id) is None
+    shutil.rmtree(third.path)
+    assert project.chosen_run(case.id).id == first.id
+    shutil.rmtree(first.path)
+    assert project.chosen_run(case.id) is None
+    assert second.has_checkpoint
 
 
 def test_run_states_are_dated(project, case):

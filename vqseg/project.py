@@ -228,6 +228,24 @@ class Project:
             raise ProjectError(f"The project has no run {run_id!r}; its runs: {names}.")
         return Run(folder)
 
+    def choose_run(self, case_id: str, run_id: str) -> None:
+        """Let a run stand for a case, though it is not the newest, until another has been trained."""
+        self.case(case_id).update(run={"id": run_id, "since": now()})
+
+    def chosen_run(self, case_id: str) -> Run | None:
+        """The run that a person has chosen for a case; None where none was, or one has been trained since."""
+        choice = self.case(case_id).info.get("run")
+        if not isinstance(choice, dict):
+            return None
+        runs = self.runs
+        trained = [
+            str(run.info.get("ended") or run.info.get("started") or "")
+            for run in runs if run.has_checkpoint and case_id in run.case_ids
+        ]  # fmt: skip
+        if any(when > str(choice.get("since", "")) for when in trained):
+            return None
+        return next((run for run in runs if run.id == choice.get("id") and run.has_checkpoint), None)
+
     def new_run(self, config: Config, case_ids: Sequence[str]) -> Run:
         """Make a run folder with its settings.
 

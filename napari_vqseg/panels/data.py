@@ -108,7 +108,7 @@ class DataPanel(Panel):
     def _apply(self) -> None:
         run_path = self.session.case.other_run
         if run_path is not None:
-            self.session.reviewing.predict_with(run_path)
+            self.session.reviewing.go_on_with(run_path)
 
     # ------------------------------------------------------------ choosing
 

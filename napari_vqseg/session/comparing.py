@@ -138,9 +138,9 @@ class Comparing(Concern):
             self._training.start()
 
     def take_other(self) -> None:
-        """Go on with the other training: its network predicts the volume."""
+        """Go on with the other training: its network predicts the volume, from now on."""
         if self.found.other is not None and self._training.is_idle:
-            self._reviewing.predict_with(self.found.other.run.path)
+            self._reviewing.go_on_with(self.found.other.run.path)
 
     def go_to_most(self) -> None:
         """Show the slice in which the two differ most."""

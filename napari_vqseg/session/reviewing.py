@@ -125,6 +125,12 @@ class Reviewing(Concern):
         self._engine.send(protocol.LoadCheckpoint(str(run_path)))
         self.request_prediction()
 
+    def go_on_with(self, run_path: Path) -> None:
+        """Predict the case with the network of a run that a person has chosen, also when it is opened again."""
+        project, case_id = self.context.case.project, self.context.case.case.id
+        self.context.background(lambda: project.choose_run(case_id, run_path.name), lambda _: None)
+        self.predict_with(run_path)
+
     def request_prediction(self) -> None:
         """Ask for a prediction of the whole case."""
         self.context.busy_changed.emit("Predicting")

@@ -154,6 +154,20 @@ def test_nothing_is_trained_unasked_and_once_it_is_the_two_are_compared(desk):
     assert desk.worker.last(protocol.LoadCheckpoint).run_path == str(comparing.found.other.run.path)
 
 
+def test_the_other_training_that_was_taken_is_there_again_when_the_project_is_opened_again(two, make_desk):
+    desk, with_them, without = two
+    for run in (with_them, without):
+        run.checkpoint_path.mkdir()
+        (run.checkpoint_path / "model").write_text("weights")
+    desk.session.comparing.take_other()
+    assert desk.worker.last(protocol.LoadCheckpoint).run_path == str(with_them.path)
+    path = desk.session.case.project.path
+    desk.session.close()
+    again = make_desk()
+    again.session.open_volume(path)
+    assert again.worker.last(protocol.LoadCheckpoint).run_path == str(with_them.path), "not the newest"
+
+
 def test_the_hatching_lies_where_they_differ_and_tells_which(two):
     first, second = np.zeros(fakes.SHAPE, np.uint8), np.zeros(fakes.SHAPE, np.uint8)
     first[:, :10], second[:, 20:], first[:, 14:16], second[:, 14:16] = 1, 1, 1, 2

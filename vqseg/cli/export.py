@@ -57,7 +57,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--what", choices=("segmentation", "labels", "prediction"), help="see below")
     parser.add_argument("--case", action="append", metavar="ID", help="case to export (default: all)")
-    parser.add_argument("--run", dest="trained", metavar="RUN", help="run whose prediction (default: the newest)")
+    parser.add_argument(
+        "--run",
+        dest="trained",
+        metavar="RUN",
+        help="run whose prediction (default: the one chosen in the window, else the newest)",
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace files that exist")
     add_clean_up_flags(parser)
     add_output_flags(parser)
@@ -78,9 +83,9 @@ def run(args: argparse.Namespace) -> None:
     cases = [project.case(case_id) for case_id in args.case] if args.case else project.cases
     if not cases:
         raise ProjectError("the project has no case yet; there is nothing to export")
-    runs = [project.run(args.trained)] if args.trained else project.runs
     wanted, folder = Format(args.format), Path(args.output)
-    found = [_predicted(case, runs, args.what) for case in cases]
+    wished = project.run(args.trained) if args.trained else None
+    found = [_predicted(project, case, wished, args.what) for case in cases]
     targets = [folder / f"{case.id}_{what}{SUFFIXES[wanted]}" for case, (what, _) in zip(cases, found, strict=True)]
     there = [file for path in targets for file in files_of(path, wanted, project.class_names) if file.exists()]
     if there and not args.overwrite:
@@ -97,17 +102,18 @@ def run(args: argparse.Namespace) -> None:
     console.result("\n".join(map(str, written)), written=written)
 
 
-def _predicted(case: Case, runs: list[Run], what: str | None) -> tuple[Content, Run | None]:
-    """What to export of a case, and the newest of the runs that has predicted it."""
+def _predicted(project: Project, case: Case, wished: Run | None, what: str | None) -> tuple[Content, Run | None]:
+    """What to export of a case, and the run whose prediction that is: the wished, the chosen or the newest one."""
     from vqseg.errors import ProjectError
     from vqseg.export import Content
 
-    newest = next((run for run in reversed(runs) if run.prediction_path(case.id).exists()), None)
+    runs = [wished] if wished else [*project.runs, project.chosen_run(case.id)]
+    trained = next((run for run in reversed(runs) if run and run.prediction_path(case.id).exists()), None)
     if what is None:
-        return (Content.LABELS if newest is None else Content.SEGMENTATION), newest
-    if Content(what) is Content.PREDICTION and newest is None:
+        return (Content.LABELS if trained is None else Content.SEGMENTATION), trained
+    if Content(what) is Content.PREDICTION and trained is None:
         raise ProjectError(f"{case.id} has no prediction yet; train it first with `vqseg train`")
-    return Content(what), None if Content(what) is Content.LABELS else newest
+    return Content(what), None if Content(what) is Content.LABELS else trained
 
 
 def _load(trained: Run, case_id: str) -> npt.NDArray[np.uint8]:

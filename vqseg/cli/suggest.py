@@ -25,7 +25,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EPILOG
     parser.add_argument("project", metavar="PROJECT", help="project folder")
     parser.add_argument("--case", metavar="ID", help="case to look at (default: the first)")
-    parser.add_argument("--run", dest="trained", metavar="RUN", help="run whose network looks (default: the newest)")
+    parser.add_argument(
+        "--run",
+        dest="trained",
+        metavar="RUN",
+        help="run whose network looks (default: the one chosen in the window, else the newest)",
+    )
     parser.add_argument("--count", type=int, default=5, metavar="N", help="how many slices (default: 5)")
     add_output_flags(parser)
 
@@ -46,16 +51,17 @@ def run(args: argparse.Namespace) -> None:
     if not project.cases:
         raise ProjectError("the project has no case yet; add a volume in the window first")
     case = project.case(args.case) if args.case else project.cases[0]
-    trained = [project.run(args.trained)] if args.trained else [run for run in project.runs if run.has_checkpoint]
-    if not trained:
+    trained = project.run(args.trained) if args.trained else project.chosen_run(case.id)
+    trained = trained or next((run for run in reversed(project.runs) if run.has_checkpoint), None)
+    if trained is None:
         raise ProjectError("the project has no trained run yet; train it first with `vqseg train`")
-    trained[-1].require_checkpoint()
+    trained.require_checkpoint()
     with (
         tempfile.TemporaryDirectory() as scratch,
         Engine(Path(scratch, "engine.log"), on_notice=lambda notice: console.say(notice.text)) as engine,
     ):
         engine.open_case(project, case.id)
-        engine.send(LoadCheckpoint(str(trained[-1].path)))
+        engine.send(LoadCheckpoint(str(trained.path)))
         engine.send(RequestSuggestions(request_id=0, case_id=case.id, count=args.count))
         answer = engine.wait_for(SuggestionsReady)
         while not answer.final:
