@@ -53,11 +53,6 @@ class Predictor:
         Whether the network takes shape evidence.
     device : torch.device
         Where the network is.
-
-    Attributes
-    ----------
-    label_values : list of int
-        What each class 1..K was in the label file it was learned from; the class itself where nothing is told.
     """
 
     def __init__(
@@ -72,7 +67,6 @@ class Predictor:
     ) -> None:
         self.network, self.config, self.framing = network, config, framing
         self.class_names = dict(class_names)
-        self.label_values = sorted(self.class_names)
         self.uses_shape, self.device = uses_shape, device
         self._bfloat16 = config.train.mixed_precision and gains_from_bfloat16(device)
         self._prepared: list[PreparedCase] = []
@@ -95,9 +89,7 @@ class Predictor:
         restore_weights(method, weights)
         where = choose_device(device)
         network = method.network_for_prediction.to(device=where, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        predictor = cls(network.eval(), config, framing, class_names, uses_shape=method.uses_shape, device=where)
-        predictor.label_values = description.get("label_values", predictor.label_values)
-        return predictor
+        return cls(network.eval(), config, framing, class_names, uses_shape=method.uses_shape, device=where)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Predictor:
         twin = copy.copy(self)
@@ -339,7 +331,9 @@ class Predictor:
 
 
 def classes_in(path: Path) -> dict[int, str]:
-    """What the network in a checkpoint folder can name, by label value; its weights are not read.
+    """Name of each class 1..K of the network in a checkpoint folder, by its value in the label file it learned from.
+
+    The weights are not read.
 
     Raises
     ------

@@ -114,14 +114,14 @@ def predict_image(job: Job, on_progress: Callable[[float], None] | None = None) 
     import vqseg.io as io
     from vqseg.cli.labels import write_prediction
     from vqseg.components import clean_up
+    from vqseg.predict import classes_in
 
     started = time.monotonic()
     image = job.image
     volume = io.read_volume(image.path, series=series(image.series) if image.series else None, axis=image.axis).load()
     predictor = copy.copy(_predictor(job.checkpoint, job.device))
-    # `vqseg segment` notes which label values the classes 1..K had in its LABELS; old checkpoints have nameless ones.
-    values = predictor.label_values
-    names = {value: name for value, name in zip(values, predictor.class_names.values(), strict=True) if name}
+    classes = classes_in(job.checkpoint)
+    values, names = list(classes), {value: name for value, name in classes.items() if name}  # old ones are nameless
     rules = rules_for(job.wishes, names)
     prediction = predictor.predict(volume, keep_probabilities=job.probabilities is not None, on_progress=on_progress)
     own = dict(zip(predictor.values, values, strict=True))
