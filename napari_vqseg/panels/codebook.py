@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QStackedWidget, QTabBar
 
 from napari_vqseg.panels.codebook_map import SHAPES, CodebookMap
 from napari_vqseg.panels.inspector import CodewordInspector
-from napari_vqseg.panels.parts import Panel, button, note, row, silently
+from napari_vqseg.panels.parts import DRAW_EVERY_S, Panel, button, note, row, silently
 from napari_vqseg.panels.plots import Chart, Curve, HistogramPlot
 from napari_vqseg.session import TrainingState
 from napari_vqseg.timers import Paced
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 __all__ = ["CodebookPanel"]
 
-DRAW_EVERY_S = 1.0
 LONGEST = 400
 MAP, USAGE, HISTORY, CODE = range(4)
 UTILISATION, PERPLEXITY, REVIVED, DRIFT = "#56B4E9", "#F6A600", "#009E73", "#CC79A7"
@@ -109,7 +108,7 @@ class CodebookPanel(Panel):
         else:
             report = survey.report
             self.facts.setText(
-                f"<b>{100 * report.utilisation:.1f} %</b> of {report.codebook_size} codewords used "
+                f"In this volume <b>{100 * report.utilisation:.1f} %</b> of {report.codebook_size} codewords are used "
                 f"({report.codebook_size - report.dead}; {report.dead} dead). Perplexity "
                 f"<b>{report.perplexity:.0f}</b>. Step {self.session.codebook.step}."
             )

@@ -26,12 +26,14 @@ if TYPE_CHECKING:
     from napari_vqseg.session import Session
 
 __all__ = [
-    "FOLLOW_EVERY_S", "STRONG", "Panel", "Section", "WheelGuard", "button", "choice", "dropped", "menu_button", "note",
-    "row", "silently",
+    "DRAW_EVERY_S", "FOLLOW_EVERY_S", "STRONG", "Panel", "Section", "WheelGuard", "button", "choice", "dropped",
+    "menu_button", "note", "row", "silently",
 ]  # fmt: skip
 
 silently = QSignalBlocker
 
+DRAW_EVERY_S = 0.5
+"""The progress of a training is drawn that often."""
 FOLLOW_EVERY_S = 0.2
 """What is said of a slice follows a person who scrolls that often."""
 STRONG = (

@@ -12,7 +12,7 @@ from qtpy.QtCore import QPointF, QRectF, QSize, Qt
 from qtpy.QtGui import QColor, QFont, QFontMetrics, QPainter, QPaintEvent, QPen, QPolygonF
 from qtpy.QtWidgets import QSizePolicy, QWidget
 
-__all__ = ["Chart", "HistogramPlot", "StepPlot"]
+__all__ = ["Chart", "HistogramPlot", "Line", "StepPlot"]
 
 GREY = QColor("#8a93a3")
 FONT_PX = 11
@@ -163,6 +163,20 @@ def _ticks(low: float, high: float, about: int) -> list[float]:
     return [round(n * step, 10) for n in range(math.ceil(low / step), math.floor(high / step) + 1)]
 
 
+@dataclass(frozen=True)
+class Line:
+    """How a curve of a plot is drawn: each in a colour, and in a form of its own where there are several."""
+
+    colour: str
+    dashed: bool = False
+    dotted: bool = False
+
+    @property
+    def sign(self) -> str:
+        """It in a legend, as rich text."""
+        return f'<span style="color:{self.colour}">{"╍" if self.dashed else "┅" if self.dotted else "━"}</span>'
+
+
 class StepPlot(Chart):
     """Values over the steps of a training.
 
@@ -170,18 +184,18 @@ class StepPlot(Chart):
     ----------
     height : int
         Height of the widget, px.
-    colours : mapping of str to str
-        Each curve's name and colour.
+    lines : mapping of str to Line
+        Each curve's name, and how it is drawn.
     percent : bool
         Whether the vertical axis runs from 0 to 100, rather than as far as the values do.
     """
 
     LONGEST = 400
 
-    def __init__(self, height: int, colours: Mapping[str, str], *, percent: bool = False) -> None:
+    def __init__(self, height: int, lines: Mapping[str, Line], *, percent: bool = False) -> None:
         super().__init__(height, "step")
-        self.colours, self._percent = dict(colours), percent
-        self.points: dict[str, list[tuple[float, float]]] = {name: [] for name in colours}
+        self.lines, self._percent = dict(lines), percent
+        self.points: dict[str, list[tuple[float, float]]] = {name: [] for name in lines}
 
     def clear_points(self) -> None:
         """Begin a new run."""
@@ -202,8 +216,13 @@ class StepPlot(Chart):
     def refresh(self) -> None:
         """Draw what has been added."""
         self.curves = {
-            name: Curve(colour, np.array(self.points[name], dtype=float).reshape(-1, 2))
-            for name, colour in self.colours.items()
+            name: Curve(
+                line.colour,
+                np.array(self.points[name], dtype=float).reshape(-1, 2),
+                dashed=line.dashed,
+                dotted=line.dotted,
+            )
+            for name, line in self.lines.items()
         }
         if self._percent:
             last = max((points[-1][0] for points in self.points.values() if points), default=1)
@@ -212,11 +231,10 @@ class StepPlot(Chart):
 
     @property
     def legend(self) -> str:
-        """The names of the curves that have points, in their colours, as rich text."""
+        """The names of the curves that have points, and how they are drawn, as rich text."""
         return " ".join(
-            f'<span style="color:{colour}">━</span>&nbsp;{name.replace(" ", "&nbsp;")}'
-            for name, colour in self.colours.items() if self.points[name]
-        )  # fmt: skip
+            f"{line.sign}&nbsp;{name.replace(' ', '&nbsp;')}" for name, line in self.lines.items() if self.points[name]
+        )
 
 
 class HistogramPlot(Chart):

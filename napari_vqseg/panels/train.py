@@ -8,8 +8,8 @@ from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QCheckBox, QComboBox, QLabel, QProgressBar, QSpinBox, QVBoxLayout, QWidget
 
 from napari_vqseg.form import Form
-from napari_vqseg.panels.parts import Panel, Section, button, note, row, silently
-from napari_vqseg.panels.plots import StepPlot
+from napari_vqseg.panels.parts import DRAW_EVERY_S, Panel, Section, button, note, row, silently
+from napari_vqseg.panels.plots import Line, StepPlot
 from napari_vqseg.panels.quality import estimate_in_words
 from napari_vqseg.session import TrainingState
 from napari_vqseg.timers import Paced
@@ -23,10 +23,14 @@ __all__ = ["TrainPanel"]
 
 GROUPS = ("model", "loss", "data", "train", "predict")
 SHOWN_ABOVE = ("time_budget_s", "use_unlabelled")
-DRAW_EVERY_S = 0.5
-LOSSES = {"labelled": "#56B4E9", "unlabelled": "#F6A600"}
-SHARES = {"confident": "#2BC48A", "codebook used": "#CC79A7"}
-"""Pseudo-labels that the teacher is confident of, and codewords in use."""
+LOSSES = {"labelled": Line("#56B4E9"), "unlabelled": Line("#F6A600", dashed=True)}
+SHARES = {
+    "confident": Line("#2BC48A"),
+    "codebook used": Line("#CC79A7", dashed=True),
+    "perplexity": Line("#F6A600", dotted=True),
+    "Dice": Line("#56B4E9"),
+}
+"""Pseudo-labels that the teacher is confident of, codewords in use and how evenly, and the estimate of Quality."""
 
 
 def _clock(seconds: float) -> str:
@@ -88,7 +92,7 @@ class TrainPanel(Panel):
         foot.setContentsMargins(0, 0, 0, 0)
         foot.addLayout(row(self.start, self.pause, self.stop))
         foot.addWidget(self.bar)
-        self.plot, self.shares = StepPlot(140, LOSSES), StepPlot(90, SHARES, percent=True)
+        self.plot, self.shares = StepPlot(120, LOSSES), StepPlot(120, SHARES, percent=True)
         self.facts = note()
         groups = [getattr(session.settings.config, group) for group in GROUPS]
         self.form = Form(groups, session.settings.update, without=SHOWN_ABOVE)
@@ -171,10 +175,19 @@ class TrainPanel(Panel):
         losses = progress.losses
         labelled = losses.get("labelled", losses.get("segmentation", losses.get("total")))
         self.plot.add(progress.step, {"labelled": labelled, "unlabelled": losses.get("unlabelled")})
-        shares = {"confident": progress.confident_share, "codebook used": progress.utilisation}
-        percent = {name: None if share is None else 100 * share for name, share in shares.items()}
-        self.shares.add(progress.step, percent)
+        self.shares.add(progress.step, self._percent(progress))
         self._drawing.ask()
+
+    def _percent(self, progress: protocol.Progress) -> dict[str, float | None]:
+        """What the lower plot shows of a step, per cent; perplexity as a share of the codebook's size."""
+        estimate, size = self.session.quality.curve.estimate, self.session.settings.config.model.codebook_size
+        shares = {
+            "confident": progress.confident_share,
+            "codebook used": progress.utilisation,
+            "perplexity": None if progress.perplexity is None else progress.perplexity / size,
+            "Dice": None if estimate is None else estimate.dice,
+        }
+        return {name: None if share is None else 100 * share for name, share in shares.items()}
 
     def show_scope(self) -> None:
         """Offer all labelled volumes where the project has more than the one on show."""
@@ -208,6 +221,8 @@ class TrainPanel(Panel):
             facts.append(f"confident {100 * progress.confident_share:.0f} %")
         if progress.utilisation is not None:
             facts.append(f"codebook {100 * progress.utilisation:.0f} % used")
+        if progress.perplexity is not None:
+            facts.append(f"perplexity {progress.perplexity:.0f}")
         if self.session.engine.device:
             facts.append(self.session.engine.device)
         self.shares.setVisible(bool(self.shares.legend))

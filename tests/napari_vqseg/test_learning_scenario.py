@@ -120,7 +120,7 @@ def test_learning_from_the_machine(make_napari_viewer, qtbot, ball):
     panel = widget.panel("Codebook")
     QTest.mouseClick(panel.measure, LEFT)
     qtbot.waitUntil(lambda: session.codebook.survey is not None, timeout=WAIT_MS)
-    assert "codewords used" in panel.facts.text()
+    assert "codewords are used" in panel.facts.text()
     QTest.mouseClick(panel.codes, LEFT)
     tokens = viewer.layers["codes"]
     assert viewer.layers.selection.active is tokens

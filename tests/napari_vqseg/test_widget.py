@@ -232,13 +232,20 @@ def test_training_buttons_and_the_task_of_napari(window, viewer, qtbot):
     assert tasks.is_busy()
     worker = session.engine.worker
     for step in range(1, 5):
-        worker.message.emit(protocol.Progress(step, step / 10, 65.0, {"total": 1 / step, "unlabelled": 0.1}, 0.5, 0.9))
+        losses = {"total": 1 / step, "unlabelled": 0.1}
+        worker.message.emit(protocol.Progress(step, step / 10, 65.0, losses, 0.5, 0.9, perplexity=256.0))
+        session.quality.curve.put(SliceScore(6, 3, 10, {1: (80, 100, 100)}, {1: 2.5}))
     qtbot.waitUntil(lambda: "40 %, 1:05 left" in panel.bar.format(), timeout=2000)
     assert len(panel.plot.points["labelled"]) == 4
     assert panel.shares.points == {
         "confident": [(step, 50.0) for step in range(1, 5)],
         "codebook used": [(step, 90.0) for step in range(1, 5)],
+        "perplexity": [(step, 25.0) for step in range(1, 5)],
+        "Dice": [(step, 80.0) for step in range(2, 5)],
     }
+    forms = {(curve.dashed, curve.dotted) for name, curve in panel.shares.curves.items() if name != "Dice"}
+    assert len(forms) == 3, "told apart without colours"
+    assert "perplexity 256" in panel.facts.text()
     assert panel.shares.limits == ((0.0, 0.0), (4, 100.0))
     assert panel.shares.isVisibleTo(panel)
     assert not panel.form.widgets["code_dim"].enabled
