@@ -18,8 +18,18 @@ def volume(n_slices=40, filled=range(12, 28)):
 def test_nothing_labelled_starts_in_the_middle():
     found = suggest_slices(Annotations.empty((21, 4, 4)), SPACING_MM, count=3)
     assert found[0].z == 10
-    assert all("Nothing is labelled" in item.reason for item in found)
-    assert len({item.z for item in found}) == 3
+    assert "Nothing is labelled" in found[0].reason
+    assert all("No structure is labelled" in item.reason for item in found[1:])
+    assert {item.z < 10 for item in found[1:]} == {True, False}, "it looks on either side"
+
+
+def test_where_the_labelled_slices_are_empty_the_structures_are_looked_for_on_either_side():
+    labels = np.zeros((41, 4, 4), np.uint8)
+    for drawn, sides in (([20], {"feet", "head"}), ([5, 20], {"head"}), ([20, 35], {"feet"})):
+        found = suggest_slices(Annotations.from_slices(labels, drawn), SPACING_MM, count=2)
+        assert {"feet" if item.z < 20 else "head" for item in found} >= sides, drawn
+        assert all(0 <= item.score <= 1 for item in found)
+        assert all("No structure is labelled" in item.reason for item in found)
 
 
 def test_the_ends_are_asked_for_where_the_outermost_slices_hold_much():

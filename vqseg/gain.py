@@ -75,7 +75,7 @@ def gaps(annotations: Annotations, labelled: Sequence[int], beyond: tuple[int, i
         Slices that count as labelled, at least one, in any order.
     beyond : (int, int)
         How many slices below the lowest and above the highest labelled slice a structure in it may go on. Where that is
-        complete and empty, or not labelled in truth, there is no gap.
+        complete and empty, or not labelled in truth, there is no gap, once a structure has been found.
 
     Returns
     -------
@@ -93,6 +93,8 @@ def gaps(annotations: Annotations, labelled: Sequence[int], beyond: tuple[int, i
 
 def _is_open_ended(annotations: Annotations, z: int) -> bool:
     state = annotations.state(z)
+    if not annotations.classes:  # nothing has been found yet, so that it may be anywhere
+        return True
     return state == SliceState.SCRIBBLED or (state == SliceState.COMPLETE and bool(annotations.target(z).any()))
 
 
@@ -139,7 +141,7 @@ def course(annotations: Annotations, predicted: npt.NDArray[np.uint8] | None, sp
     n_slices = annotations.labels.shape[0]
     area, change = _between(_slices(annotations, predicted), n_slices)
     beyond = [n_slices, n_slices]
-    if complete := annotations.complete:
+    if (complete := annotations.complete) and annotations.classes:
         ends = (complete[0], complete[:2][-1], -1), (complete[-1], complete[-2:][0], 1)
         for side, (outer, inner, away) in enumerate(ends):
             area[:, outer] = _counts(annotations, outer)

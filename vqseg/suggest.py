@@ -157,7 +157,9 @@ class _Ranking:
         if not self.taken:
             z = min(free, key=lambda z: abs(z - self._n_slices // 2))
             return Suggestion(z, 1.0, "Nothing is labelled yet; the middle of the volume is a good start.")
-        spans, signs = self._gaps(), self._signs()
+        spans = self._gaps()
+        self._begun = self._begun or spans
+        signs = self._signs()
         prone = sum((WEIGHTS[name] * sign for name, sign in signs.items()), start=np.zeros(self._n_slices))
         if not signs:
             prone = np.ones(self._n_slices)
@@ -213,8 +215,8 @@ class _Ranking:
         low, high, towards = next((gap for gap in spans if gap.low < z < gap.high), Gap(z - 1, z + 1))
         if towards and (names := self._holding(low if towards > 0 else high, class_names)):
             return _question(names, "head" if towards > 0 else "feet")
-        if not self._annotations.used:
-            return "Nothing is labelled yet; this spreads the first slices over the volume."
+        if not self._annotations.classes:
+            return "No structure is labelled yet; this looks for one in the rest of the volume."
         distance_mm = float(np.abs(np.subtract(self._annotations.used, z)).min()) * self._spacing_mm
         where = f"{distance_mm:.0f} mm from the nearest labelled slice"
         around = {name: float(sign[low + 1 : high].mean()) for name, sign in signs.items()}

@@ -34,10 +34,11 @@ class Suggesting(Concern):
         self, context: Context, engine: Engine, annotating: Annotating, training: Training, reviewing: Reviewing
     ) -> None:
         super().__init__(context)
-        self._engine, self._training, self._reviewing = engine, training, reviewing
+        self._engine, self._annotating, self._training, self._reviewing = engine, annotating, training, reviewing
         self.forget()
         engine.on(protocol.SuggestionsReady, self._on_suggestions)
         annotating.slices_changed.connect(self._on_slices)
+        annotating.training_slices_saved.connect(self._on_saved)
         reviewing.prediction_changed.connect(self._on_network)
         training.changed.connect(self._on_network)
         context.view.navigation.z_changed.connect(self._on_z)
@@ -46,6 +47,11 @@ class Suggesting(Concern):
         """Forget the suggestions for the case before."""
         self.suggestions: list[Suggestion] = []
         self.current: Suggestion | None = None
+        self._used: list[int] = []
+
+    def announce(self) -> None:
+        """Note what is labelled."""
+        self._used = self.context.annotations.used
 
     def next(self) -> None:
         """Key N: go to the slice most worth labelling next."""
@@ -75,9 +81,14 @@ class Suggesting(Concern):
             self._engine.send(protocol.RequestSuggestions(request_id, self.context.case.case.id))
 
     def _on_network(self) -> None:
-        """A network may have something new to say; a training is not slowed by a question that nobody has asked."""
-        if self._training.is_idle and self._reviewing.prediction is not None:
+        """A network may have something new to say."""
+        if self._has_say:
             self._ask()
+
+    @property
+    def _has_say(self) -> bool:
+        """Whether a network ranks; a training is not slowed by questions that nobody has asked."""
+        return self._training.is_idle and self._engine.has_network and self._reviewing.prediction is not None
 
     def _on_suggestions(self, message: protocol.SuggestionsReady) -> None:
         if self._engine.is_newest("suggestions", message.request_id):
@@ -87,9 +98,32 @@ class Suggesting(Concern):
             self.changed.emit()
 
     def _on_slices(self) -> None:
-        """What has been labelled is asked for no longer."""
-        if self.current is not None and self.current.z in self.context.annotations.used:
+        """What has been labelled is asked for no longer, and tells what is worth labelling after it."""
+        used = self.context.annotations.used
+        if self.current is not None and self.current.z in used:
             self.current = None
+        if used != self._used:
+            self._used = used
+            if self.suggestions and not self._has_say:
+                self._rank()
+
+    def _on_saved(self) -> None:
+        """The network can see what has been labelled."""
+        if self.suggestions and self._has_say:
+            self._ask()
+
+    def _rank(self) -> None:
+        """Rank anew by geometry alone, off the event loop."""
+        context, used = self.context, self._used
+        opened, names, spacing_mm = context.case, context.case.project.class_names, context.volume.spacing_mm
+        snapshot = self._annotating.snapshot()
+
+        def done(found: list[Suggestion]) -> None:
+            if context.opened is opened and self._used == used and not self._has_say:
+                self.suggestions = found
+                self.changed.emit()
+
+        context.background(lambda: suggest_slices(snapshot(), spacing_mm, class_names=names), done)
 
     def _on_z(self, z: int) -> None:
         if self.current is not None and self.current.z != z:

@@ -194,7 +194,8 @@ class Training(Concern):
         self._send_slices()
 
     def _send_slices(self) -> None:
-        if self._slices_changed and self.under_way:
+        """Let the engine read changed slices again, which train, and stand in what is predicted."""
+        if self._slices_changed and (self.under_way or (self.is_idle and self._engine.has_network)):
             self._slices_changed = False
             self._engine.send(protocol.UpdateAnnotations(self.context.case.case.id))
 
@@ -214,6 +215,7 @@ class Training(Concern):
             self.context.opened.resumable = None
         self._engine.has_network = self._engine.has_network or message.reason != "failed"
         self._become(TrainingState.IDLE)
+        self._send_slices()
         if message.reason != "failed":
             done = "Training finished" if message.reason == "finished" else "Training stopped"
             self.context.notified.emit(f"{done} after {message.step} steps.", "info")

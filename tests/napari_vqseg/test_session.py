@@ -144,6 +144,27 @@ def test_progress_pause_resume_stop(desk, tmp_path):
     assert kinds == ["OpenCase", "StartTraining", "PauseTraining", "ResumeTraining", "StopTraining"]
 
 
+def test_slices_finished_after_a_training_reach_the_engine_that_predicts_with_it(desk):
+    session, worker = desk.session, desk.worker
+    desk.view.stroke(4)
+    session.annotating.mark_complete(4)
+    desk.clock.fire()
+    assert worker.sent == [], "no engine is started for that"
+    session.training.start()
+    worker.message.emit(protocol.Progress(1, 0.1, 50.0))
+    session.training.stop()
+    desk.view.stroke(8)
+    session.annotating.mark_complete(8)
+    desk.clock.fire()
+    assert not any(isinstance(sent, protocol.UpdateAnnotations) for sent in worker.sent), "not learnt from any more"
+    worker.message.emit(protocol.TrainingEnded("stopped", 5, "x"))
+    assert worker.sent[-1] == protocol.UpdateAnnotations(session.case.case.id)
+    desk.view.stroke(9)
+    session.annotating.mark_complete(9)
+    desk.clock.fire()
+    assert [type(message).__name__ for message in worker.sent[-2:]] == ["UpdateAnnotations", "UpdateAnnotations"]
+
+
 def test_corrections_reach_a_running_training_after_they_are_saved(desk):
     session, worker = desk.session, desk.worker
     desk.view.stroke(4)
@@ -416,10 +437,15 @@ def test_next_suggestion_without_a_network_gives_a_reason(desk):
     assert "Nothing is labelled yet" in suggesting.current.reason
     suggesting.next()
     assert session.z != middle
-    planned = [item.z for item in suggesting.suggestions]
-    session.annotating.mark_complete(session.z)
+    for z in (5, 6):
+        desk.view.stroke(z)
+        session.annotating.mark_complete(z)
+    for side in ("head", "feet"):
+        suggesting.next()
+        assert f"end towards the {side}" in suggesting.current.reason, "what is found is followed to its ends first"
+        desk.view.stroke(session.z)
+        session.annotating.mark_complete(session.z)
     assert suggesting.current is None, "what is labelled is asked for no longer"
-    assert [item.z for item in suggesting.suggestions] == planned, "the plan, which covers the volume, is kept"
 
 
 def test_windows_set_training_too(desk):

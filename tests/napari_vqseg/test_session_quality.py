@@ -136,6 +136,9 @@ def test_the_network_is_asked_when_it_has_something_new_to_say(predicted):
     draw(predicted, 5)
     session.suggesting.next()
     assert session.z == 9
+    predicted.clock.fire()  # the slice is saved
+    kinds = [type(message).__name__ for message in predicted.worker.sent[-2:]]
+    assert kinds == ["UpdateAnnotations", "RequestSuggestions"], "it is ranked anew, by what is drawn now"
 
 
 def test_a_running_training_is_not_slowed_by_questions_nobody_asked(predicted, tmp_path):
