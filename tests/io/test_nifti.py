@@ -251,6 +251,28 @@ def test_an_impossible_unit_is_read_as_mm(tmp_path):
     assert "claims metres" in volume.warnings[0]
 
 
+def test_an_image_without_any_number_is_refused(tmp_path):
+    path = save(tmp_path / "image.nii.gz", np.full(SHAPE, np.nan, np.float32), AFFINES["RAS"])
+    with pytest.raises(VolumeError, match="No voxel of image.nii.gz is a number"):
+        read_volume(path)
+
+
+@pytest.mark.parametrize(("codes", "warned"), [((1, 1), True), ((2, 0), False), ((0, 1), False)])
+def test_a_qform_that_says_otherwise_warns(tmp_path, codes, warned):
+    path = tmp_path / "image.nii.gz"
+    image = nib.Nifti1Image(VOXELS, AFFINES["RAS"])
+    image.set_sform(AFFINES["RAS"], codes[0])
+    image.set_qform(AFFINES["LPS"], codes[1])
+    nib.save(image, path)
+    volume = read_volume(path)
+    assert ("sform and qform" in " ".join(volume.warnings)) == warned
+    np.testing.assert_array_equal(volume.stored.affine, nib.load(path).affine)
+
+
+def test_a_qform_that_agrees_does_not_warn(tmp_path, affine):
+    assert not read_volume(save(tmp_path / "image.nii.gz", VOXELS, affine)).warnings
+
+
 def test_a_file_without_orientation_warns(tmp_path):
     volume = read_volume(save(tmp_path / "image.nii.gz", VOXELS, AFFINES["RAS"], codes=(0, 0)))
     assert "no orientation" in volume.warnings[0]

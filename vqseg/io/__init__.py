@@ -74,6 +74,8 @@ def read_volume(path: PathLike, *, series: str | int | None = None, axis: int | 
         return volume
     if isinstance(volume.array, np.ndarray):
         if count := volume.array.size - int(np.count_nonzero(np.isfinite(volume.array))):
+            if count == volume.array.size:
+                raise VolumeError(f"No voxel of {Path(path).name} is a number (all NaN or infinite); export it again.")
             text = f"{count} voxels are not numbers (NaN or infinite); they were given the smallest value there is."
             return replace(volume, array=_only_numbers(volume.array), warnings=(*volume.warnings, text))
         return volume

@@ -31,6 +31,9 @@ MM_PER_UNIT = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
 PLAUSIBLE_SPACING_MM = (0.001, 50.0)
 """A declared unit that takes the spacing out of this range is a slip of the writing program."""
 
+DISAGREEMENT = 0.5
+"""Sides of a voxel that sform and qform may lie apart; a qform holds no shear and less precision."""
+
 COMPRESSION = 4
 """Gzip level of masks: near the smallest size, several times faster than 9."""
 
@@ -174,6 +177,11 @@ def _affine(header: Header) -> tuple[npt.NDArray[np.float64], list[str]]:
         affine = np.full((4, 4), np.nan)
     if parsed["sform_code"] <= 0 and parsed["qform_code"] <= 0:
         warnings.append("The file states no orientation (sform and qform codes are 0); left and right are a guess.")
+    if (apart := _qform_apart(parsed)) > DISAGREEMENT:
+        warnings.append(
+            f"The file's sform and qform place the same voxels up to {apart:.3g} voxels apart; the sform counts here, "
+            "other programs may go by the qform and show labels elsewhere or mirrored."
+        )
     unit = int(header["xyzt_units"]) & 7
     factor = MM_PER_UNIT.get(unit, 1.0)
     if factor != 1.0:
@@ -186,6 +194,20 @@ def _affine(header: Header) -> tuple[npt.NDArray[np.float64], list[str]]:
         else:
             warnings.append(f"The file claims {what}, which its voxel sizes cannot be; they were read as millimetres.")
     return affine, warnings
+
+
+def _qform_apart(header: Header) -> float:
+    """How far apart sform and qform place the image's corners, in sides of its smallest voxel; 0 with only one."""
+    try:
+        sform, qform = header.get_sform(coded=True)[0], header.get_qform(coded=True)[0]
+    except (HeaderDataError, ValueError, np.linalg.LinAlgError):
+        return 0.0  # an invalid qform misleads nobody
+    if sform is None or qform is None:
+        return 0.0
+    corners = np.array([[*corner, 1] for corner in np.ndindex(2, 2, 2)], dtype=float)
+    corners[:, :3] *= header["dim"][1:4] - 1
+    apart = np.linalg.norm((corners @ (sform - qform).T)[:, :3], axis=1).max()
+    return float(apart / np.linalg.norm(sform[:3, :3], axis=0).min())
 
 
 def _scaling(header: Header) -> tuple[float, float]:
