@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -279,6 +282,35 @@ def test_ctrl_c_keeps_what_was_learnt_where_a_checkpoint_is_asked_for(files, mon
     assert not files.output.exists()
     assert main(["predict", str(files.folder / "model"), str(files.image), "--output", str(files.output)]) == 0
     assert files.output.exists()
+
+
+def test_ctrl_c_in_the_prediction_keeps_what_was_learnt(files, monkeypatch, capsys):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("vqseg.predict.Predictor.predict", interrupt)
+    assert main(files.segment("--checkpoint", str(files.folder / "model"))) == 130
+    assert (files.folder / "model" / "checkpoint.json").is_file()
+    assert not files.output.exists()
+
+
+def test_a_mask_that_cannot_be_written_does_not_take_the_training_along(files, monkeypatch, capsys):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("vqseg.io.nifti.write", full)
+    assert "No space left" in error_of(files.segment("--checkpoint", str(files.folder / "model")), capsys)
+    assert (files.folder / "model" / "checkpoint.json").is_file()
+    assert not [path for path in files.folder.iterdir() if path.name.startswith(".")]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows ends a process without asking it")
+def test_sigterm_ends_a_command_as_ctrl_c_does(monkeypatch, capsys):
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr("vqseg.cli.info.run", lambda args: (os.kill(os.getpid(), signal.SIGTERM), time.sleep(60)))
+    assert main(["info", "x"]) == 130
+    assert capsys.readouterr().err == "vqseg: interrupted\n"
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_a_file_of_another_program_beside_the_output_stays(files, capsys):

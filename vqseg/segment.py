@@ -55,7 +55,7 @@ def segment(
         Told in sentences what the person should know: that a prior is missing, that the memory is full and training
         goes on with less.
     on_interrupt : callable, optional
-        Given what was trained so far when Ctrl-C ends the training; the interrupt goes on.
+        Given what was trained so far when Ctrl-C ends the training or the prediction; the interrupt goes on.
 
     Returns
     -------
@@ -69,7 +69,13 @@ def segment(
         config, case, class_names, on_report or _ignore, on_notice or _ignore, on_interrupt or _ignore
     )
     predictor = trainer.predictor()
-    prediction = predictor.predict(volume, annotations, keep_probabilities=keep_probabilities, on_progress=on_progress)
+    try:
+        prediction = predictor.predict(
+            volume, annotations, keep_probabilities=keep_probabilities, on_progress=on_progress
+        )
+    except KeyboardInterrupt:
+        (on_interrupt or _ignore)(trainer)
+        raise
     return prediction, trainer
 
 

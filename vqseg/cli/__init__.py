@@ -1,17 +1,20 @@
 """The ``vqseg`` command: one module a verb, and what they share.
 
 Results go to stdout, progress and errors to stderr. With ``--json`` stdout is JSON lines. The exit code is 0 only when
-everything asked for is on disk, 2 after an error (one line on stderr), 130 after Ctrl-C.
+everything asked for is on disk, 2 after an error (one line on stderr), 130 after Ctrl-C or SIGTERM.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
+import threading
 import traceback
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 
 import vqseg
@@ -69,6 +72,22 @@ def _sentence(error: Exception) -> str:
     return f"unexpected {type(error).__name__}: {text[:300]} (set VQSEG_TRACEBACK=1 to see where, and please report it)"
 
 
+@contextmanager
+def _sigterm_as_ctrl_c() -> Iterator[None]:
+    """End on SIGTERM as on Ctrl-C: half-written files are removed and what was learnt is kept.
+
+    Clusters send it when a job's time is up.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code.
 
@@ -81,7 +100,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     show_traceback = bool(os.environ.get("VQSEG_TRACEBACK"))
     verb = next((word for word in argv if not word.startswith("-")), None)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _sigterm_as_ctrl_c():
             if not show_traceback:
                 warnings.simplefilter("ignore")
                 logging.disable(logging.WARNING)

@@ -113,6 +113,8 @@ def run(args: argparse.Namespace) -> None:
         on_progress=lambda share: console.progress("predicting", share), on_notice=console.say,
         on_interrupt=keep,
     )  # fmt: skip
+    if args.checkpoint:  # first, so that a disk too full for the masks does not take the training along
+        trainer.save(args.checkpoint, label_values=known.values.tolist())
     cleaned = clean_up(prediction.labels, {k: rules[value] for k, value in enumerate(classes, 1) if value in rules},
                        volume.spacing_mm)  # fmt: skip
     cleaned[slices] = prediction.labels[slices]
@@ -125,7 +127,6 @@ def run(args: argparse.Namespace) -> None:
         prediction, result, volume, label_names | classes, args.output, args.probabilities, args.uncertainty
     )
     if args.checkpoint:
-        trainer.save(args.checkpoint, label_values=known.values.tolist())
         written.append(args.checkpoint)
     seconds = time.monotonic() - started
     console.result(
