@@ -253,7 +253,7 @@ def test_an_impossible_unit_is_read_as_mm(tmp_path):
 
 def test_an_image_without_any_number_is_refused(tmp_path):
     path = save(tmp_path / "image.nii.gz", np.full(SHAPE, np.nan, np.float32), AFFINES["RAS"])
-    with pytest.raises(VolumeError, match="No voxel of image.nii.gz is a number"):
+    with pytest.raises(VolumeError, match="No voxel of"):
         read_volume(path)
 
 

@@ -44,3 +44,17 @@ def test_unlabelled_slices_join_when_the_labelled_ones_are_learned_unless_the_pa
     by_evidence.overlap.copy_(torch.tensor([[9.0, 8.5, 8.5], [10.0, 10.0, 10.0]]))
     by_evidence.student.class_fit.copy_(by_evidence.overlap[0] / by_evidence.overlap[1])
     assert by_evidence.ready_for_unlabelled
+
+
+def test_the_teacher_takes_over_codewords_that_are_put_elsewhere():
+    settings = {"codebook_size": 64, "code_dim": 4, "encoder": "conv", "prior": "none", "ema_decay": 0.99}
+    method = create_method("vq-seg", preset("fast", **settings), 2, 3)
+    image = torch.rand(2, 2, 48, 48, generator=torch.Generator().manual_seed(1))
+    method.losses(Batch(image, (image[:, 0] * 3).long()), 1.0)
+    student, teacher = method.student.quantizer, method.teacher.quantizer
+    before = student.base.clone()
+    method.update_teacher(1000)
+    moved = (student.base != before).any(1)
+    assert moved.sum() == method.codebook_state["revived"] > 0
+    assert torch.equal(teacher.base[moved], student.base[moved])
+    assert not torch.isclose(teacher.base[~moved], student.base[~moved]).all()

@@ -95,6 +95,19 @@ def test_more_codewords_than_tokens_start_on_the_tokens() -> None:
     assert q.codebook.unique(dim=0).shape[0] == 1024
 
 
+def test_codewords_that_the_first_batch_could_not_place_are_placed_by_the_next() -> None:
+    q, generator = _quantizer(1024), torch.Generator().manual_seed(0)
+    steps = 0
+    while not q.initialised or q.dead.any():
+        kinds = torch.Generator().manual_seed(steps)
+        out = q(torch.randn(4, 8, 6, 5, generator=kinds))  # 120 tokens, others each time
+        moved = q.revive(out.projected, out.indices, generator)
+        assert 0 < len(moved) <= 30
+        steps += 1
+    assert steps < 50  # by 30 a step; they had been forgotten only after 40 steps, ten thousand tokens
+    assert q.credit.sum() <= 1 + 1e-5
+
+
 def test_dead_codewords_are_told_and_revived() -> None:
     q = _quantizer()
     out = q(_features())
@@ -106,13 +119,13 @@ def test_dead_codewords_are_told_and_revived() -> None:
     assert q.utilisation == pytest.approx(6 / 16, abs=0.26)
     before, loss = q.base.clone(), out.commitment_loss.item()
     n_dead = int(q.dead.sum())
-    assert q.revive(out.projected, out.indices, torch.Generator().manual_seed(0)) == n_dead
+    assert len(q.revive(out.projected, out.indices, torch.Generator().manual_seed(0))) == n_dead
     assert (q.base != before).any(1).sum() == n_dead
     assert not q.dead.any()
     assert q.utilisation < 1  # revived codewords are told as used only once they are
     assert q.usage.sum().item() == pytest.approx(1, abs=1e-5)
     assert q(_features()).commitment_loss < loss
-    assert q.revive(out.projected, out.indices, torch.Generator().manual_seed(0)) == 0
+    assert len(q.revive(out.projected, out.indices, torch.Generator().manual_seed(0))) == 0
 
 
 def test_revival_is_repeatable_and_respects_the_transform() -> None:

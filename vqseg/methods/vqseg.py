@@ -137,10 +137,17 @@ class VQSegMethod(Method):
         return {"reconstruction": reconstruction, "total": reconstruction + 0.1 * encoded.commitment_loss}
 
     def update_teacher(self, step: int) -> None:
-        """EMA of the student, with its share of quantization; dead codewords are put to use."""
-        self._revived = 0 if self._revivable is None else self.student.revive(self._revivable, self.generator)
-        self._revivable = None
+        """EMA of the student, with its share of quantization; dead codewords are put to use.
+
+        A codeword that moves is another one from then on: the teacher takes it over at once, since the mean of its
+        places lies where no token is.
+        """
+        encoded, self._revivable = self._revivable, None
+        moved = None if encoded is None else self.student.revive(encoded, self.generator)
         super().update_teacher(step)
+        self._revived = 0 if moved is None else len(moved)
+        if moved is not None:
+            self.teacher.quantizer.base[moved] = self.student.quantizer.base[moved]
         self.teacher.blend.copy_(self.student.blend)
         self.teacher.class_fit.copy_(self.student.class_fit)
 

@@ -234,7 +234,8 @@ class VectorQuantizer(nn.Module):
     def initialise(self, tokens: Tensor, iterations: int = 5) -> None:
         """Put the codewords where the features are: k-means, started at evenly spaced tokens.
 
-        With fewer tokens than codewords, the codewords are the tokens, repeated with a little deterministic jitter.
+        With fewer tokens than codewords, the codewords are the tokens, repeated with a little deterministic jitter; the
+        repeated ones count as dead, so that the next batches place them.
 
         Parameters
         ----------
@@ -249,6 +250,8 @@ class VectorQuantizer(nn.Module):
         if len(tokens) < size:
             jitter = torch.randn(centres.shape, generator=torch.Generator().manual_seed(0))
             centres += 0.05 * self.scale * jitter.to(centres)
+            repeated = picked.diff(prepend=picked.new_tensor([-1])) == 0
+            self.credit[repeated] = 0.0
             iterations = 0
         for _ in range(iterations):
             nearest = nearest_codewords(tokens, centres)
@@ -280,7 +283,7 @@ class VectorQuantizer(nn.Module):
         return float(torch.exp(-torch.xlogy(shares, shares).sum()))
 
     @torch.no_grad()
-    def revive(self, projected: Tensor, indices: Tensor, generator: torch.Generator) -> int:
+    def revive(self, projected: Tensor, indices: Tensor, generator: torch.Generator) -> Tensor:
         """Move dead codewords onto tokens that the codebook serves badly, after the optimizer's step.
 
         Parameters
@@ -294,13 +297,13 @@ class VectorQuantizer(nn.Module):
 
         Returns
         -------
-        int
-            Number of codewords moved, at most one for four tokens; each gets an even share of the usage, so that it
+        Tensor
+            (n,) int64 codewords moved, at most one for four tokens; each gets an even share of the usage, so that it
             has time to prove itself.
         """
         dead = self.dead.nonzero().squeeze(1)
         if len(dead) == 0:
-            return 0
+            return dead
         projected, indices = gathered(projected), gathered(indices)
         errors = (projected.detach() - self.codes(indices)).square().sum(1).flatten()  # (B h w,)
         count = min(len(dead), max(1, len(errors) // 4))
@@ -309,5 +312,5 @@ class VectorQuantizer(nn.Module):
         worst = dead[self.credit[dead].argsort(stable=True)[:count]]
         self.base[worst] = self._inverse_transform(tokens)
         self.credit[worst] = 1.0 / self.codebook_size
-        self.credit.div_(self.credit.sum())
-        return count
+        self.credit.div_(self.credit.sum().clamp(min=1.0))  # less while codewords wait for their first place
+        return worst

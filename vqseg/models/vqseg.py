@@ -220,8 +220,8 @@ class VQSegNet(nn.Module):
         # Skips and shape stay single: the decoder adds them, which spreads them over the draws.
         return self.decode(encoded, self.perturb(repeated, epsilon, generator, "qpm"), shape)
 
-    def revive(self, encoded: Encoded, generator: torch.Generator) -> int:
-        """Put dead codewords to use, once a step and after the optimizer's; returns how many were moved."""
+    def revive(self, encoded: Encoded, generator: torch.Generator) -> Tensor:
+        """Put dead codewords to use, once a step and after the optimizer's; returns (n,) which were moved."""
         return self.quantizer.revive(encoded.projected, encoded.indices, generator)
 
     def forward(self, x: Tensor, shape: Tensor | None = None) -> Output:
