@@ -548,6 +548,14 @@ def project(files) -> Project:
     return made
 
 
+def test_no_run_is_left_of_a_training_on_a_device_that_is_missing(project, capsys, monkeypatch):
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert "'cuda' was asked for" in error_of(["train", str(project.path), "--device", "cuda"], capsys)
+    assert not Project.open(project.path).runs
+
+
 @pytest.mark.slow
 def test_a_project_is_trained_predicted_asked_and_exported(project, files, capsys):
     folder = str(project.path)

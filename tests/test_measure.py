@@ -41,6 +41,14 @@ def test_a_ball():
     assert (ball.drawn, ball.accepted, ball.imported, ball.predicted) == (0, 0, 0, 1)
 
 
+def test_voxels_that_are_sheared_are_no_larger():
+    array = np.ones((4, 5, 6), np.uint8)
+    affine = np.diag([-0.5, -1.0, 2.0, 1.0])
+    affine[1, 2] = 1.5  # each slice 1.5 mm further to the front
+    [box] = measure(array, Volume(array, StoredLayout((6, 5, 4), affine)), {1: "box"}, predicted(array))
+    assert box.volume_ml == pytest.approx(120 / 1000)
+
+
 def test_a_box_at_the_edge_of_the_image():
     labels = np.ones((4, 5, 6), np.uint8)
     image = np.arange(120, dtype=np.int16).reshape(4, 5, 6)

@@ -109,7 +109,6 @@ def measure(
                 values[int(value)].append(image[inside].astype(np.float32))
                 makers[int(value)] += np.bincount(made_by[inside], minlength=len(MAKERS))
     boxes = ndimage.find_objects(labels)
-    voxel_ml = float(np.prod(volume.spacing_mm)) / 1000
     found = []
     for value, name in sorted(names.items()):
         hu = np.concatenate(values[value]) if values[value] else np.zeros(0, dtype=np.float32)
@@ -117,7 +116,7 @@ def measure(
         shares = makers[value] / max(hu.size, 1)
         found.append(
             Measurement(
-                value, name, hu.size * voxel_ml, *_statistics(hu),
+                value, name, hu.size * volume.voxel_ml, *_statistics(hu),
                 0.0 if box is None else _surface_mm2(labels[box] == value, volume.spacing_mm),
                 len(values[value]), *map(float, shares),
             )

@@ -167,6 +167,11 @@ class Volume:
         """Distance between voxel centres along (z, y, x), mm."""
         return tuple(float(size) for size in np.linalg.norm(self.affine[:3, :3], axis=0))  # type: ignore[return-value]
 
+    @property
+    def voxel_ml(self) -> float:
+        """Volume of a voxel, ml; of a sheared one less than the product of its sides."""
+        return float(abs(np.linalg.det(self.affine[:3, :3]))) / 1000
+
     def slice(self, z: int) -> npt.NDArray[Any]:
         """Slice z as a numpy array (y, x)."""
         return np.asarray(self.array[z])

@@ -269,6 +269,12 @@ def test_a_qform_that_says_otherwise_warns(tmp_path, codes, warned):
     np.testing.assert_array_equal(volume.stored.affine, nib.load(path).affine)
 
 
+def test_sheared_slices_are_told(tmp_path):
+    affine = AFFINES["RAS"].copy()
+    affine[1, 2] = 2.5 * np.tan(np.radians(12))
+    assert "sheared by 12 degrees" in read_volume(save(tmp_path / "a.nii.gz", VOXELS, affine, codes=(1, 0))).warnings[0]
+
+
 def test_a_qform_that_agrees_does_not_warn(tmp_path, affine):
     assert not read_volume(save(tmp_path / "image.nii.gz", VOXELS, affine)).warnings
 

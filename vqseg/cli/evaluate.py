@@ -19,9 +19,9 @@ from vqseg.metrics import ClassScores, evaluate, summarise
 __all__ = ["add_arguments", "evaluate_pair", "run"]
 
 EPILOG = """\
-Dice and Jaccard are overlaps from 0 to 1; HD95 is the 95th percentile of the surface distances, ASD their mean,
-both in mm of the reference. A class that is in only one of the two has no surface distance (nan); means are over
-what is defined, and the last line counts what is not.
+Dice and Jaccard are overlaps from 0 to 1; HD95 is the 95th percentile of the surface distances of both directions,
+ASD the mean distance from PRED's surface to REF's, both in mm. A class that is in only one of the two has no surface
+distance (nan); means are over what is defined, and the last line counts what is not.
 
 Two folders are compared file by file, by name; a list (.csv) has the columns `prediction` and `reference`, and `name`,
 `exclude_slices`, `axis` where needed. --output keeps every score. A pair that fails does not stop the others.

@@ -132,8 +132,7 @@ def predict_image(job: Job, on_progress: Callable[[float], None] | None = None) 
     labels = value_of[cleaned]
     make_folders((job.output, job.probabilities, job.uncertainty))
     written = write_prediction(prediction, labels, volume, names, job.output, job.probabilities, job.uncertainty)
-    voxel_ml = float(np.prod(volume.spacing_mm)) / 1000
-    volumes_ml = {value: int((labels == value).sum()) * voxel_ml for value in names}
+    volumes_ml = {value: int((labels == value).sum()) * volume.voxel_ml for value in names}
     return Predicted(written, names, volumes_ml, tuple(volume.warnings), time.monotonic() - started)
 
 

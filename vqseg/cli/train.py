@@ -58,10 +58,9 @@ def run(args: argparse.Namespace) -> None:
         console.say(f"warning: {problem}")
     _relocate(project, args.image)
     training = project.run(args.resume) if args.resume else None
-    if args.devices != 1:
-        from vqseg.team import check_devices
+    from vqseg.team import check_devices
 
-        check_devices(config if training is None else training.config, args.devices)
+    check_devices(config if training is None else training.config, args.devices)
     if training is None:
         chosen = args.case or [case.id for case in project.cases]
         annotated = [case_id for case_id in chosen if project.case(case_id).load_annotations().used]

@@ -34,6 +34,9 @@ PLAUSIBLE_SPACING_MM = (0.001, 50.0)
 DISAGREEMENT = 0.5
 """Sides of a voxel that sform and qform may lie apart; a qform holds no shear and less precision."""
 
+SHEAR_DEGREES = 1.0
+"""Deviations from a right angle below this are rounding, or change lengths by less than 2 %."""
+
 COMPRESSION = 4
 """Gzip level of masks: near the smallest size, several times faster than 9."""
 
@@ -177,6 +180,10 @@ def _affine(header: Header) -> tuple[npt.NDArray[np.float64], list[str]]:
         affine = np.full((4, 4), np.nan)
     if parsed["sform_code"] <= 0 and parsed["qform_code"] <= 0:
         warnings.append("The file states no orientation (sform and qform codes are 0); left and right are a guess.")
+    if (sheared := _shear_degrees(affine)) > SHEAR_DEGREES:
+        warnings.append(
+            f"The axes are sheared by {sheared:.3g} degrees, as by gantry tilt; lengths across slices are approximate."
+        )
     if (apart := _qform_apart(parsed)) > DISAGREEMENT:
         warnings.append(
             f"The file's sform and qform place the same voxels up to {apart:.3g} voxels apart; the sform counts here, "
@@ -194,6 +201,13 @@ def _affine(header: Header) -> tuple[npt.NDArray[np.float64], list[str]]:
         else:
             warnings.append(f"The file claims {what}, which its voxel sizes cannot be; they were read as millimetres.")
     return affine, warnings
+
+
+def _shear_degrees(affine: npt.NDArray[np.float64]) -> float:
+    """The largest deviation of two axes from a right angle; nan for an affine that spans no space."""
+    with np.errstate(all="ignore"):
+        columns = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+    return float(np.degrees(np.arcsin(np.abs(columns.T @ columns - np.eye(3)).max().clip(max=1))))
 
 
 def _qform_apart(header: Header) -> float:
