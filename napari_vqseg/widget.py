@@ -32,7 +32,8 @@ from napari_vqseg.panels.classes import ClassesPanel
 from napari_vqseg.panels.codebook import CodebookPanel
 from napari_vqseg.panels.data import DataPanel
 from napari_vqseg.panels.export import ExportPanel
-from napari_vqseg.panels.parts import Panel, Section, WheelGuard, dropped, note, row
+from napari_vqseg.panels.messages import Messages
+from napari_vqseg.panels.parts import InputGuard, Panel, Section, dropped, note, row
 from napari_vqseg.panels.quality import QualityPanel
 from napari_vqseg.panels.review import ReviewPanel
 from napari_vqseg.panels.train import TrainPanel
@@ -133,8 +134,8 @@ class VQSegWidget(QWidget):
             self.sections[title] = (section, panel)
             self._column.addWidget(section)
         self._column.addStretch(1)
-        self._wheel_guard = WheelGuard(self)
-        self._wheel_guard.guard(inside)
+        self._input_guard = InputGuard(self)
+        self._input_guard.guard(inside)
         self.scroll_area = QScrollArea()
         self.scroll_area.setWidgetResizable(True)
         self.scroll_area.setFrameShape(QFrame.Shape.NoFrame)
@@ -144,6 +145,7 @@ class VQSegWidget(QWidget):
         self.state = QLabel()
         self.state.setAlignment(Qt.AlignmentFlag.AlignRight)
         self.state.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)  # words never widen the dock
+        self.messages = Messages(session)
         self.help = note("<b>H</b>: keys. Research use only, not a medical device.")
         outer = QVBoxLayout(self)
         outer.setContentsMargins(6, 6, 6, 2)
@@ -151,6 +153,7 @@ class VQSegWidget(QWidget):
         outer.addWidget(self.bar)
         outer.addWidget(self.scroll_area, 1)
         outer.addWidget(train.foot)
+        outer.addWidget(self.messages)
         outer.addWidget(self.help)
         outer.addLayout(row(self.under_cursor, self.state))
         self._unfold("Data")
@@ -342,7 +345,7 @@ class VQSegWidget(QWidget):
     def release(self) -> None:
         """Bank the work and let go of engine, viewer and timers; safe to call twice."""
         self._end_task(Status.CANCELLED)
-        for panel in (self.bar, *(panel for _, panel in self.sections.values())):
+        for panel in (self.bar, self.messages, *(panel for _, panel in self.sections.values())):
             panel.release()
         self.session.close()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -23,6 +24,8 @@ __all__ = ["AnnotationLayer", "Tool"]
 OPACITY = 0.6
 BRUSH_MM = 10.0
 """Diameter of the brush to begin with."""
+ENLARGED = 2
+"""Voxels by which a brush grows at least: napari paints discs of an odd number of them across."""
 Tool = Literal["paint", "erase", "fill"]
 
 
@@ -63,6 +66,8 @@ class AnnotationLayer:
         self._locked: Collection[int] = ()
         self._limits_hu: tuple[float, float] | None = None
         self._steps: list[Step] = []
+        self._brush_mm = BRUSH_MM
+        navigation.plane_changed.connect(self._on_plane)
         stage.listen(stage.viewer.layers.events.inserted, lambda event: self._watch(event.value))
         for layer in stage.viewer.layers:
             self._watch(layer)
@@ -76,7 +81,7 @@ class AnnotationLayer:
         self._steps = []
         layer = self._stage.add_labels(GatedLabels, "annotation", labels, colours, OPACITY)
         layer.mode = "pan_zoom"
-        layer.brush_size = max(1, round(BRUSH_MM / self._pixel_mm))
+        layer.brush_size = self._across(self._brush_mm)
         layer.selected_label = 1
         layer.protected_values = self._locked
         assert self._stage.volume is not None
@@ -161,25 +166,35 @@ class AnnotationLayer:
 
     @property
     def brush_mm(self) -> float:
-        """Diameter of the brush, mm."""
-        return float(self._layer.brush_size) * self._pixel_mm if self._layer is not None else 0.0
+        """Diameter of the disc that the brush paints, mm."""
+        return (2 * (int(self._layer.brush_size) // 2) + 1) * self._pixel_mm if self._layer is not None else 0.0
 
     @brush_mm.setter
     def brush_mm(self, diameter_mm: float) -> None:
         if self._layer is not None:
-            self._layer.brush_size = max(1, round(diameter_mm / self._pixel_mm))
+            self._layer.brush_size = self._across(diameter_mm)
+
+    @property
+    def brush_step_mm(self) -> float:
+        """What the brush's diameter can be changed by, mm."""
+        return ENLARGED * self._pixel_mm
 
     def resize_brush(self, factor: float) -> None:
-        """Make the brush larger or smaller, by at least one voxel."""
-        layer = self._layer
-        if layer is not None:
-            size = int(layer.brush_size)
-            target = round(size * factor)
-            layer.brush_size = max(1, size + (1 if factor > 1 else -1) if target == size else target)
+        """Make the brush larger or smaller, by at least one step."""
+        step_mm = self.brush_step_mm if factor > 1 else -self.brush_step_mm
+        changed_mm = self.brush_mm * (factor - 1)
+        self.brush_mm += max(changed_mm, step_mm, key=abs)
+
+    def _across(self, diameter_mm: float) -> int:
+        """The odd number of voxels nearest to a diameter."""
+        return max(1, ENLARGED * round((diameter_mm / self._pixel_mm - 1) / ENLARGED) + 1)
 
     @property
     def _pixel_mm(self) -> float:
-        return min(self._stage.volume.spacing_mm[1:]) if self._stage.volume is not None else 1.0
+        """The finer spacing of the plane on show, in which napari measures the brush."""
+        stage = self._stage
+        displayed = [axis - stage.first_axis for axis in stage.viewer.dims.displayed[-2:]]
+        return min(stage.volume.spacing_mm[axis] for axis in displayed) if stage.volume is not None else 1.0
 
     # ------------------------------------------------------------ listening
 
@@ -193,9 +208,8 @@ class AnnotationLayer:
             layer.undo()
         else:
             layer.redo()
-        slices, z = slices_of(item), self._navigation.z
-        if slices and z not in slices:
-            self._navigation.go_to(min(slices, key=lambda other: abs(other - z)))
+        slices = slices_of(item)
+        self._navigation.reveal(partial(slices_of, item))
         if isinstance(item[0], Step):
             self.replayed.emit(item[0].reason, undoing)
         elif slices:
@@ -229,4 +243,10 @@ class AnnotationLayer:
             self.tool_changed.emit(str(self._layer.mode))
 
     def _on_brush(self) -> None:
-        self.brush_changed.emit(self.brush_mm)
+        self._brush_mm = self.brush_mm
+        self.brush_changed.emit(self._brush_mm)
+
+    def _on_plane(self) -> None:
+        """Keep the brush's size in mm where the plane's pixels have another."""
+        if self._layer is not None:
+            self.brush_mm = self._brush_mm

@@ -41,15 +41,15 @@ class Step:
         yield from (self.where, self._before, self._after)
 
 
-def slices_of(item: list[Any]) -> set[int]:
-    """Slices that an item of napari's label history touches."""
+def slices_of(item: list[Any], axis: int = 0) -> set[int]:
+    """Slices across an axis (z, y, x) that an item of napari's label history touches."""
     slices: set[int] = set()
     for atom in item:
         key = atom.where if isinstance(atom, Step) else atom.slice_key if hasattr(atom, "slice_key") else atom[0]
-        if isinstance(key[0], slice):
-            slices.update(range(key[0].start, key[0].stop))
-        elif np.size(key[0]):
-            slices.update(int(z) for z in np.unique(key[0]))
+        if isinstance(key[axis], slice):
+            slices.update(range(key[axis].start, key[axis].stop))
+        elif np.size(key[axis]):
+            slices.update(int(index) for index in np.unique(key[axis]))
     return slices
 
 

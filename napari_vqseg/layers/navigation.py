@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Literal
 
 import numpy as np
@@ -34,16 +34,20 @@ class Navigation:
     ----------
     z_changed : Signal(int)
         The shown slice.
+    plane_changed : Signal()
+        Another plane is on show.
     """
 
     z_changed = Signal(int)
+    plane_changed = Signal()
 
     def __init__(self, stage: Stage) -> None:
         self._stage, self._z = stage, -1
         dims = stage.viewer.dims
         stage.listen(dims.events.point, self.refresh)
-        stage.listen(dims.events.order, self.letter_edges)
-        stage.listen(dims.events.ndisplay, self.letter_edges)
+        for event in (dims.events.order, dims.events.ndisplay):
+            stage.listen(event, self.letter_edges)
+            stage.listen(event, self._on_plane)
         stage.listen(stage.camera.events.orientation, self.letter_edges)
         self._fitted: list[float] = []
         if (canvas := getattr(stage.viewer, "canvas", None)) is not None:
@@ -56,14 +60,43 @@ class Navigation:
             return max(self._z, 0)
         return self._stage.index_of(self._stage.viewer.dims.point)[0]
 
+    @property
+    def plane(self) -> Plane | None:
+        """The plane on show; None where it is none of these, as in three dimensions."""
+        first, dims = self._stage.first_axis, self._stage.viewer.dims
+        order = tuple(axis - first for axis in dims.order[-3:])
+        planes: list[Plane] = ["axial", "coronal", "sagittal"]
+        return next((plane for plane in planes if dims.ndisplay == 2 and _PLANES[plane][0] == order), None)
+
     def go_to(self, z: int) -> None:
-        """Show slice z."""
+        """Show the axial slice z."""
+        self.show_axial()
+        self._go_to(0, z)
+
+    def show_axial(self) -> bool:
+        """Turn to the axial plane; whether another one was on show."""
+        turned = self._stage.volume is not None and self.plane != "axial"
+        if turned:
+            self.show_plane("axial")
+        return turned
+
+    def reveal(self, touched: Callable[[int], Collection[int]]) -> None:
+        """Go, in the plane on show, to the nearest of the slices in it that `touched` tells for its axis."""
+        dims, first = self._stage.viewer.dims, self._stage.first_axis
+        if self._stage.volume is None or dims.ndisplay != 2 or first < 0:
+            return
+        axis = dims.order[-3] - first
+        slices, shown = touched(axis), self._stage.index_of(dims.point)[axis]
+        if slices and shown not in slices:
+            self._go_to(axis, min(slices, key=lambda other: abs(other - shown)))
+
+    def _go_to(self, axis: int, index: int) -> None:
         volume = self._stage.volume
         if volume is not None:
             geometry = layer_geometry(volume)
-            z = min(max(z, 0), volume.shape[0] - 1)
-            place = geometry["translate"][0] + z * geometry["scale"][0]
-            self._stage.viewer.dims.set_point(self._stage.first_axis, place)
+            index = min(max(index, 0), volume.shape[axis] - 1)
+            place = geometry["translate"][axis] + index * geometry["scale"][axis]
+            self._stage.viewer.dims.set_point(self._stage.first_axis + axis, place)
 
     def show_plane(self, plane: Plane) -> None:
         """Turn the view to axial, coronal or sagittal."""
@@ -95,6 +128,9 @@ class Navigation:
         if self._stage.volume is not None and self._stage.first_axis >= 0 and self.z != self._z:
             self._z = self.z
             self.z_changed.emit(self._z)
+
+    def _on_plane(self) -> None:
+        self.plane_changed.emit()
 
     def add_letters(self) -> Iterator[None]:
         """Put letters at the canvas's edges, one by one: drawn once, unseen, since napari takes long over the first."""

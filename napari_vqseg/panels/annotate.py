@@ -38,7 +38,6 @@ class AnnotatePanel(Panel):
         self.listen(session.reviewing.prediction_changed, self.show_slices)
         self.listen(session.filling.changed, self.show_proposal)
         self.listen(session.view.navigation.z_changed, self.show_z)
-        self.listen(session.notified, self.show_reason)
 
     def _build_slices(self) -> None:
         session = self.session
@@ -60,15 +59,12 @@ class AnnotatePanel(Panel):
         self.load = button("Import…", "Labels made elsewhere: NIfTI, NRRD, MetaImage, DICOM segmentation, RT structure "
                            "set. A file dropped on this section is imported too.", self.ask_labels)  # fmt: skip
         self.suggested = SuggestionNote(self.session)
-        self.reason = note()
-        self.reason.hide()
         self.column.addWidget(self.strip)
         self.column.addWidget(self.counts)
         self.column.addLayout(row(self.complete, self.scribbled))
         self.column.addLayout(row(self.next, self.between, self.between_all))
         self.column.addLayout(row(self.copy, self.load, self.clear))
         self.column.addWidget(self.suggested)
-        self.column.addWidget(self.reason)
 
     def _build_proposal(self) -> None:
         filling = self.session.filling
@@ -135,12 +131,6 @@ class AnnotatePanel(Panel):
             self.proposed.setText(f"Proposed {where}, in pale contours.")
             self.accept_all.setText(f"All {len(left)} (⇧A)")
             self.accept.setEnabled(self.session.z in left)
-
-    def show_reason(self, text: str, level: str) -> None:
-        """Say what a person might want to know now."""
-        if level == "hint":
-            self.reason.setText(text)
-            self.reason.show()
 
     def release(self) -> None:
         """Disconnect from the session."""

@@ -55,7 +55,6 @@ class DataPanel(Panel):
         self._dialog: SeriesDialog | None = None
         self.listen(session.case_changed, self.refresh)
         self.listen(session.busy_changed, self.show_busy)
-        self.listen(session.notified, self.show_refusal)
         self.listen(session.cases.changed, self.tasks.refresh)
         self.listen(session.reviewing.prediction_changed, self._show_apply)
         self.listen(session.view.image.offer_changed, self._show_offer)
@@ -79,7 +78,7 @@ class DataPanel(Panel):
         case = self.session.case
         (depth, height, width), (dz, dy, dx) = case.volume.shape, case.volume.spacing_mm
         self.about.setText(
-            f"{case.volume.modality} {width} × {height} × {depth} voxels, {dx:.2f} × {dy:.2f} × {dz:.2f} mm".strip()
+            f"{case.volume.modality} {width}×{height}×{depth} voxels, {dx:.2f}×{dy:.2f}×{dz:.2f}\u00a0mm".strip()
         )
         self.about.setToolTip(f"Project: {case.project.path}")
         self._show_apply()
@@ -88,11 +87,6 @@ class DataPanel(Panel):
         """Say what is being read while there is nothing else to see."""
         if not self.session.is_open:
             self.about.setText(f"{what}…" if what else NOTHING)
-
-    def show_refusal(self, text: str, level: str) -> None:
-        """Leave in sight why nothing could be opened; a notification goes away."""
-        if not self.session.is_open and level in ("warning", "error"):
-            self.about.setText(text)
 
     def _show_offer(self) -> None:
         """Offer the layer that came by napari's own door, such as a file dropped on the canvas."""

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from napari_vqseg.session import Session
 
 __all__ = [
-    "DRAW_EVERY_S", "FOLLOW_EVERY_S", "STRONG", "Panel", "Section", "WheelGuard", "button", "choice", "dropped",
+    "DRAW_EVERY_S", "FOLLOW_EVERY_S", "STRONG", "InputGuard", "Panel", "Section", "button", "choice", "dropped",
     "menu_button", "note", "row", "silently",
 ]  # fmt: skip
 
@@ -73,8 +73,12 @@ class Panel(QWidget):
         return True
 
 
-class WheelGuard(QObject):
-    """Keeps the wheel, which scrolls the column, from changing the value that happens to lie under the mouse."""
+class InputGuard(QObject):
+    """Keeps inputs from taking what is not meant for them.
+
+    The wheel, which scrolls the column, changes no value that happens to lie under the mouse; and once a number has
+    been entered, or clicked up or down, the next digit takes a class in hand.
+    """
 
     def guard(self, column: QWidget) -> None:
         """Guard all inputs in a column."""
@@ -82,13 +86,18 @@ class WheelGuard(QObject):
             for child in column.findChildren(kind):
                 if not isinstance(child, QScrollBar):
                     child.installEventFilter(self)
+        for box in column.findChildren(QAbstractSpinBox):
+            box.editingFinished.connect(box.clearFocus)
 
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:  # noqa: N802 - Qt's name
-        """Hand the wheel on to what lies behind."""
-        if event is None or event.type() != QEvent.Type.Wheel:
-            return super().eventFilter(watched, event)
-        event.ignore()
-        return True
+        """Hand the wheel on to what lies behind; let go of the keys after a click on an arrow."""
+        kind = None if event is None else event.type()
+        if event is not None and kind == QEvent.Type.Wheel:
+            event.ignore()
+            return True
+        if kind == QEvent.Type.MouseButtonRelease and isinstance(watched, QAbstractSpinBox):
+            watched.clearFocus()
+        return super().eventFilter(watched, event)
 
 
 def dropped(event: QDropEvent | None) -> list[Path]:

@@ -41,6 +41,7 @@ class Tools(Panel):
         self.brush.setRange(0.1, 200)
         self.brush.setDecimals(1)
         self.brush.setSuffix(" mm")
+        self.brush.setKeyboardTracking(False)  # a brush of the first digit typed would take the others' place
         self.brush.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
         self.brush.setToolTip("Diameter of the brush; [ and ] change it.")
         self.brush.valueChanged.connect(self._resized)
@@ -69,6 +70,7 @@ class Tools(Panel):
     def show_brush(self, diameter_mm: float) -> None:
         """Show the brush's diameter."""
         blocked = silently(self.brush)
+        self.brush.setSingleStep(self.session.view.annotation.brush_step_mm)
         self.brush.setValue(diameter_mm)
         blocked.unblock()
 

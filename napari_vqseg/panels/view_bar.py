@@ -56,7 +56,7 @@ class ViewBar(Panel):
         self.listen(session.windowing.changed, self.refresh)
         self.listen(session.settings.changed, self.refresh)
         self.listen(session.settings.updated, self._on_setting)
-        self.listen(session.case_changed, self._show_axial)
+        self.listen(session.view.navigation.plane_changed, self._mark_plane)
 
     @property
     def useful(self) -> bool:
@@ -85,5 +85,10 @@ class ViewBar(Panel):
     def _show_plane(self, plane: str, *_: object) -> None:
         self.session.view.navigation.show_plane(plane)
 
-    def _show_axial(self) -> None:
-        self.planes.buttons()[0].setChecked(True)
+    def _mark_plane(self) -> None:
+        """Press the button of the plane on show, whoever turned to it; none in three dimensions."""
+        plane = self.session.view.navigation.plane
+        self.planes.setExclusive(False)
+        for made in self.planes.buttons():
+            made.setChecked(made.text().lower() == plane)
+        self.planes.setExclusive(True)

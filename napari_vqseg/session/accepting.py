@@ -41,10 +41,11 @@ class Accepting(Concern):
 
     def shown(self) -> None:
         """Key A: take over what is proposed or predicted in the shown slice."""
-        if self.context.z in self._filling.left:
+        z = self.context.axial_slice()
+        if z in self._filling.left:
             self._filling.accept_slice()
-        else:
-            self.slice()
+        elif z is not None:
+            self.slice(z)
 
     def whole(self) -> None:
         """Key Shift+A: take over all of it, the slices in between or the component under the mouse."""
@@ -55,7 +56,9 @@ class Accepting(Concern):
 
     def slice(self, z: int | None = None) -> None:
         """Take over the shown slice, or slice z."""
-        z = self.context.z if z is None else z
+        z = self.context.axial_slice() if z is None else z
+        if z is None:
+            return
         if self._has_prediction() and is_drawn(self.context.annotations, z):
             self._say(f"Slice {z} is already drawn and complete; clear it before accepting.", "warning")
         elif self._has_prediction():

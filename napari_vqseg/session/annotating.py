@@ -103,7 +103,9 @@ class Annotating(Concern):
     def mark(self, state: SliceState, z: int | None = None) -> None:
         """Give the shown slice, or slice z, a state; complete means that unpainted is background."""
         context = self.context
-        z = context.z if z is None else z
+        z = context.axial_slice() if z is None else z
+        if z is None:
+            return
         was_used = z in context.annotations.used
         context.annotations.mark(z, state)
         self._note_change(for_training=was_used or state is not SliceState.DRAFT)
@@ -115,8 +117,10 @@ class Annotating(Concern):
 
     def toggle_complete(self) -> None:
         """Key C: declare the shown slice finished, or a draft again."""
-        complete = self.context.annotations.state(self.context.z) is SliceState.COMPLETE
-        self.mark(SliceState.DRAFT if complete else SliceState.COMPLETE)
+        z = self.context.axial_slice()
+        if z is not None:
+            complete = self.context.annotations.state(z) is SliceState.COMPLETE
+            self.mark(SliceState.DRAFT if complete else SliceState.COMPLETE, z)
 
     # ------------------------------------------------------------ whole slices
 
@@ -179,14 +183,18 @@ class Annotating(Concern):
 
     def clear_slice(self, z: int | None = None) -> None:
         """Unpaint a slice but for locked classes; undo brings it back."""
-        z = self.context.z if z is None else z
+        z = self.context.axial_slice() if z is None else z
+        if z is None:
+            return
         empty = np.zeros(self.context.volume.shape[1:], dtype=np.uint8)
         is_left = protect(self.context.annotations.labels[z], empty, self.context.case.classes.locked).any()
         self.change({z: SliceChange(empty, SliceRecord(SliceState.DRAFT) if is_left else None)})
 
     def copy_nearest(self) -> None:
         """Copy the nearest other complete slice, the one below of two, into the shown one, as a draft."""
-        annotations, z = self.context.annotations, self.context.z
+        annotations, z = self.context.annotations, self.context.axial_slice()
+        if z is None:
+            return
         others = [other for other in annotations.complete if other != z]
         if not others:
             self.context.notified.emit("No other slice is complete yet; there is nothing to copy.", "warning")

@@ -79,6 +79,16 @@ class Context:
         """The shown slice."""
         return int(self.view.navigation.z)
 
+    def axial_slice(self) -> int | None:
+        """The shown slice, to be changed as a whole; None where another plane was on show, and the axial one is now.
+
+        Nobody is to finish, copy or take over a slice that she does not see.
+        """
+        if self.view.navigation.show_axial():
+            self.notified.emit(f"That is done in the axial plane. Here is slice {self.z}; press again.", "hint")
+            return None
+        return self.z
+
     def background(self, work: Callable[[], Any], done: Callable[[Any], None]) -> None:
         """Run `work` off the event loop, then `done` with its answer on it; say what went wrong."""
         self.scheduler.background(work, done, self.refused)

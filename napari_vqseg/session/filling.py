@@ -67,7 +67,9 @@ class FillingBetween(Concern):
 
     def accept_slice(self) -> None:
         """Make the proposal of the shown slice a complete annotation."""
-        self._accept([self.context.z])
+        z = self.context.axial_slice()
+        if z is not None:
+            self._accept([z])
 
     def accept_all(self) -> None:
         """Make all that is proposed complete annotations, as one step of undo."""
@@ -110,7 +112,7 @@ class FillingBetween(Concern):
             return
         self._waiting_for, self.proposals = [], fillings
         context.view.proposal.show(shown, self.left, context.case.colours)
-        if context.z not in self.left:
+        if context.z not in self.left and context.view.navigation.plane == "axial":
             nearest = min(
                 fillings, key=lambda filling: min(abs(filling.low - context.z), abs(filling.high - context.z))
             )

@@ -224,7 +224,7 @@ class Session:
         return self._context.z
 
     def go_to(self, z: int) -> None:
-        """Show slice z."""
+        """Show the axial slice z."""
         self.view.navigation.go_to(z)
 
     # ------------------------------------------------------------ the end

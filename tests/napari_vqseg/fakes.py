@@ -117,7 +117,7 @@ class FakeAnnotationLayer:
         self.limits_hu = None
         self.labels = self.colours = self.selected = None
         self.done, self.steps = [], {}
-        self.brush_mm, self.locked = 8.0, ()
+        self.brush_mm, self.brush_step_mm, self.locked = 8.0, 1.6, ()
 
     def lock(self, values):
         self.locked = values
@@ -224,11 +224,17 @@ class FakeTokens:
 
 class FakeNavigation:
     z_changed = Signal(int)
+    plane_changed = Signal()
 
     def __init__(self):
-        self.z = 0
+        self.z, self.plane = 0, "axial"
+
+    def show_axial(self):
+        turned, self.plane = self.plane != "axial", "axial"
+        return turned
 
     def go_to(self, z):
+        self.show_axial()
         self.z = z
         self.z_changed.emit(z)
 

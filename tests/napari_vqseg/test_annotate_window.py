@@ -87,7 +87,7 @@ def test_a_person_annotates(window, qtbot):
     canvas.press(viewer, Qt.Key.Key_B)
     assert panel.tools.buttons["fill"].isChecked()
     canvas.drag(viewer, layer, (3, 2, 2), (3, 2, 2))
-    assert "widen the range" in panel.reason.text()
+    assert "widen the range" in widget.messages.words.text()
     canvas.drag(viewer, layer, (3, 15, 12), (3, 15, 12))
     assert (labels[3] == 1).sum() == 12 * 12
     canvas.press(viewer, Qt.Key.Key_C)
@@ -234,3 +234,66 @@ def test_painting_on_another_layer_is_said_once_and_a_class_leads_back(window):
     canvas.drag(viewer, viewer.layers["annotation"], (5, 8, 8), (5, 8, 16))
     assert session.annotations.labels[5].any()
     assert len(heard) == 1
+
+
+def test_in_another_plane_strokes_are_undone_in_sight_and_no_slice_is_changed_unseen(window, qtbot):
+    widget, viewer = window
+    session, annotations, layer = widget.session, widget.session.annotations, viewer.layers["annotation"]
+    axial, coronal, sagittal = widget.bar.planes.buttons()
+    session.go_to(3)
+    canvas.press(viewer, Qt.Key.Key_1)
+    canvas.drag(viewer, layer, (3, 9, 8), (3, 9, 14))
+
+    # A stroke in the coronal plane makes drafts; undo takes it back there, and from elsewhere goes to it.
+    click(coronal)
+    canvas.drag(viewer, layer, (6, 15, 8), (8, 15, 14))
+    drafts = annotations.draft
+    assert set(drafts) > {3, 6, 8}
+    undo(viewer)
+    assert annotations.draft == [3]
+    assert coronal.isChecked()
+    viewer.dims.set_current_step(1, 25)
+    undo(viewer)
+    assert annotations.draft == []
+    assert coronal.isChecked()
+    assert abs(viewer.dims.current_step[1] - 9) <= 7, "where the stroke of slice 3 is cut"
+    canvas.press(viewer, Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.ShiftModifier)
+    assert annotations.draft == [3]
+
+    # C turns to the slice first and says so; once more completes it. So do the buttons.
+    canvas.press(viewer, Qt.Key.Key_C)
+    assert axial.isChecked()
+    assert annotations.complete == []
+    assert "Here is slice 3" in widget.messages.words.text()
+    canvas.press(viewer, Qt.Key.Key_C)
+    assert annotations.complete == [3]
+    click(sagittal)
+    for made in (widget.panel("Annotate").clear, widget.panel("Annotate").copy):
+        click(made)
+        assert axial.isChecked()
+        assert labels_of(annotations) == [3]
+        click(sagittal)
+
+    # The strip, and what else leads to a slice, show it. A hint goes with its slice; a warning stays until read.
+    strip = widget.panel("Annotate").strip
+    QTest.mouseClick(strip, Qt.MouseButton.LeftButton, pos=QPoint(round(strip.x_of(8)), strip.height() // 2))
+    assert session.z == 8
+    assert axial.isChecked()
+    click(coronal)
+    canvas.press(viewer, Qt.Key.Key_C)
+    assert widget.messages.isVisible()
+    session.go_to(2)
+    assert not widget.messages.isVisible()
+    session.notified.emit("A first warning.", "warning")
+    session.notified.emit("Another one, " + 12 * "which is long, " + "and ends.", "warning")
+    words = widget.messages.words
+    assert words.text().endswith("and ends.")
+    qtbot.waitUntil(lambda: words.height() >= words.heightForWidth(words.width()), timeout=5000)
+    click(widget.messages.read)
+    assert widget.messages.words.text().endswith("A first warning.")
+    click(widget.messages.read)
+    assert not widget.messages.isVisible()
+
+
+def labels_of(annotations):
+    return np.flatnonzero(annotations.labels.any(axis=(1, 2))).tolist()

@@ -520,12 +520,26 @@ def test_brush_in_mm(view, viewer):
     show(view, fakes.make_volume())
     assert view.annotation.brush_mm == pytest.approx(10.0, abs=0.4), "as large on any CT to begin with"
     view.annotation.brush_mm = 8.0
-    assert viewer.layers["annotation"].brush_size == 10
+    assert viewer.layers["annotation"].brush_size == 9
     view.annotation.resize_brush(1.2)
-    assert view.annotation.brush_mm == pytest.approx(9.6)
+    assert view.annotation.brush_mm == pytest.approx(8.8)
     for _ in range(30):
         view.annotation.resize_brush(1 / 1.2)
     assert viewer.layers["annotation"].brush_size == 1
+
+
+def test_the_brush_keeps_its_mm_in_planes_of_finer_pixels(view, viewer):
+    show(view, fakes.make_volume(np.diag([-0.8, -0.8, 0.4, 1.0])))
+    layer, labels = viewer.layers["annotation"], viewer.layers["annotation"].data
+    view.annotation.brush_mm = 5.6
+    layer.paint((6, 15, 12), 1)
+    assert np.ptp(np.nonzero(labels)[1]) + 1 == 7, "7 voxels of 0.8 mm, as said"
+    view.navigation.show_plane("coronal")
+    assert view.annotation.brush_mm == pytest.approx(5.6, abs=0.4)
+    layer.paint((6, 25, 12), 2)
+    assert np.ptp(np.nonzero(labels == 2)[2]) + 1 == 7, "as wide as in the axial plane"
+    view.navigation.show_plane("axial")
+    assert view.annotation.brush_mm == pytest.approx(5.6, abs=0.4)
 
 
 def test_closing_disconnects(viewer):

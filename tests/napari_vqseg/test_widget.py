@@ -150,10 +150,20 @@ def test_keys_in_the_dock(window, qtbot):
 
 def test_both_arrows_of_the_brush(window, viewer):
     panel = window.panel("Annotate")
-    panel.tools.brush.setValue(16.0)
-    assert viewer.layers["annotation"].brush_size == 20
-    viewer.layers["annotation"].brush_size = 10
-    assert panel.tools.brush.value() == pytest.approx(8.0)
+    panel.tools.brush.setValue(16.8)
+    assert viewer.layers["annotation"].brush_size == 21
+    viewer.layers["annotation"].brush_size = 9
+    assert panel.tools.brush.value() == pytest.approx(7.2)
+    main = viewer.window._qt_window
+    panel.tools.brush.setFocus()
+    assert main.focusWidget() is panel.tools.brush
+    panel.tools.brush.selectAll()
+    QTest.keyClicks(panel.tools.brush, "25")
+    QTest.keyClick(panel.tools.brush, Qt.Key.Key_Return)
+    assert main.focusWidget() is not panel.tools.brush, "the next digit takes a class in hand"
+    assert viewer.layers["annotation"].brush_size == 31, "what is typed is taken as a whole"
+    panel.tools.brush.stepUp()
+    assert viewer.layers["annotation"].brush_size == 33, "a step is never too small for the voxels"
 
 
 def test_the_wheel_over_the_image_goes_through_the_slices_and_zooms_with_shift(window, viewer):
@@ -381,7 +391,7 @@ def test_why_nothing_could_be_opened_stays_in_sight(viewer, qtbot, tmp_path):
     viewer.window.add_dock_widget(widget, name="VQ-Seg")
     widget.session.open_volume(tmp_path / "missing.nii.gz")
     qtbot.waitUntil(lambda: "missing.nii.gz" in widget.panel("Data").about.text(), timeout=5000)
-    qtbot.waitUntil(lambda: "does not exist" in widget.panel("Data").about.text(), timeout=20000)
+    qtbot.waitUntil(lambda: "does not exist" in widget.messages.words.text(), timeout=20000)
     widget.release()
 
 
