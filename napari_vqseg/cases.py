@@ -74,16 +74,19 @@ class OpenedCase:
     def window(self) -> tuple[str, Window | None]:
         """Name of the display window chosen last, and the window itself where it was set by hand.
 
-        The windows of CT show nothing of another scale.
+        The project's CTs share theirs; every volume of another scale has its own.
         """
-        name, by_hand = str(self.project.info.get("window", "mediastinum")), self.project.info.get("window_hu")
+        in_hu = self.volume.in_hu
+        info, otherwise = (self.project.info, "mediastinum") if in_hu else (self.case.info, AUTO)
+        name, by_hand = str(info.get("window", otherwise)), info.get("window_hu")
         numbers = isinstance(by_hand, list) and all(isinstance(number, int | float) for number in by_hand)
         if name == CUSTOM and by_hand is not None and numbers and len(by_hand) == 2:
             return name, Window(float(by_hand[0]), float(by_hand[1]))
-        if not self.volume.in_hu:
+        name = name if name in WINDOWS or name == AUTO else otherwise
+        if name == AUTO and not in_hu:
             low, high = self.volume.value_range
             return AUTO, Window((low + high) / 2, high - low or 1.0)
-        return (name if name in WINDOWS or name == AUTO else "mediastinum"), None
+        return name, None
 
     @property
     def classes(self) -> ClassList:

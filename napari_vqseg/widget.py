@@ -87,7 +87,7 @@ class VQSegWidget(QWidget):
         # napari hands plugins a proxy, which warns of the private names that _follow_task needs.
         self._window: Any = getattr(getattr(napari_viewer, "__wrapped__", napari_viewer), "window", None)
         self._task: Any = None
-        self._comparison_asked = False
+        self._comparison_asked, self._offered = False, ""
         self._card: KeyCard | None = None
         self.sections: dict[str, tuple[Section, Panel]] = {}
         self._unfolded: set[str] = set()
@@ -101,6 +101,7 @@ class VQSegWidget(QWidget):
         session.comparing.changed.connect(self._scroll_soon.start)
         session.case_changed.connect(partial(self._show_pointed, None))
         session.cases.changed.connect(self._show_tasks)
+        session.view.image.offer_changed.connect(self._show_offer)
         session.view.pointer.pointed.connect(self._show_pointed)
         session.annotating.saved_changed.connect(self._show_saved)
         session.busy_changed.connect(self._show_busy)
@@ -184,6 +185,13 @@ class VQSegWidget(QWidget):
             self._unfold("Train")
         if self.panel("Review").useful:
             self._unfold("Review")
+
+    def _show_offer(self) -> None:
+        """Unfold Data where it has another layer to offer, such as a file dropped on the canvas."""
+        offered, before = self.session.view.image.offered, self._offered
+        self._offered = offered
+        if offered and offered != before:
+            self.sections["Data"][0].expand()
 
     def _show_tasks(self) -> None:
         section, panel = self.sections["Data"]

@@ -6,7 +6,16 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QDialog, QDialogButtonBox, QLabel, QTreeWidget, QTreeWidgetItem, QVBoxLayout, QWidget
+from qtpy.QtWidgets import (
+    QDialog,
+    QDialogButtonBox,
+    QHeaderView,
+    QLabel,
+    QTreeWidget,
+    QTreeWidgetItem,
+    QVBoxLayout,
+    QWidget,
+)
 
 if TYPE_CHECKING:
     from vqseg.io.dicom import SeriesInfo
@@ -50,9 +59,12 @@ class SeriesDialog(QDialog):
                 f"{dx:.2f} × {dy:.2f} × {dz:.2f}", f"{width} × {height}",
             ])  # fmt: skip
             line.setTextAlignment(2, Qt.AlignmentFlag.AlignRight)
-            line.setToolTip(0, f"{item.modality} of {depth} slices")
-        for column in range(len(COLUMNS)):
-            self.tree.resizeColumnToContents(column)
+            line.setToolTip(0, f"{item.description or 'no description'}: {item.modality} of {depth} slices")
+        header = self.tree.header()
+        assert header is not None
+        header.setStretchLastSection(False)
+        header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+        header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)  # gives way, so that the figures stay in sight
         self.tree.itemDoubleClicked.connect(self.accept)
         self.tree.itemSelectionChanged.connect(self._follow_selection)
         self.buttons = QDialogButtonBox()

@@ -108,6 +108,12 @@ class Context:
             info.update(entries)
             self.save_project()
 
+    def remember_of_case(self, **entries: object) -> None:
+        """Keep what the window wants to find again in case.json."""
+        case = self.case.case
+        if any(case.info.get(name) != value for name, value in entries.items()):
+            self.background(lambda: case.update(**entries), lambda _: None)
+
     def refused(self, error: BaseException) -> None:
         """Say what went wrong in the background."""
         self.busy_changed.emit("")

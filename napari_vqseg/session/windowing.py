@@ -72,8 +72,9 @@ class Windowing(Concern):
         level_hu = min(max(window.level_hu, LEVELS_HU[0]), LEVELS_HU[1])
         width_hu = 0.0 if self.name == AUTO else min(max(window.width_hu, WIDTHS_HU[0]), WIDTHS_HU[1])
         self._settings.replace(window_level_hu=level_hu, window_width_hu=width_hu)
-        if self.context.is_open and (self.name != AUTO or self.context.case.volume.in_hu):
-            self.context.remember(window=self.name, window_hu=[window.level_hu, window.width_hu])
+        if self.context.is_open:
+            remember = self.context.remember if self.context.volume.in_hu else self.context.remember_of_case
+            remember(window=self.name, window_hu=[window.level_hu, window.width_hu])
 
     @property
     def training_words(self) -> str:

@@ -390,8 +390,17 @@ def test_an_image_on_another_scale_leaves_the_window_of_the_ct(desk, tmp_path):
     session.cases.open(tmp_path / "mr.nii.gz")
     assert (session.windowing.name, session.case.case.id != ct) == (AUTO, True)
     assert desk.view.image.window.limits_hu == pytest.approx(session.volume.value_range)
+    mr = session.case.case.id
+    desk.view.image.window_changed.emit(Window(0.4, 0.2))
+    desk.clock.fire()
     session.cases.open_case(ct)
     assert session.windowing.name == "lung"
+    desk.view.image.window_changed.emit(Window(-300.0, 900.0))
+    desk.clock.fire()
+    session.cases.open_case(mr)
+    assert (session.windowing.name, session.windowing.window) == (CUSTOM, Window(0.4, 0.2)), "its own, not the CT's"
+    session.cases.open_case(ct)
+    assert (session.windowing.name, session.windowing.window) == (CUSTOM, Window(-300.0, 900.0))
 
 
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 30_000.0])

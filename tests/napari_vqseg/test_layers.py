@@ -518,7 +518,7 @@ def test_the_image_fits_a_window_of_another_size_unless_somebody_has_zoomed(view
 
 def test_brush_in_mm(view, viewer):
     show(view, fakes.make_volume())
-    assert view.annotation.brush_mm == pytest.approx(10.0, abs=0.4), "as large on any CT to begin with"
+    assert view.annotation.brush_mm == pytest.approx(10.4), "13 voxels, the odd number nearest to 10 mm"
     view.annotation.brush_mm = 8.0
     assert viewer.layers["annotation"].brush_size == 9
     view.annotation.resize_brush(1.2)
