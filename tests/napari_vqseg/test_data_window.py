@@ -129,6 +129,8 @@ def test_volumes_from_everywhere_in_one_project(window, study, tmp_path, qtbot, 
         ["Thorax lung", "CT", "9", "0.80 × 0.90 × 2.50", "24 × 30"],
         ["Thorax soft", "CT", "7", "0.80 × 0.90 × 2.50", "24 × 30"],
     ]
+    dialog.tree.topLevelItem(0).setText(0, 20 * "long ")
+    assert dialog.tree.header().length() <= dialog.tree.viewport().width(), "no column is pushed out of sight"
     words = " ".join([dialog.windowTitle(), *(label.text() for label in dialog.findChildren(QLabel))])
     assert "Mustermann" not in words + str(shown)
     press_button(dialog, QDialogButtonBox.StandardButton.Cancel)

@@ -425,8 +425,10 @@ def test_overwriting_asks(window, qtbot, tmp_path, monkeypatch):
 def test_our_own_layers_are_never_offered(window, viewer):
     take = window.panel("Data").take
     assert take.isHidden()
+    assert not window.sections["Data"][0].expanded
     viewer.add_image(np.zeros((4, 8, 8)), name="theirs")
     assert not take.isHidden()
+    assert window.sections["Data"][0].expanded, "what is offered is in sight"
     assert take.text() == "Work on the layer 'theirs'"
     viewer.layers.remove("theirs")
     assert take.isHidden()
