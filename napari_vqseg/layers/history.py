@@ -46,10 +46,11 @@ def slices_of(item: list[Any], axis: int = 0) -> set[int]:
     slices: set[int] = set()
     for atom in item:
         key = atom.where if isinstance(atom, Step) else atom.slice_key if hasattr(atom, "slice_key") else atom[0]
-        if isinstance(key[axis], slice):
-            slices.update(range(key[axis].start, key[axis].stop))
-        elif np.size(key[axis]):
-            slices.update(int(index) for index in np.unique(key[axis]))
+        touched: Any = key[axis]
+        if isinstance(touched, slice):
+            slices.update(range(touched.start, touched.stop))
+        elif np.size(touched):
+            slices.update(int(index) for index in np.unique(touched))
     return slices
 
 
