@@ -5,10 +5,12 @@ hand. So axial slices are drawn as radiologists read them; coronal and sagittal 
 head. An oblique volume is shown along its own axes; its true affine travels in the layers' metadata.
 """
 
-from napari_vqseg.layers.geometry import direction_letters, layer_geometry, volume_of
+from napari_vqseg.layers.geometry import direction_letters, layer_geometry, volume_beneath, volume_of
 from napari_vqseg.layers.navigation import Plane
 from napari_vqseg.layers.pointer import Pointed
 from napari_vqseg.layers.stage import warm_up
 from napari_vqseg.layers.viewer_layers import ViewerLayers
 
-__all__ = ["Plane", "Pointed", "ViewerLayers", "direction_letters", "layer_geometry", "volume_of", "warm_up"]
+__all__ = [
+    "Plane", "Pointed", "ViewerLayers", "direction_letters", "layer_geometry", "volume_beneath", "volume_of", "warm_up",
+]  # fmt: skip

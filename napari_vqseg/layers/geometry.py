@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +12,13 @@ from napari.layers import Image
 from vqseg.io.geometry import make_layout
 from vqseg.volume import Volume
 
-__all__ = ["direction_letters", "layer_geometry", "volume_of"]
+if TYPE_CHECKING:
+    import napari
+
+__all__ = ["direction_letters", "layer_geometry", "volume_beneath", "volume_of"]
+
+PLACE = ("scale", "translate", "rotate", "shear", "affine")
+"""Where a layer lies, as napari calls it."""
 
 
 def layer_geometry(volume: Volume) -> dict[str, Any]:
@@ -59,6 +66,26 @@ def volume_of(layer: Image) -> Volume:
     return Volume(layout.to_canonical(data.transpose()), layout, warnings=(
         "The layer's directions are taken as z to the head, y to the back, x to the left; check the letters.",
     ))  # fmt: skip
+
+
+def volume_beneath(viewer: napari.Viewer | None, shape: tuple[int, ...], meta: Mapping[str, Any]) -> Volume | None:
+    """The volume on whose voxels a layer lies: its own, or that of another layer of the same shape and place.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer, optional
+        Where to look for other layers.
+    shape : tuple of int
+        Of the layer's data.
+    meta : mapping
+        What napari hands to writers: metadata, scale, translate and so on.
+    """
+    places = [meta["metadata"]] if "metadata" in meta else []
+    for layer in viewer.layers if viewer is not None else ():
+        if all(np.allclose(np.asarray(meta[name]), np.asarray(getattr(layer, name))) for name in PLACE if name in meta):
+            places.append(layer.metadata)
+    known = (place.get("vqseg", {}).get("volume") for place in places)
+    return next((volume for volume in known if isinstance(volume, Volume) and volume.shape == shape), None)
 
 
 def _mm(unit: Any) -> float:

@@ -10,7 +10,7 @@ from npe2 import PluginManifest
 
 from napari_vqseg.io import get_reader, write_mask
 from vqseg.errors import GeometryError
-from vqseg.io import read_labels, write_map
+from vqseg.io import read_labels, read_volume, write_labels, write_map
 from vqseg.volume import StoredLayout, Volume
 
 ROOT = Path(__file__).parents[2]
@@ -42,7 +42,7 @@ def test_reading_and_writing_through_napari(tmp_path):
     path = tmp_path / "ct.nii.gz"
     write_map(path, volume.array, volume)
     assert get_reader(str(tmp_path / "picture.png")) is None
-    assert get_reader([str(path)]) is None
+    assert get_reader([str(path), str(path)]) is None
     assert get_reader(str(tmp_path)) is None
     data, meta, kind = get_reader(str(path))(str(path))[0]
     assert kind == "image"
@@ -51,7 +51,41 @@ def test_reading_and_writing_through_napari(tmp_path):
     written = write_mask(str(tmp_path / "mask.nii.gz"), labels, {"metadata": meta["metadata"], "name": "mask"})
     assert Path(written[0]).exists()
     assert np.array_equal(read_labels(tmp_path / "mask.nii.gz", meta["metadata"]["vqseg"]["volume"]).array, labels)
+    write_labels(tmp_path / "named.nii.gz", labels, volume, {1: "tumour"})
+    named, _, kind = get_reader(str(tmp_path / "named.nii.gz"))(str(tmp_path / "named.nii.gz"))[0]
+    assert kind == "labels"
+    assert np.array_equal(named, labels)
     with pytest.raises(GeometryError):
         write_mask(str(tmp_path / "b.nii.gz"), labels, {"metadata": {}, "name": "b"})
     with pytest.raises(Exception, match=r"none\.nii"):
         get_reader(str(tmp_path / "none.nii"))(str(tmp_path / "none.nii"))
+
+
+def test_dicom_as_archives_hand_it_out(make_ct, tmp_path):
+    """A folder without endings, one with two series, files opened as a stack."""
+    plain, both = make_ct(tmp_path / "plain"), make_ct(tmp_path / "both")
+    for number, file in enumerate(sorted(plain.iterdir())):
+        file.rename(plain / f"IM{number:04d}")
+    [(data, _, _)] = get_reader(str(plain))(str(plain))
+    assert data.shape == (10, 12, 16)
+    stack = [str(file) for file in sorted(plain.iterdir())]
+    assert len(get_reader(stack)(stack)) == 1
+    for file in make_ct(tmp_path / "other", SeriesDescription="Liver").iterdir():
+        file.rename(both / f"other-{file.name}")
+    assert sorted(meta["name"] for _, meta, _ in get_reader(str(both))(str(both))) == ["Liver", "Thorax"]
+
+
+def test_a_labels_layer_of_naparis_own_is_written_where_it_lies(make_napari_viewer, make_ct, tmp_path):
+    folder = make_ct(tmp_path / "ct")
+    viewer = make_napari_viewer()
+    [image] = viewer.open(str(folder), plugin="napari-vqseg")
+    assert [str(unit) for unit in image.units] == ["millimeter"] * 3
+    viewer._new_labels()
+    drawn = viewer.layers[-1]
+    drawn.data[2, 3, 4] = 1
+    viewer.layers.save(str(tmp_path / "drawn.nii.gz"), selected=True, plugin="napari-vqseg")
+    found = read_labels(tmp_path / "drawn.nii.gz", read_volume(folder)).array
+    assert np.argwhere(found).tolist() == [[2, 3, 4]]
+    drawn.translate = np.add(drawn.translate, (2.5, 0, 0))
+    with pytest.raises(GeometryError, match="does not lie on the voxels"):
+        drawn.save(str(tmp_path / "moved.nii.gz"), plugin="napari-vqseg")
