@@ -113,7 +113,7 @@ class VQSegWidget(QWidget):
 
     def sizeHint(self) -> QSize:  # noqa: N802 - Qt's name
         """Leave the canvas its room on a screen of 1280 x 800."""
-        return QSize(380, 700)
+        return QSize(390, 700)
 
     # ------------------------------------------------------------ building
 

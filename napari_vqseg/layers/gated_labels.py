@@ -14,6 +14,9 @@ from vqseg.painting import flood, in_range, protect
 
 __all__ = ["GatedLabels"]
 
+AIDS = ("polygon", "brush_stroke")
+"""What napari draws beside the labels while the tool of that name is in hand."""
+
 
 class GatedLabels(Labels):
     """Labels in which voxels of locked values stay as they are; undo and redo alone give back what was.
@@ -40,6 +43,21 @@ class GatedLabels(Labels):
         self.protected_values: Collection[int] = ()
         self.limits_hu: tuple[float, float] | None = None
         self.image: Any = None
+        for aid in self._aids:
+            aid.visible = False  # it takes half of adding a layer to make them
+
+    @property
+    def _aids(self) -> list[Any]:
+        return [self._overlays[name] for name in AIDS if name in self._overlays]
+
+    def _mode_setter_helper(self, mode: Any) -> Any:
+        """Show napari's aids to drawing while their tool is in hand, and at the place of the labels."""
+        taken = super()._mode_setter_helper(mode)
+        for aid in self._aids:
+            if aid.visible != aid.enabled:
+                aid.visible = aid.enabled
+                self.refresh(extent=False, thumbnail=False)
+        return taken
 
     @property
     def _type_string(self) -> str:

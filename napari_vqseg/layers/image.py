@@ -46,20 +46,22 @@ class ImageLayer:
         for event in (layers.events.inserted, layers.events.removed, layers.selection.events.active):
             stage.listen(event, self._on_layers)
 
-    def show(self, volume: Volume, window: Window, name: str) -> None:
-        """Show a volume."""
+    def show(self, volume: Volume, window: Window, name: str) -> Iterator[None]:
+        """Show a volume, step by step: napari makes room for its first layer, then draws it."""
         array = volume.array if isinstance(volume.array, np.ndarray) else LastSlice(volume.array)
         before, limits = self._stage.reuse("image", array, volume), window.limits_hu
         layer = before or Image(
-            array, name=name, colormap="gray", contrast_limits=limits, multiscale=False, **layer_geometry(volume)
-        )
+            array, name=name, colormap="gray", contrast_limits=limits, visible=False, multiscale=False,
+            **layer_geometry(volume),
+        )  # fmt: skip
         low, high = RANGE_HU if volume.in_hu else volume.value_range
         layer.contrast_limits_range = (min(low, limits[0]), max(high, limits[1]))
         if before is None:
             self._stage.add("image", layer)
+            yield
         else:
             layer.name, layer.contrast_limits = name, limits
-            set_visible(layer, True)
+        set_visible(layer, True)
         self._stage.listen(layer.events.contrast_limits, self._on_limits)
 
     # ------------------------------------------------------------ window

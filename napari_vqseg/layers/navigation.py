@@ -12,7 +12,7 @@ from psygnal import Signal
 from napari_vqseg.layers.geometry import direction_letters, layer_geometry
 from napari_vqseg.layers.stage import Stage
 
-__all__ = ["Navigation", "Plane"]
+__all__ = ["UNSEEN", "Navigation", "Plane"]
 
 Plane = Literal["axial", "coronal", "sagittal"]
 
@@ -25,6 +25,7 @@ _PLANES: dict[str, tuple[tuple[int, int, int], tuple[str, str]]] = {
 _EDGES = {"top_center": "AS", "bottom_center": "PI", "middle_left": "R01234 ", "middle_right": "L56789cm"}
 """Edges, and letters to make ready there: those of the patient's directions and of the scale bar."""
 UNSEEN = (0, 0, 0, 0)
+"""Colour of what is drawn once to make it ready."""
 
 
 class Navigation:

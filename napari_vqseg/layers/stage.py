@@ -12,6 +12,7 @@ from napari.components import Camera
 from napari.layers import Image, Layer
 from napari.utils.colormaps import DirectLabelColormap
 from psygnal import Signal
+from vispy.visuals.line.dash_atlas import DashAtlas
 
 from napari_vqseg.layers.gated_labels import GatedLabels
 from napari_vqseg.layers.geometry import layer_geometry
@@ -229,6 +230,7 @@ def warm_up() -> None:
     label_colormap({1: "white"}).map(labels[0])
     Image(labels, contrast_limits=(0, 1), units=("mm", "mm", "mm"))
     GatedLabels(labels, units=("mm", "mm", "mm"))
+    DashAtlas()  # works out the dashes of lines, which all of them share
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ from napari_vqseg.layers.annotation import AnnotationLayer
 from napari_vqseg.layers.difference import Difference
 from napari_vqseg.layers.image import ImageLayer
 from napari_vqseg.layers.keys import Keys
-from napari_vqseg.layers.navigation import Navigation
+from napari_vqseg.layers.navigation import UNSEEN, Navigation
 from napari_vqseg.layers.overlay import Overlay
 from napari_vqseg.layers.pointer import Pointer
 from napari_vqseg.layers.proposal import Proposal
@@ -74,12 +74,13 @@ class ViewerLayers:
     def prepare(self) -> Iterator[None]:
         """Make, step by step, what is better made before a volume is shown."""
         yield from self.navigation.add_letters()
+        yield from self._prepare_scale()
 
     def show_volume(self, volume: Volume, window: Window, name: str) -> Iterator[None]:
         """Show a volume, step by step; the layers of the one before are taken away."""
         yield from self._stage.clear()
         yield from self.navigation.add_letters()
-        self.image.show(volume, window, name)
+        yield from self.image.show(volume, window, name)
         yield
         self._stage.volume = volume
         self.navigation.show_plane("axial")
@@ -99,6 +100,14 @@ class ViewerLayers:
         if self._stage.volume is not None:
             self.navigation.go_to(self._stage.volume.shape[0] // 2)
             self.navigation.refresh()
+
+    def _prepare_scale(self) -> Iterator[None]:
+        """Draw the scale bar once, unseen, since napari takes long over the first."""
+        bar = self._stage.viewer.canvas.overlays.scale_bar
+        if not bar.visible:
+            before, bar.color, bar.visible = bar.color, UNSEEN, True
+            yield
+            bar.visible, bar.color = False, before
 
     def _show_scale(self) -> None:
         """Show the scale bar where napari's notifications, which fill the bottom of a small canvas, do not cover it."""

@@ -297,3 +297,28 @@ def test_in_another_plane_strokes_are_undone_in_sight_and_no_slice_is_changed_un
 
 def labels_of(annotations):
     return np.flatnonzero(annotations.labels.any(axis=(1, 2))).tolist()
+
+
+def test_the_polygon_tool_draws_where_it_is_clicked(window):
+    """What napari draws beside labels is made with the tool that needs it, at the place of the labels."""
+    _, viewer = window
+    ours, plain = viewer.layers["annotation"], viewer.add_labels(np.zeros(fakes.SHAPE, np.uint8), scale=(3.0, 0.8, 0.8))
+    shown = viewer.window._qt_viewer.canvas._layer_overlay_to_visual
+    assert [ours._overlays["polygon"] in shown[ours], plain._overlays["polygon"] in shown[plain]] == [False, True]
+    viewer.layers.remove(plain)
+    viewer.layers.selection.active = ours
+    z = viewer.dims.current_step[0]
+    ours.mode, ours.selected_label = "polygon", 1
+    place = shown[ours][ours._overlays["polygon"]].node.transform.matrix
+    np.testing.assert_allclose(place[3, :2], (0.5, 0.5))  # as of every layer's children: pixels lie on their centres
+    corners = [(z, 6, 6), (z, 6, 14), (z, 14, 14), (z, 14, 6)]
+    for corner in corners:
+        QTest.mouseClick(canvas.native(viewer), Qt.MouseButton.LeftButton, pos=canvas.point(viewer, ours, corner))
+        QApplication.processEvents()
+    assert len(ours._overlays["polygon"].points) == len(corners) + 1  # and the mouse
+    QTest.mouseDClick(canvas.native(viewer), Qt.MouseButton.LeftButton, pos=canvas.point(viewer, ours, corners[-1]))
+    QApplication.processEvents()
+    assert ours.data[z, 8:13, 8:13].all()
+    assert not ours.data[z, :5].any()
+    ours.mode = "pan_zoom"
+    assert not shown[ours][ours._overlays["polygon"]].node.visible
