@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import colorsys
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from napari.layers import Labels
+from napari.utils.colormaps import CyclicLabelColormap
 from psygnal import Signal
 
 from napari_vqseg.layers.geometry import layer_geometry
@@ -18,6 +20,12 @@ from vqseg.tokens import TokenGrid
 __all__ = ["TokenLayer"]
 
 OPACITY = 0.5
+HUES = [n * 0.618034 % 1 for n in range(48)]
+VIVID = CyclicLabelColormap(
+    colors=[(0, 0, 0, 0), *((*colorsys.hsv_to_rgb(hue, 0.9, 0.7 + 0.3 * (n % 2)), 1) for n, hue in enumerate(HUES))],
+    name="vqseg-codes",
+)
+"""Napari's own colours of labels are pale now and then, and then not seen on bone."""
 CLICK_PX = 3
 """How far a hand may tremble in a click."""
 
@@ -54,7 +62,7 @@ class TokenLayer:
         labels, geometry = codes.astype(np.int32) + 1, _geometry(layer_geometry(volume), grid)
         layer = self._layer
         if layer is None:
-            layer = Labels(labels, name="codes", opacity=OPACITY, **geometry)
+            layer = Labels(labels, name="codes", opacity=OPACITY, colormap=VIVID, **geometry)
             self._stage.add("codes", layer)
             self._stage.seal(layer)
             layer.mouse_drag_callbacks.append(self._on_drag)

@@ -63,9 +63,8 @@ class CodewordInspector(QWidget):
         names = {0: "background", **self._session.classes.names}
         voxels = survey.class_voxels[code]
         shares = voxels / max(1, int(voxels.sum()))
-        classes = ", ".join(
-            f"{names.get(int(v), v)} {100 * shares[v]:.0f} %" for v in np.argsort(-shares)[:3] if shares[v] >= 0.005
-        )
+        most = [int(value) for value in np.argsort(-shares)[:3] if shares[value] >= 0.005]
+        classes = ", ".join(f"{names.get(value, value)} {100 * shares[value]:.0f}\u00a0%" for value in most)
         slices = f'slice <a href="{found.most_in}" style="color:{LINK}">{found.most_in}</a>'
         if found.slices > 1:
             slices = f"{found.slices} slices, most in {slices}"

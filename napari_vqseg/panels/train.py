@@ -84,13 +84,15 @@ class TrainPanel(Panel):
         self.start = button("", "Train on the complete and scribbled slices, in the engine process.",
                             self._start, strong=True)  # fmt: skip
         self.pause = button("Pause", "Hold training; the time budget stands still.", self._pause)
+        self.anew = button("Train anew", "Begin again, with the settings above; the interrupted training stays "
+                           "on disk.", session.training.start)  # fmt: skip
         self.stop = button("Stop", "Stop, and keep what has been learnt.", session.training.stop)
         self.bar = QProgressBar()
         self.bar.setRange(0, 1000)
         self.foot = QWidget()
         foot = QVBoxLayout(self.foot)
         foot.setContentsMargins(0, 0, 0, 0)
-        foot.addLayout(row(self.start, self.pause, self.stop))
+        foot.addLayout(row(self.start, self.anew, self.pause, self.stop))
         foot.addWidget(self.bar)
         self.plot, self.shares = StepPlot(120, LOSSES), StepPlot(120, SHARES, percent=True)
         self.facts = note()
@@ -151,6 +153,7 @@ class TrainPanel(Panel):
         self.start.setText("Resume (⇧T)" if self.session.training.resumable else "Train (⇧T)")
         self.start.setEnabled(idle)
         self.start.setVisible(idle)
+        self.anew.setVisible(self.session.training.resumable and self.session.training.can_start)
         self.pause.setVisible(state in (TrainingState.RUNNING, TrainingState.PAUSED))
         self.pause.setText("Resume (⇧T)" if state is TrainingState.PAUSED else "Pause (⇧T)")
         self.stop.setVisible(not idle)

@@ -33,10 +33,12 @@ class Settings(Concern):
 
     def use_preset(self, name: str) -> None:
         """Take a preset's settings for the next run; the display window stays."""
+        self.take(preset(name))
+
+    def take(self, config: Config) -> None:
+        """Take settings as they are, those of a run that goes on for instance; the display window stays."""
         window = self.config.data
-        self.config = preset(
-            name, window_level_hu=window.window_level_hu, window_width_hu=window.window_width_hu
-        )  # fmt: skip
+        self.config = config.replace(window_level_hu=window.window_level_hu, window_width_hu=window.window_width_hu)
         self.changed.emit()
 
     def replace(self, **values: Any) -> None:

@@ -152,6 +152,7 @@ class Training(Concern):
             assert path is not None
             self._become(TrainingState.STARTING)
             self._run_path = None
+            self._settings.take(Run(path).config)
             self._annotating.save(
                 then=lambda: self._begin(path, resume=True), failed=lambda: self._become(TrainingState.IDLE)
             )

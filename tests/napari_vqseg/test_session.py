@@ -327,8 +327,10 @@ def test_a_run_whose_engine_crashed_can_be_resumed_at_once(desk):
     worker.crashed.emit("The engine ended unexpectedly.")
     assert "Resume goes on from the last checkpoint" in desk.heard[-1][1]
     assert session.training.resumable
+    session.settings.update("time_budget_s", 5.0)
     session.training.resume()
     assert worker.sent[-1] == protocol.StartTraining(str(run.path), resume=True)
+    assert session.settings.config.train == run.config.train, "what is shown is what it goes on with"
     worker.message.emit(protocol.Failed("The memory is too full for this run to go on.", "StartTraining"))
     worker.message.emit(protocol.TrainingEnded("failed", 0))
     assert session.training.resumable, "what has not begun can be tried again"
