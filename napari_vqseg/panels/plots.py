@@ -204,11 +204,13 @@ class StepPlot(Chart):
         self.refresh()
 
     def add(self, step: int, values: Mapping[str, float | None]) -> None:
-        """Add a step, to be drawn with the next :meth:`refresh`; long runs are thinned out."""
+        """Add a step, to be drawn with the next :meth:`refresh`; long runs are thinned out, steps taken anew count."""
         for name, value in values.items():
             if value is None or not np.isfinite(value):
                 continue
             points = self.points[name]
+            while points and points[-1][0] >= step:
+                points.pop()
             points.append((step, value))
             if len(points) > self.LONGEST:
                 del points[::2]

@@ -30,7 +30,8 @@ SHARES = {
     "perplexity": Line("#F6A600", dotted=True),
     "Dice": Line("#56B4E9"),
 }
-"""Pseudo-labels that the teacher is confident of, codewords in use and how evenly, and the estimate of Quality."""
+"""Pseudo-labels that the teacher is confident of, codewords in use, perplexity by the codebook's size, the estimate
+of Quality."""
 
 
 def _clock(seconds: float) -> str:
@@ -110,6 +111,7 @@ class TrainPanel(Panel):
         self.listen(session.settings.changed, self.show_settings)
         self.listen(session.training.changed, self.show_state)
         self.listen(session.training.progressed, self.note_progress)
+        self.listen(session.training.earlier, self.note_earlier)
         self.listen(session.case_changed, self._forget)
         self.listen(session.cases.changed, self.show_scope)
         self.show_settings()
@@ -175,22 +177,27 @@ class TrainPanel(Panel):
 
     def note_progress(self, progress: protocol.Progress) -> None:
         """Take up a step; it is drawn in a while."""
+        self._add(progress)
+        estimate = self.session.quality.curve.estimate
+        self.shares.add(progress.step, {"Dice": None if estimate is None else 100 * estimate.dice})
+        self._drawing.ask()
+
+    def note_earlier(self, steps: list[protocol.Progress]) -> None:
+        """Take up the steps of a run that goes on."""
+        for progress in steps:
+            self._add(progress)
+
+    def _add(self, progress: protocol.Progress) -> None:
         losses = progress.losses
         labelled = losses.get("labelled", losses.get("segmentation", losses.get("total")))
         self.plot.add(progress.step, {"labelled": labelled, "unlabelled": losses.get("unlabelled")})
-        self.shares.add(progress.step, self._percent(progress))
-        self._drawing.ask()
-
-    def _percent(self, progress: protocol.Progress) -> dict[str, float | None]:
-        """What the lower plot shows of a step, per cent; perplexity as a share of the codebook's size."""
-        estimate, size = self.session.quality.curve.estimate, self.session.settings.config.model.codebook_size
+        size = self.session.settings.config.model.codebook_size
         shares = {
             "confident": progress.confident_share,
             "codebook used": progress.utilisation,
             "perplexity": None if progress.perplexity is None else progress.perplexity / size,
-            "Dice": None if estimate is None else estimate.dice,
         }
-        return {name: None if share is None else 100 * share for name, share in shares.items()}
+        self.shares.add(progress.step, {name: share and 100 * share for name, share in shares.items()})
 
     def show_scope(self) -> None:
         """Offer all labelled volumes where the project has more than the one on show."""

@@ -94,6 +94,7 @@ class Reviewing(Concern):
         self._timer = context.scheduler.debounce(PREVIEW_AFTER_S, self._request_preview)
         self._announcing = context.scheduler.debounce(ANNOUNCE_AFTER_S, self.prediction_changed.emit)
         self._following = context.scheduler.debounce(FOLLOW_EVERY_S, self._request_preview)
+        engine.on(protocol.CaseOpened, self._on_case_opened)
         engine.on(protocol.Progress, self._follow)
         engine.on(protocol.PredictionReady, self._on_prediction)
         engine.on(protocol.PreviewReady, self._on_preview)
@@ -136,6 +137,13 @@ class Reviewing(Concern):
         self.context.busy_changed.emit("Predicting")
         request_id = self._engine.new_request("prediction")
         self._engine.send(protocol.RequestPrediction(request_id, self.context.case.case.id))
+
+    def _on_case_opened(self, message: protocol.CaseOpened) -> None:
+        """An engine that comes back with a network owes what the one before it had not finished."""
+        opened = self.context.opened
+        mine = opened is not None and message.case_id == opened.case.id
+        if mine and self._engine.has_network and self.prediction is None:
+            self.request_prediction()
 
     def _on_prediction(self, message: protocol.PredictionReady) -> None:
         opened = self.context.opened

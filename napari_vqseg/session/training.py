@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from dataclasses import fields
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from napari_vqseg.session.settings import Settings
 from vqseg import protocol
 from vqseg.annotations import SliceState
 from vqseg.project import Case, Run
+from vqseg.step_report import StepReport
 
 __all__ = ["Training", "TrainingState"]
 
@@ -41,12 +43,15 @@ class Training(Concern):
         Another state.
     progressed : Signal(protocol.Progress)
         How far it is, several times a second.
+    earlier : Signal(list of protocol.Progress)
+        What was told of a run that goes on, before it was interrupted.
     on_all : bool
         Whether the next run learns from every labelled volume of the project, or from the open one alone.
     """
 
     changed = Signal(object)
     progressed = Signal(object)
+    earlier = Signal(object)
 
     def __init__(self, context: Context, engine: Engine, annotating: Annotating, settings: Settings) -> None:
         super().__init__(context)
@@ -152,7 +157,9 @@ class Training(Concern):
             assert path is not None
             self._become(TrainingState.STARTING)
             self._run_path = None
-            self._settings.take(Run(path).config)
+            run = Run(path)
+            self._settings.take(run.config)
+            self.context.background(lambda: _told(run), self.earlier.emit)
             self._annotating.save(
                 then=lambda: self._begin(path, resume=True), failed=lambda: self._become(TrainingState.IDLE)
             )
@@ -239,6 +246,16 @@ class Training(Concern):
         if self.context.case.resumable is None:
             return "no checkpoint was written yet, so train again"
         return "Resume goes on from the last checkpoint"
+
+
+def _told(run: Run) -> list[protocol.Progress]:
+    """The steps of a run's metrics, as they were told."""
+    names = {item.name for item in fields(StepReport)}
+    rows = [row for row in run.read_metrics() if {"step", "progress"} <= row.keys()]
+    return [
+        protocol.Progress(time_left_s=0.0, **{name: value for name, value in row.items() if name in names})
+        for row in rows
+    ]
 
 
 def _is_labelled(case: Case) -> bool:

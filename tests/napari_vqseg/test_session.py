@@ -17,6 +17,7 @@ from vqseg.errors import EngineError
 from vqseg.io import read_labels, read_volume, write_map
 from vqseg.phantom import synthetic_thorax
 from vqseg.project import Project, RunState
+from vqseg.step_report import StepReport
 
 spec = importlib.util.spec_from_file_location("fakes", Path(__file__).with_name("fakes.py"))
 fakes = sys.modules.setdefault("fakes", importlib.util.module_from_spec(spec))
@@ -328,7 +329,13 @@ def test_a_run_whose_engine_crashed_can_be_resumed_at_once(desk):
     assert "Resume goes on from the last checkpoint" in desk.heard[-1][1]
     assert session.training.resumable
     session.settings.update("time_budget_s", 5.0)
+    for step in (8, 9):
+        run.append_metrics(StepReport(step, 0.1, 50.0, {"total": 1.0}, 0.5).as_metrics())
+    run.append_metrics({"step": 9, "settings": {"epsilon": 0.5}})
+    earlier = []
+    session.training.earlier.connect(earlier.extend)
     session.training.resume()
+    assert [(told.step, told.confident_share) for told in earlier] == [(8, 0.5), (9, 0.5)], "the curves go on"
     assert worker.sent[-1] == protocol.StartTraining(str(run.path), resume=True)
     assert session.settings.config.train == run.config.train, "what is shown is what it goes on with"
     worker.message.emit(protocol.Failed("The memory is too full for this run to go on.", "StartTraining"))
@@ -367,6 +374,8 @@ def test_a_crashed_engine_comes_back_with_the_case_and_the_newest_network_once(d
     worker.message.emit(protocol.CaseOpened(case_id, [8, 16, 16]))
     worker.crashed.emit("The engine ended unexpectedly.")
     worker.message.emit(protocol.CaseOpened(case_id, [8, 16, 16]))
+    kinds = [type(message).__name__ for message in worker.sent[-3:]]
+    assert kinds == ["OpenCase", "LoadCheckpoint", "RequestPrediction"], "what the one before had not finished"
     assert desk.heard[-1] == ("info", "The engine is back with the open volume.")
 
 
