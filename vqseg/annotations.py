@@ -140,7 +140,7 @@ class Annotations:
     @property
     def empty_complete(self) -> list[int]:
         """Complete slices without any class: true negatives, ascending."""
-        return [z for z in self.complete if not _has_class(self.labels[z])]
+        return [z for z in self.complete if not self.has_class(z)]
 
     @property
     def classes(self) -> list[int]:
@@ -149,6 +149,14 @@ class Annotations:
         for z in self.used:
             values.update(np.flatnonzero(np.bincount(self.labels[z].ravel(), minlength=256)).tolist())
         return sorted(values - {0, PAINTED_BACKGROUND})
+
+    def has_class(self, z: int) -> bool:
+        """Whether any class is painted in slice z."""
+        labels_yx = self.labels[self._checked(z)]
+        highest = labels_yx.max(initial=0)  # ten times as quick as to compare all
+        if highest < PAINTED_BACKGROUND:
+            return bool(highest > 0)
+        return bool(((labels_yx > 0) & (labels_yx < PAINTED_BACKGROUND)).any())
 
     def state(self, z: int) -> SliceState | None:
         """State of slice z, None where it is unlabelled."""
@@ -207,10 +215,3 @@ class Annotations:
                 f"Slice {z} lies outside the volume; its slices run from 0 to {self.labels.shape[0] - 1}."
             )
         return int(z)
-
-
-def _has_class(labels_yx: npt.NDArray[np.uint8]) -> bool:
-    highest = labels_yx.max(initial=0)  # ten times as quick as to compare all
-    if highest < PAINTED_BACKGROUND:
-        return bool(highest > 0)
-    return bool(((labels_yx > 0) & (labels_yx < PAINTED_BACKGROUND)).any())

@@ -96,7 +96,7 @@ class AnnotatePanel(Panel):
             return
         suggested = [item.z for item in session.suggesting.suggestions]
         predicted = session.reviewing.predicted
-        marks = marks_of(session.annotations, suggested)
+        marks = marks_of(session.annotations, suggested, session.annotating.empty_complete)
         self.strip.show_slices(session.volume.shape[0], marks, predicted)
         kinds = [*marks.values(), *("predicted" for z in predicted if z not in session.annotations.records)]
         parts = [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from qtpy.QtCore import QPointF, QRectF, QSize, Qt
@@ -36,9 +36,8 @@ MARKS = {
 EDGE_PX = 9
 
 
-def marks_of(annotations: Annotations, suggested: Iterable[int]) -> dict[int, str]:
-    """The mark of each slice that is labelled or suggested."""
-    empty = set(annotations.empty_complete)
+def marks_of(annotations: Annotations, suggested: Iterable[int], empty: Collection[int]) -> dict[int, str]:
+    """The mark of each slice that is labelled or suggested; `empty` are the complete ones without any class."""
     labelled = {z: _mark(record, z in empty) for z, record in annotations.records.items()}
     return dict.fromkeys(suggested, "suggested") | labelled
 

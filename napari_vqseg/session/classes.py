@@ -171,15 +171,19 @@ class Classes(Concern):
         self.context.background(find, use_if_open)
 
     def _change(self, change: Callable[[], object]) -> None:
+        """Change the list, and draw anew what looks otherwise: each layer takes the event loop 20 ms."""
+        classes, view = self.context.case.classes, self.context.view
+        painted, predicted = classes.colours, (classes.predicted_colours, classes.contoured)
         try:
             change()
         except VQSegError as error:
             self._refuse(error)
             return
         self.context.save_project()
-        classes = self.context.case.classes
-        self.context.view.annotation.set_colours(classes.colours)
-        self.context.view.overlay.draw_classes(classes.predicted_colours, classes.contoured)
+        if classes.colours != painted:
+            view.annotation.set_colours(classes.colours)
+        if (classes.predicted_colours, classes.contoured) != predicted:
+            view.overlay.draw_classes(classes.predicted_colours, classes.contoured)
         self.announce()
 
     def _refuse(self, error: VQSegError) -> None:

@@ -46,6 +46,40 @@ def test_unpainting_a_draft_forgets_it(desk):
     assert 4 not in desk.session.annotations.records
 
 
+def test_a_stroke_in_an_empty_complete_slice_is_told(desk):
+    annotating, heard = desk.session.annotating, []
+    annotating.mark_complete(4)
+    annotating.mark_complete(6)
+    assert annotating.empty_complete == [4, 6]
+    annotating.slices_changed.connect(lambda: heard.append(annotating.empty_complete))
+    desk.view.stroke(4)
+    desk.view.stroke(4, where=(slice(0, 2), slice(0, 2)))
+    assert heard == [[6]], "the strip draws another mark, once"
+    desk.view.stroke(4, value=0, where=(slice(None), slice(None)))
+    assert heard == [[6], [4, 6]]
+    annotating.change({6: SliceChange(np.ones(fakes.SHAPE[1:], np.uint8), SliceRecord(SliceState.COMPLETE))})
+    assert annotating.empty_complete == [4]
+    desk.view.annotation.undo()
+    assert annotating.empty_complete == [4, 6]
+
+
+def test_layers_are_drawn_anew_where_they_look_otherwise(desk, monkeypatch):
+    view, classes, drawn = desk.view, desk.session.classes, []
+    monkeypatch.setattr(view.annotation, "set_colours", lambda colours: drawn.append("annotation"))
+    monkeypatch.setattr(view.overlay, "draw_classes", lambda colours, contoured: drawn.append("prediction"))
+    classes.lock(1, True)
+    classes.rename(1, "mass")
+    classes.adopt({1: "lesion"})
+    assert drawn == []
+    classes.show_predicted(1, False)
+    assert drawn == ["prediction"]
+    classes.recolour(1, "#00FF00")
+    assert drawn == ["prediction", "annotation"], "its prediction is hidden"
+    classes.show_predicted(1, True)
+    classes.show(1, False)
+    assert drawn == ["prediction", "annotation", "prediction", "annotation", "prediction"]
+
+
 def test_work_is_found_again_and_said(desk, make_desk, image):
     desk.view.stroke(4, value=1)
     desk.session.annotating.mark_complete(4)
