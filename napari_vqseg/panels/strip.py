@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -33,7 +34,10 @@ MARKS = {
     "suggested": Mark("suggested", "#CC79A7", "◆"),
     "predicted": Mark("predicted", "#8C96FF", "▬"),
 }
+HOLLOW = ("empty", "accepted empty", "draft")
 EDGE_PX = 9
+SIZE_PX = 5.0
+"""Half of a mark's width."""
 
 
 def marks_of(annotations: Annotations, suggested: Iterable[int], empty: Collection[int]) -> dict[int, str]:
@@ -104,9 +108,23 @@ class SliceStrip(QWidget):
             painter.setPen(QPen(text, 2))
             x = self.x_of(self.z)
             painter.drawLine(QPointF(x, 2), QPointF(x, self.height() - 2))
-            for z, kind in sorted(self.marks.items(), key=lambda item: item[1] != "suggested"):
-                _draw_mark(painter, kind, self.x_of(z), middle)
+            self._draw_marks(painter, middle)
         painter.end()
+
+    def _draw_marks(self, painter: QPainter, middle: float) -> None:
+        """Each mark, the rarest on top; of a run that would cover itself the two ends, with a bar between."""
+        crowded = self.x_of(1) - self.x_of(0) < 2 * SIZE_PX
+        count = Counter(self.marks.values())
+        for kind in sorted(count, key=lambda kind: (kind != "suggested", -count[kind], kind)):
+            slices = sorted(z for z, other in self.marks.items() if other == kind)
+            runs = _runs(slices)
+            painter.setPen(Qt.PenStyle.NoPen)
+            painter.setBrush(QColor(MARKS[kind].colour))
+            half = 1 if kind in HOLLOW else 3
+            for left, right in ((self.x_of(first), self.x_of(last)) for first, last in runs if crowded):
+                painter.drawRect(QRectF(left, middle - half, right - left, 2 * half))
+            for z in {z for run in runs for z in run} if crowded else slices:
+                _draw_mark(painter, kind, self.x_of(z), middle)
 
     def _draw_predicted(self, painter: QPainter, middle: float) -> None:
         """A bar along the axis wherever a structure is predicted."""
@@ -148,10 +166,10 @@ def _runs(slices: Sequence[int]) -> list[tuple[int, int]]:
 
 def _draw_mark(painter: QPainter, kind: str, x: float, y: float) -> None:
     colour = QColor(MARKS[kind].colour)
-    hollow = kind in ("empty", "accepted empty", "draft")
+    hollow = kind in HOLLOW
     painter.setPen(QPen(colour if hollow else QColor("#20242c"), 2 if hollow else 1))
     painter.setBrush(QBrush(QColor("#20242c")) if hollow else QBrush(colour))
-    size = 5.0
+    size = SIZE_PX
     if kind in ("complete", "empty", "accepted empty"):
         painter.drawRect(QRectF(x - size, y - size, 2 * size, 2 * size))
     elif kind in ("accepted", "draft"):

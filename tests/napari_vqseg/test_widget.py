@@ -27,6 +27,7 @@ from qtpy.QtWidgets import (
 
 from napari_vqseg.panels.parts import Section
 from napari_vqseg.panels.plots import Chart
+from napari_vqseg.panels.strip import MARKS, SliceStrip
 from napari_vqseg.session import TrainingState
 from napari_vqseg.widget import VQSegWidget
 from vqseg import protocol
@@ -214,6 +215,19 @@ def test_the_strip_jumps_and_marks(window, qtbot):
     QTest.mouseClick(panel.strip, Qt.MouseButton.LeftButton, pos=place)
     assert session.z == panel.strip.z_at(place.x()) > 0
     panel.strip.grab()
+
+
+def test_the_strip_shows_what_hundreds_of_slices_are(qtbot):
+    strip = SliceStrip(lambda z: None)
+    qtbot.addWidget(strip)
+    strip.resize(360, 34)
+    strip.show_slices(600, dict.fromkeys(range(100, 500), "complete") | dict.fromkeys(range(500, 600), "accepted"), ())
+    strip.show_z(0)
+    picture = strip.grab().toImage()
+    colours = [picture.pixelColor(x, 17).name().upper() for x in range(360)]
+    share = {kind: colours.count(MARKS[kind].colour.upper()) / 360 for kind in ("complete", "accepted")}
+    assert share["complete"] == pytest.approx(400 / 600, abs=0.08)
+    assert share["accepted"] == pytest.approx(100 / 600, abs=0.08)
 
 
 def test_settings_both_ways(window):
