@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -113,19 +114,19 @@ def run(args: argparse.Namespace) -> None:
         on_progress=lambda share: console.progress("predicting", share), on_notice=console.say,
         on_interrupt=keep,
     )  # fmt: skip
-    if args.checkpoint:  # first, so that a disk too full for the masks does not take the training along
-        trainer.save(args.checkpoint, label_values=known.values.tolist())
-    cleaned = clean_up(prediction.labels, {k: rules[value] for k, value in enumerate(classes, 1) if value in rules},
-                       volume.spacing_mm)  # fmt: skip
-    cleaned[slices] = prediction.labels[slices]
-    result = known.to_labels(cleaned)
-    if not np.array_equal(result[slices], labels[slices]):
-        raise AssertionError("the labelled slices did not come back unchanged")
-
-    make_folders(outputs)
-    written = write_prediction(
-        prediction, result, volume, label_names | classes, args.output, args.probabilities, args.uncertainty
-    )
+    with ExitStack() as in_any_case:  # a disk too full for the masks does not take the training along
+        if args.checkpoint:
+            in_any_case.callback(trainer.save, args.checkpoint, label_values=known.values.tolist())
+        cleaned = clean_up(prediction.labels, {k: rules[value] for k, value in enumerate(classes, 1) if value in rules},
+                           volume.spacing_mm)  # fmt: skip
+        cleaned[slices] = prediction.labels[slices]
+        result = known.to_labels(cleaned)
+        if not np.array_equal(result[slices], labels[slices]):
+            raise AssertionError("the labelled slices did not come back unchanged")
+        make_folders(outputs)
+        written = write_prediction(
+            prediction, result, volume, label_names | classes, args.output, args.probabilities, args.uncertainty
+        )
     if args.checkpoint:
         written.append(args.checkpoint)
     seconds = time.monotonic() - started
