@@ -164,6 +164,7 @@ def error_of(arguments: list[str], capsys) -> str:
 
 @pytest.mark.parametrize(("options", "words"), [
     (["--slices", "3,99"], "slice 99 is outside the image; its slices run from 0 to 13 along axis 2"),
+    (["--slices", "3,14-99999"], "slices 14, 15, 16, 17, 18, 19, 20, 21 and 99978 more are outside the image"),
     (["--slices", "3,3"], "listed twice"),
     (["--epsilon", "2"], "epsilon is 2.0; it must lie between 0 and 1"),
     (["--epsilon", "much"], "must be a number"),
@@ -325,6 +326,13 @@ def test_a_damaged_checkpoint_or_project_is_told_in_a_sentence(tmp_path, capsys)
     (tmp_path / "project.json").write_text('{"kind": "project", "schema": 1}')
     assert "project.json is damaged" in error_of(["info", str(tmp_path)], capsys)
     assert "nowhere is no project" in error_of(["train", str(tmp_path / "nowhere")], capsys)
+
+
+def test_a_table_of_scores_has_a_known_ending_and_slices_are_read_from_a_file_that_is_there(files, capsys):
+    pair = [str(files.labels), str(files.labels)]
+    assert "must end in .csv or .json" in error_of(["evaluate", *pair, "--output", "scores.txt"], capsys)
+    arguments = [word for word in files.segment() if word not in ("--slices", "3,9")]
+    assert "check the path, or give --slices" in error_of([*arguments, "--slices-file", "nowhere.txt"], capsys)
 
 
 def test_one_file_for_two_outputs(files, capsys):

@@ -7,6 +7,7 @@ import json
 import math
 import sys
 import time
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
@@ -14,8 +15,9 @@ from tqdm import tqdm
 if TYPE_CHECKING:
     from vqseg.step_report import StepReport
 
-__all__ = ["Console", "table"]
+__all__ = ["Console", "listed", "table"]
 
+MOST_LISTED = 8
 LINE_EVERY_S = 5.0
 JSON_EVERY_S = 1.0
 
@@ -106,6 +108,14 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     return value if isinstance(value, str | int | bool | None) else str(value)
+
+
+def listed(values: Iterable[object], noun: str = "") -> str:
+    """The first of many values, and how many more there are; behind a noun, which gets its plural."""
+    words = [str(value) for value in values]
+    more = f" and {len(words) - MOST_LISTED} more" if len(words) > MOST_LISTED else ""
+    plural = "s" if noun and len(words) > 1 else ""
+    return f"{noun}{plural} {', '.join(words[:MOST_LISTED])}{more}".lstrip()
 
 
 def table(header: list[str], rows: list[list[str]]) -> str:

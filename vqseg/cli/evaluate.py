@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from vqseg.cli.cohort import add_cluster_flags, cluster_of
-from vqseg.cli.console import Console, table
-from vqseg.cli.parser import add_output_flags, check_outputs, parse_slices
+from vqseg.cli.console import Console, listed, table
+from vqseg.cli.parser import add_output_flags, check_outputs, parse_slices, table_path
 from vqseg.cohort import Pair, is_manifest, pairs_in, write_table
 from vqseg.errors import VQSegError
 from vqseg.metrics import ClassScores, evaluate, summarise
@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--exclude-slices", metavar="LIST", default="", help="slices of REF as stored to leave out")
     parser.add_argument("--axis", type=int, choices=(0, 1, 2), help="REF's axis that --exclude-slices count along "
                         "(default: the most axial one)")  # fmt: skip
-    parser.add_argument("--output", type=Path, metavar="TABLE", help="file for all scores (.csv or .json)")
+    parser.add_argument("--output", type=table_path, metavar="TABLE", help="file for all scores (.csv or .json)")
     add_cluster_flags(parser)
     add_output_flags(parser)
 
@@ -71,7 +71,7 @@ def evaluate_pair(pair: Pair) -> Evaluated:
     excluded = parse_slices(pair.exclude_slices) if pair.exclude_slices else []
 
     import vqseg.io as io
-    from vqseg.cli.labels import LabelValues, canonical_slices, listed, mask_as_one, read_values
+    from vqseg.cli.labels import LabelValues, canonical_slices, mask_as_one, read_values
     from vqseg.errors import AnnotationError
 
     if pair.prediction is None or pair.reference is None:

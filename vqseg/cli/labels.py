@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,14 +11,13 @@ import numpy as np
 import numpy.typing as npt
 
 import vqseg.io as io
+from vqseg.cli.console import listed
 from vqseg.errors import AnnotationError, VolumeError
 from vqseg.io.labels import MASK, MAX_LABEL, align
 from vqseg.prediction import Prediction
 from vqseg.volume import Volume
 
-__all__ = ["LabelValues", "canonical_slices", "listed", "mask_as_one", "read_values", "write_prediction"]
-
-MOST_LISTED = 8
+__all__ = ["LabelValues", "canonical_slices", "mask_as_one", "read_values", "write_prediction"]
 
 
 def read_values(
@@ -100,13 +99,6 @@ def mask_as_one(
     return (labels == MASK).astype(np.uint8), (f"The {what} is a mask of 0 and {MASK}; {MASK} was read as 1.",)
 
 
-def listed(values: Iterable[object]) -> str:
-    """The first of many values, and how many more there are."""
-    words = [str(value) for value in values]
-    more = f" and {len(words) - MOST_LISTED} more" if len(words) > MOST_LISTED else ""
-    return ", ".join(words[:MOST_LISTED]) + more
-
-
 def canonical_slices(stored: list[int], volume: Volume) -> list[int]:
     """Slice indices as stored -> canonical z, rising.
 
@@ -117,7 +109,7 @@ def canonical_slices(stored: list[int], volume: Volume) -> list[int]:
     """
     if outside := [index for index in stored if index >= volume.shape[0]]:
         raise AnnotationError(
-            f"slice {', '.join(map(str, outside))} is outside the image; "
+            f"{listed(outside, 'slice')} {'is' if len(outside) == 1 else 'are'} outside the image; "
             f"its slices run from 0 to {volume.shape[0] - 1} along axis {volume.stored.slice_axis}"
         )
     return sorted(volume.to_stored_index(index) for index in stored)

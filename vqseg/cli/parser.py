@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, get_args, get_type_hints
 
+from vqseg.cli.console import listed
 from vqseg.config import PRESETS, Config, preset
 from vqseg.errors import AnnotationError, ConfigError, VQSegError
 
@@ -28,6 +29,7 @@ __all__ = [
     "parse_slices",
     "series",
     "slices_from",
+    "table_path",
 ]
 
 FLAGS = {
@@ -175,7 +177,8 @@ def parse_slices(text: str) -> list[int]:
     if not slices:
         raise AnnotationError("the list of slices is empty; name the slices that are labelled, as in --slices 3,9,15")
     if twice := sorted(index for index, count in Counter(slices).items() if count > 1):
-        raise AnnotationError(f"slice {', '.join(map(str, twice))} is listed twice; list each slice once")
+        verb = "is" if len(twice) == 1 else "are"
+        raise AnnotationError(f"{listed(twice, 'slice')} {verb} listed twice; list each slice once")
     return sorted(slices)
 
 
@@ -186,7 +189,11 @@ def slices_from(args: argparse.Namespace) -> list[int]:
     try:
         text = Path(args.slices_file).read_text(encoding="utf-8")
     except UnicodeDecodeError:
-        raise AnnotationError(f"{args.slices_file} is not a text file of slice numbers") from None
+        raise AnnotationError(f"{args.slices_file} is not a text file of slice numbers; save it as text") from None
+    except OSError as error:
+        raise AnnotationError(
+            f"the slices cannot be read from {args.slices_file} ({error.strerror}); check the path, or give --slices"
+        ) from None
     return parse_slices("\n".join(line.partition("#")[0] for line in text.splitlines()))
 
 
@@ -197,6 +204,13 @@ def nifti_path(text: str) -> Path:
     """An output path that ends in .nii or .nii.gz (argparse type)."""
     if not text.lower().endswith((".nii", ".nii.gz")):
         raise argparse.ArgumentTypeError(f"{text!r} must end in .nii.gz or .nii")
+    return Path(text)
+
+
+def table_path(text: str) -> Path:
+    """An output path that ends in .csv or .json (argparse type)."""
+    if not text.lower().endswith((".csv", ".json")):
+        raise argparse.ArgumentTypeError(f"{text!r} must end in .csv or .json")
     return Path(text)
 
 

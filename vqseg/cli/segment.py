@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vqseg.cli.cleaning import add_clean_up_flags, rules_for, wishes_from
-from vqseg.cli.console import Console
+from vqseg.cli.console import Console, listed
 from vqseg.cli.parser import (
     add_output_flags,
     add_settings,
@@ -88,7 +88,7 @@ def run(args: argparse.Namespace) -> None:
         check_checkpoint(args.checkpoint)
 
     from vqseg.annotations import Annotations
-    from vqseg.cli.labels import LabelValues, listed, write_prediction
+    from vqseg.cli.labels import LabelValues, write_prediction
     from vqseg.components import clean_up, rules_record
 
     volume, labels, label_names, slices = _read(args, stored, console)
