@@ -226,7 +226,7 @@ def _opened(project: Project, case: Case, volume: Volume | None = None) -> Opene
     recovered = ""
     if annotations.records and not was_locked:
         count = len(annotations.records)
-        recovered = f"Recovered {count} annotated slice{'s' * (count > 1)} of {case.id} from {project.path}."
+        recovered = f"Recovered {count} annotated slice{'s' * (count > 1)} of {case.title} from {project.path}."
         if resumable:
             recovered += " A training was interrupted; Resume goes on with it."
     return OpenedCase(

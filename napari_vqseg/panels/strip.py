@@ -124,7 +124,7 @@ class SliceStrip(QWidget):
             for left, right in ((self.x_of(first), self.x_of(last)) for first, last in runs if crowded):
                 painter.drawRect(QRectF(left, middle - half, right - left, 2 * half))
             for z in {z for run in runs for z in run} if crowded else slices:
-                _draw_mark(painter, kind, self.x_of(z), middle)
+                _draw_mark(painter, kind, QPointF(self.x_of(z), middle), self.palette().color(self.backgroundRole()))
 
     def _draw_predicted(self, painter: QPainter, middle: float) -> None:
         """A bar along the axis wherever a structure is predicted."""
@@ -164,16 +164,16 @@ def _runs(slices: Sequence[int]) -> list[tuple[int, int]]:
     return runs
 
 
-def _draw_mark(painter: QPainter, kind: str, x: float, y: float) -> None:
-    colour = QColor(MARKS[kind].colour)
-    hollow = kind in HOLLOW
-    painter.setPen(QPen(colour if hollow else QColor("#20242c"), 2 if hollow else 1))
-    painter.setBrush(QBrush(QColor("#20242c")) if hollow else QBrush(colour))
+def _draw_mark(painter: QPainter, kind: str, at: QPointF, behind: QColor) -> None:
+    """Draw a mark, a hollow one in its colour round what lies behind the strip, others edged with it."""
+    x, y, colour, hollow = at.x(), at.y(), QColor(MARKS[kind].colour), kind in HOLLOW
+    painter.setPen(QPen(colour if hollow else behind, 2 if hollow else 1))
+    painter.setBrush(QBrush(behind if hollow else colour))
     size = SIZE_PX
     if kind in ("complete", "empty", "accepted empty"):
         painter.drawRect(QRectF(x - size, y - size, 2 * size, 2 * size))
     elif kind in ("accepted", "draft"):
-        painter.drawEllipse(QPointF(x, y), size, size)
+        painter.drawEllipse(at, size, size)
     elif kind == "scribbled":
         painter.drawPolygon(QPolygonF([QPointF(x, y - 6), QPointF(x - 6, y + 5), QPointF(x + 6, y + 5)]))
     else:

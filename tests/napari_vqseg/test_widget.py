@@ -228,6 +228,11 @@ def test_the_strip_shows_what_hundreds_of_slices_are(qtbot):
     share = {kind: colours.count(MARKS[kind].colour.upper()) / 360 for kind in ("complete", "accepted")}
     assert share["complete"] == pytest.approx(400 / 600, abs=0.08)
     assert share["accepted"] == pytest.approx(100 / 600, abs=0.08)
+    for background in ("#262930", "#efebe9"):
+        strip.setStyleSheet(f"background: {background}")
+        strip.show_slices(11, {5: "draft"}, ())
+        picture = strip.grab().toImage()
+        assert picture.pixelColor(180, 17).name() == background, "hollow in every theme"
 
 
 def test_settings_both_ways(window):
