@@ -77,8 +77,8 @@ class VQSegWidget(QWidget):
         view = ViewerLayers(napari_viewer)
         scheduler = QtScheduler()
         self.session = Session(view, scheduler, make_worker, from_napari)
-        scheduler.background(warm_up, lambda _: None, lambda _: None)  # what fails here fails again in use
-        scheduler.in_turns(view.prepare())
+        # What fails here fails again in use.
+        scheduler.background(warm_up, lambda _: scheduler.in_turns(view.prepare()), lambda _: None)
         self._useful_soon = scheduler.debounce(UNFOLD_AFTER_S, self._show_useful)
         self._scroll_soon = scheduler.debounce(UNFOLD_AFTER_S, self._show_comparison)  # once it has its height
         view.keys.bind(self._keys(), {str(n): partial(self._select_nth, n) for n in range(1, 10)}
