@@ -39,3 +39,14 @@ def test_a_class_that_is_not_learned_is_left_to_geometry_and_the_others_are_not(
     found = fuse(logits_for(1), shape, shape.at(10), torch.tensor([0.0, 1.0, 0.0])).argmax(0)
     assert found[4, 4] == 2
     assert found[30, 30] == 1
+
+
+def test_the_edge_of_a_class_that_is_not_learned_lies_where_interpolation_puts_it(shape):
+    evidence = shape.at(10)
+    found = fuse(logits_for(0), shape, evidence, torch.tensor([1.0, 0.0, 1.0])).exp()
+    torch.testing.assert_close(found[1], shape.log_odds(evidence)[0].sigmoid(), atol=2e-3, rtol=0)
+
+
+def test_what_is_claimed_for_a_class_that_is_not_learned_is_not_believed_far_from_its_shape(shape):
+    found = fuse(logits_for(2), shape, shape.at(1), torch.tensor([1.0, 1.0, 0.0])).argmax(0)
+    assert found[30, 30] == 0

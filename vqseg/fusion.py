@@ -19,8 +19,9 @@ TRUSTED_FIT = (0.5, 0.9)
 def fuse(logits: Tensor, shape: ShapePrior, evidence: ShapeEvidence, class_fit: Tensor | None = None) -> Tensor:
     """Log-probabilities of the classes from both witnesses.
 
-    A class that the network has not learned yet, not even on the labelled patches, is left to geometry: there the two
-    are mixed by how well it is fitted.
+    A class that the network has not learned yet, not even on the labelled patches, is left to geometry: that says
+    whether a voxel belongs to the class, and the network what else it may be. So the class's edge lies where
+    interpolation puts it. Between the two, how well a class is fitted weighs its odds with either witness.
 
     Parameters
     ----------
@@ -44,11 +45,10 @@ def fuse(logits: Tensor, shape: ShapePrior, evidence: ShapeEvidence, class_fit: 
     trust = torch.ones(len(logits)) if class_fit is None else _trust(class_fit)
     if bool((trust == 1).all()):
         return both
-    geometry = torch.cat([background, log_odds]).softmax(0)
-    # A voxel is judged by the trust in the class that geometry, or else the network, sees there.
-    seen = geometry.max(0).indices
-    weight = trust.to(logits)[torch.where(seen > 0, seen, both.max(0).indices)]
-    return (weight * both.exp() + (1 - weight) * geometry).clamp(min=1e-8).log()
+    trusted, mistrusted = trust[:, None, None].to(logits).log(), (1 - trust[1:, None, None].to(logits)).log()
+    untaught = torch.cat([background, log_odds + mistrusted]).softmax(0)
+    taught = (both + trusted).softmax(0)
+    return (untaught[:1] * taught + torch.cat([background, untaught[1:]])).clamp(min=1e-8).log()
 
 
 def _trust(class_fit: Tensor) -> Tensor:
