@@ -156,11 +156,14 @@ class AnnotatePanel(Panel):
         self.dialog.open()
 
     def dragEnterEvent(self, event: QDragEnterEvent | None) -> None:  # noqa: N802 - Qt's name
-        """Files of labels may be dropped."""
-        if event is not None and dropped(event):
+        """A file of labels may be dropped; folders, and several files at once, are volumes for the window."""
+        paths = dropped(event)
+        if event is not None and len(paths) == 1 and not paths[0].is_dir():
             event.acceptProposedAction()
+        elif event is not None:
+            event.ignore()
 
     def dropEvent(self, event: QDropEvent | None) -> None:  # noqa: N802 - Qt's name
         """Read the labels that were dropped."""
-        for path in dropped(event)[:1]:
+        for path in dropped(event):
             self.read_labels(path)

@@ -45,6 +45,14 @@ def test_drop_choose_import_undo(make_napari_viewer, make_ct, qtbot, tmp_path, m
     drop(widget, ct)
     qtbot.waitUntil(lambda: session.is_open, timeout=30000)
 
+    for paths in ([ct], [tmp_path / "seg.dcm", tmp_path / "seg.dcm"]):  # volumes, for the window around the section
+        data = QMimeData()
+        data.setUrls([QUrl.fromLocalFile(str(path)) for path in paths])
+        enter = QDragEnterEvent(QPoint(5, 5), Qt.DropAction.CopyAction, data, Qt.MouseButton.LeftButton,
+                                Qt.KeyboardModifier.NoModifier)  # fmt: skip
+        enter.accept()
+        panel.dragEnterEvent(enter)
+        assert not enter.isAccepted()
     drop(widget, tmp_path / "seg.dcm")  # anywhere: a segmentation is no image
     qtbot.waitUntil(lambda: hasattr(panel, "dialog"), timeout=30000)
     dialog = panel.dialog
