@@ -173,7 +173,8 @@ class TrainPanel(Panel):
             self.bar.setFormat("Stopping…")
         elif idle and self.session.training.progress is not None:
             ended = "Interrupted after" if self.session.training.resumable else "Trained,"
-            self.bar.setFormat(f"{ended} {self.session.training.progress.step} steps")
+            step = self.session.training.progress.step
+            self.bar.setFormat(f"{ended} {step} step{'s' * (step != 1)}")
 
     def note_progress(self, progress: protocol.Progress) -> None:
         """Take up a step; it is drawn in a while."""

@@ -226,7 +226,7 @@ class Training(Concern):
         self._send_slices()
         if message.reason != "failed":
             done = "Training finished" if message.reason == "finished" else "Training stopped"
-            self.context.notified.emit(f"{done} after {message.step} steps.", "info")
+            self.context.notified.emit(f"{done} after {message.step} step{'s' * (message.step != 1)}.", "info")
 
     def _on_failed(self, message: protocol.Failed) -> None:
         if message.request == "StartTraining":
