@@ -8,6 +8,7 @@ import pytest
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, RTStructureSetStorage, generate_uid
 
+from vqseg.cli import main
 from vqseg.errors import GeometryError, VolumeError
 from vqseg.io import read_labels, read_volume, write_labels
 
@@ -124,3 +125,23 @@ def test_too_many_none_and_damaged(volume, tmp_path):
     with pytest.raises(VolumeError, match="cannot be read as an RT structure set") as caught:
         read_labels(path, volume)
     assert "Mustermann" not in str(caught.value)
+
+
+def test_labels_and_reference_on_the_command_line(volume, tmp_path, capsys):
+    contours = {"GTV": [circle(-14, -20, 7, z) for z in (105, 110, 115)]}
+    frame, ct, mask = volume.metadata["frame_of_reference"], tmp_path / "ct", tmp_path / "whole.nii.gz"
+    path = write_structures(tmp_path / "rt.dcm", contours, frame)
+    quick = ["--quiet", "--set", "iterations=2", "--set", "time_budget_s=0", "--set", "size=48", "--set", "patch=48"]
+    segment = ["segment", str(ct), str(path), "--output", str(mask), "--slices", "all", *quick]
+    assert main(segment) == 0
+    labelled = [2, 4, 6]
+    np.testing.assert_array_equal(read_labels(mask, volume).array[labelled], read_labels(path, volume).array[labelled])
+    assert read_labels(mask, volume).names == {1: "GTV"}
+    assert main(["evaluate", str(mask), str(path)]) == 0
+    assert "GTV" in capsys.readouterr().out
+    write_structures(path, {"GTV": [circle(-14, -20, 7, 106)]}, frame)
+    assert main(["evaluate", str(mask), str(path)]) == 2
+    assert "The reference structures do not lie on the slices of the image" in capsys.readouterr().err
+    write_structures(path, contours, "1.2.3")
+    assert main(segment) == 2
+    assert "another frame of reference" in capsys.readouterr().err

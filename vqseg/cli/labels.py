@@ -40,7 +40,7 @@ def read_values(
         If the file lies on other voxels or holds other things than whole numbers from 0.
     """
     if io.is_label_object(path):
-        found = io.read_labels(path, volume, what)
+        found = io.read_labels(path, volume, what if what == "labels" else f"{what} structures")
         return found.array, found.names, found.warnings
     source = io.read_as_stored(path).load()
     if not source.array.max() > MAX_LABEL:
