@@ -50,7 +50,10 @@ def read_values(
     if values[0] < 0 or (values != np.round(values)).any() or not np.isfinite(values[-1]):
         raise VolumeError(f"There are values that are not whole numbers from 0 in the {what}; renumber them.")
     if len(values) > MAX_LABEL:
-        raise AnnotationError(f"There are {len(values)} different values in the {what}; at most {MAX_LABEL} can be.")
+        raise AnnotationError(
+            f"There are {len(values)} different values in the {what}; at most {MAX_LABEL} can be, and if this is the "
+            "image itself, choose the file drawn on it."
+        )
     codes = np.append(0, values[values != 0]).astype(np.int64)
     # Without a zero in the file the first value has index 0; zero stays the background.
     index = (index.reshape(source.shape) + (values[0] != 0)).astype(np.uint8)
