@@ -250,8 +250,7 @@ class VectorQuantizer(nn.Module):
         if len(tokens) < size:
             jitter = torch.randn(centres.shape, generator=torch.Generator().manual_seed(0))
             centres += 0.05 * self.scale * jitter.to(centres)
-            repeated = picked.diff(prepend=picked.new_tensor([-1])) == 0
-            self.credit[repeated] = 0.0
+            self.credit[1:].masked_fill_(picked[1:] == picked[:-1], 0.0)
             iterations = 0
         for _ in range(iterations):
             nearest = nearest_codewords(tokens, centres)
