@@ -107,6 +107,6 @@ def test_without_a_series_there_is_no_dicom_segmentation(make_napari_viewer, qtb
     panel.format.setCurrentIndex(panel.format.findData(export.Format.NIFTI_PER_CLASS))
     monkeypatch.setattr(export.QFileDialog, "getSaveFileName", lambda *a, **k: (str(tmp_path / "out"), ""))
     panel.ask()
-    qtbot.waitUntil((tmp_path / "out.provenance.json").exists, timeout=20000)
+    qtbot.waitUntil((tmp_path / "out.per-class.provenance.json").exists, timeout=20000)
     assert (tmp_path / "out_tumour.nii.gz").exists()
     widget.release()
