@@ -151,7 +151,13 @@ class Annotations:
         return sorted(values - {0, PAINTED_BACKGROUND})
 
     def has_class(self, z: int) -> bool:
-        """Whether any class is painted in slice z."""
+        """Whether any class is painted in slice z.
+
+        Raises
+        ------
+        AnnotationError
+            If the slice lies outside the volume.
+        """
         labels_yx = self.labels[self._checked(z)]
         highest = labels_yx.max(initial=0)  # ten times as quick as to compare all
         if highest < PAINTED_BACKGROUND:

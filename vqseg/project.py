@@ -229,11 +229,23 @@ class Project:
         return Run(folder)
 
     def choose_run(self, case_id: str, run_id: str) -> None:
-        """Let a run stand for a case, though it is not the newest, until another has been trained."""
+        """Let a run stand for a case, though it is not the newest, until another has been trained.
+
+        Raises
+        ------
+        ProjectError
+            If the project has no such case.
+        """
         self.case(case_id).update(run={"id": run_id, "since": now()})
 
     def chosen_run(self, case_id: str) -> Run | None:
-        """The run that a person has chosen for a case; None where none was, or one has been trained since."""
+        """The run that a person has chosen for a case; None where none was, or one has been trained since.
+
+        Raises
+        ------
+        ProjectError
+            If the project has no such case.
+        """
         choice = self.case(case_id).info.get("run")
         if not isinstance(choice, dict):
             return None

@@ -24,7 +24,7 @@ __all__ = ["AnnotationLayer", "Tool"]
 OPACITY = 0.6
 BRUSH_MM = 10.0
 """Diameter of the brush to begin with."""
-ENLARGED = 2
+BRUSH_STEP = 2
 """Voxels by which a brush grows at least: napari paints discs of an odd number of them across."""
 Tool = Literal["paint", "erase", "fill"]
 
@@ -177,7 +177,7 @@ class AnnotationLayer:
     @property
     def brush_step_mm(self) -> float:
         """What the brush's diameter can be changed by, mm."""
-        return ENLARGED * self._pixel_mm
+        return BRUSH_STEP * self._pixel_mm
 
     def resize_brush(self, factor: float) -> None:
         """Make the brush larger or smaller, by at least one step."""
@@ -187,7 +187,7 @@ class AnnotationLayer:
 
     def _across(self, diameter_mm: float) -> int:
         """The odd number of voxels nearest to a diameter."""
-        return max(1, ENLARGED * round((diameter_mm / self._pixel_mm - 1) / ENLARGED) + 1)
+        return max(1, BRUSH_STEP * round((diameter_mm / self._pixel_mm - 1) / BRUSH_STEP) + 1)
 
     @property
     def _pixel_mm(self) -> float:

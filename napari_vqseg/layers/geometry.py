@@ -76,9 +76,14 @@ def volume_beneath(viewer: napari.Viewer | None, shape: tuple[int, ...], meta: M
     viewer : napari.Viewer, optional
         Where to look for other layers.
     shape : tuple of int
-        Of the layer's data.
+        (z, y, x) of the layer's data.
     meta : mapping
         What napari hands to writers: metadata, scale, translate and so on.
+
+    Returns
+    -------
+    Volume or None
+        None where the layer lies on no volume that VQ-Seg, or its reader, has placed.
     """
     places = [meta["metadata"]] if "metadata" in meta else []
     for layer in viewer.layers if viewer is not None else ():

@@ -11,7 +11,7 @@ from qtpy.QtWidgets import QStackedWidget, QTabBar
 from napari_vqseg.panels.codebook_map import SHAPES, CodebookMap
 from napari_vqseg.panels.inspector import CodewordInspector
 from napari_vqseg.panels.parts import DRAW_EVERY_S, Panel, button, note, row, silently
-from napari_vqseg.panels.plots import Chart, Curve, HistogramPlot
+from napari_vqseg.panels.plots import Chart, Curve, HistogramPlot, Line
 from napari_vqseg.session import TrainingState
 from napari_vqseg.timers import Paced
 from vqseg import protocol
@@ -26,7 +26,8 @@ __all__ = ["CodebookPanel"]
 
 LONGEST = 400
 MAP, USAGE, HISTORY, CODE = range(4)
-UTILISATION, PERPLEXITY, REVIVED, DRIFT = "#56B4E9", "#F6A600", "#009E73", "#CC79A7"
+UTILISATION, REVIVED = Line("#56B4E9"), Line("#009E73")
+PERPLEXITY, DRIFT = Line("#F6A600", Qt.PenStyle.DashLine), Line("#CC79A7", Qt.PenStyle.DotLine)
 NOT_MEASURED = "Measure reads the code of every patch of this volume."
 
 
@@ -157,10 +158,10 @@ class CodebookPanel(Panel):
     @staticmethod
     def _history_legend() -> str:
         return (
-            f'<span style="color:{UTILISATION}">━</span>&nbsp;utilisation &nbsp; '
-            f'<span style="color:{PERPLEXITY}">╍</span>&nbsp;perplexity &nbsp; '
-            f'<span style="color:{REVIVED}">█</span>&nbsp;revived in a step: shares of the codebook. '
-            f'<span style="color:{DRIFT}">┅</span>&nbsp;share of patches whose code changed in 50 steps.'
+            f"{UTILISATION.sign}&nbsp;utilisation &nbsp; "
+            f"{PERPLEXITY.sign}&nbsp;perplexity &nbsp; "
+            f'<span style="color:{REVIVED.colour}">█</span>&nbsp;revived in a step: shares of the codebook. '
+            f"{DRIFT.sign}&nbsp;share of patches whose code changed in 50 steps."
         )
 
     # ------------------------------------------------------------ history
@@ -188,8 +189,8 @@ class CodebookPanel(Panel):
         self.history.curves = {
             "revived": Curve(REVIVED, np.column_stack([step, revived / size]), filled=True),
             "utilisation": Curve(UTILISATION, np.column_stack([step, utilisation])),
-            "perplexity": Curve(PERPLEXITY, np.column_stack([step, perplexity / size]), dashed=True),
-            "drift": Curve(DRIFT, np.column_stack([step, drift]), dotted=True),
+            "perplexity": Curve(PERPLEXITY, np.column_stack([step, perplexity / size])),
+            "drift": Curve(DRIFT, np.column_stack([step, drift])),
         }
         self.history.update()
         if self.tabs.isHidden() and len(points):

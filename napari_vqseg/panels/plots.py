@@ -19,15 +19,29 @@ FONT_PX = 11
 LEFT, RIGHT, TOP, BOTTOM = 42, 15, 8, 34
 
 
-@dataclass
-class Curve:
-    """A line of a chart: points (n, 2), a gap where one is NaN; on request filled, dashed, dotted, or dots alone."""
+SIGNS = {Qt.PenStyle.SolidLine: "━", Qt.PenStyle.DashLine: "╍", Qt.PenStyle.DotLine: "┅"}
+
+
+@dataclass(frozen=True)
+class Line:
+    """How a curve of a chart is drawn: each in a colour, and in a style of its own where there are several."""
 
     colour: str
+    style: Qt.PenStyle = Qt.PenStyle.SolidLine
+
+    @property
+    def sign(self) -> str:
+        """The line in a legend, as rich text."""
+        return f'<span style="color:{self.colour}">{SIGNS[self.style]}</span>'
+
+
+@dataclass
+class Curve:
+    """A line of a chart through points (n, 2), with a gap where one is NaN; on request filled, or dots alone."""
+
+    line: Line
     points: npt.NDArray[np.float64]
     filled: bool = False
-    dashed: bool = False
-    dotted: bool = False
     dots: bool = False
 
 
@@ -124,29 +138,29 @@ class Chart(QWidget):
 
 def _draw_curve(painter: QPainter, frame: QRectF, curve: Curve, places: npt.NDArray[np.float64]) -> None:
     """Draw points given in 0..1 of the frame."""
+    colour = QColor(curve.line.colour)
     for run in _runs([bool(np.isfinite(place).all()) for place in places]):
-        line = [
+        spots = [
             QPointF(frame.left() + float(x) * frame.width(), frame.bottom() - float(y) * frame.height())
             for x, y in places[run]
         ]
         if curve.dots:
-            painter.setBrush(QColor(curve.colour))
+            painter.setBrush(colour)
             painter.setPen(Qt.PenStyle.NoPen)
-            for place in line:
-                painter.drawEllipse(place, 3.5, 3.5)
+            for spot in spots:
+                painter.drawEllipse(spot, 3.5, 3.5)
             continue
         if curve.filled:
-            fill = QColor(curve.colour)
+            fill = QColor(colour)
             fill.setAlpha(80)
             painter.setBrush(fill)
             painter.setPen(Qt.PenStyle.NoPen)
-            ends = [QPointF(line[-1].x(), frame.bottom()), QPointF(line[0].x(), frame.bottom())]
-            painter.drawPolygon(QPolygonF([*line, *ends]))
-        styles = {curve.dashed: Qt.PenStyle.DashLine, curve.dotted: Qt.PenStyle.DotLine}
-        style = styles.get(True, Qt.PenStyle.SolidLine)
+            ends = [QPointF(spots[-1].x(), frame.bottom()), QPointF(spots[0].x(), frame.bottom())]
+            painter.drawPolygon(QPolygonF([*spots, *ends]))
         painter.setBrush(Qt.BrushStyle.NoBrush)
-        painter.setPen(QPen(QColor(curve.colour), 2, style))
-        painter.drawPolyline(QPolygonF(line if len(line) > 1 else [line[0] - QPointF(1, 0), line[0] + QPointF(1, 0)]))
+        painter.setPen(QPen(colour, 2, curve.line.style))
+        alone = len(spots) == 1
+        painter.drawPolyline(QPolygonF([spots[0] - QPointF(1, 0), spots[0] + QPointF(1, 0)] if alone else spots))
 
 
 def _runs(known: list[bool]) -> list[slice]:
@@ -161,20 +175,6 @@ def _ticks(low: float, high: float, about: int) -> list[float]:
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough)
     return [round(n * step, 10) for n in range(math.ceil(low / step), math.floor(high / step) + 1)]
-
-
-@dataclass(frozen=True)
-class Line:
-    """How a curve of a plot is drawn: each in a colour, and in a form of its own where there are several."""
-
-    colour: str
-    dashed: bool = False
-    dotted: bool = False
-
-    @property
-    def sign(self) -> str:
-        """It in a legend, as rich text."""
-        return f'<span style="color:{self.colour}">{"╍" if self.dashed else "┅" if self.dotted else "━"}</span>'
 
 
 class StepPlot(Chart):
@@ -218,12 +218,7 @@ class StepPlot(Chart):
     def refresh(self) -> None:
         """Draw what has been added."""
         self.curves = {
-            name: Curve(
-                line.colour,
-                np.array(self.points[name], dtype=float).reshape(-1, 2),
-                dashed=line.dashed,
-                dotted=line.dotted,
-            )
+            name: Curve(line, np.array(self.points[name], dtype=float).reshape(-1, 2))
             for name, line in self.lines.items()
         }
         if self._percent:
@@ -249,5 +244,5 @@ class HistogramPlot(Chart):
         """Show how many tokens fell to each code; dead codes are not drawn."""
         used = np.sort(usage[usage > 0])[::-1].astype(float)
         kept = np.unique(np.linspace(0, max(used.size - 1, 0), 400).astype(int)) if used.size else np.empty(0, int)
-        self.curves = {"usage": Curve("#56B4E9", np.column_stack([kept, used[kept]]), filled=True)}
+        self.curves = {"usage": Curve(Line("#56B4E9"), np.column_stack([kept, used[kept]]), filled=True)}
         self.update()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +11,7 @@ from qtpy.QtCore import QPointF, Qt
 from qtpy.QtGui import QMouseEvent, QPainter, QPaintEvent, QPen
 from qtpy.QtWidgets import QToolTip
 
-from napari_vqseg.panels.plots import Chart, Curve
+from napari_vqseg.panels.plots import Chart, Curve, Line
 
 __all__ = ["ProfilePlot"]
 
@@ -26,7 +27,7 @@ class ProfilePlot(Chart):
         Shows a slice.
     """
 
-    CURVES = (("confidence", "#56B4E9", False), ("stability", "#F6A600", True))
+    LINES: ClassVar = {"confidence": Line("#56B4E9"), "stability": Line("#F6A600", Qt.PenStyle.DashLine)}
 
     def __init__(self, go_to: Callable[[int], None]) -> None:
         super().__init__(120, "slice")
@@ -47,8 +48,8 @@ class ProfilePlot(Chart):
         lowest = min((float(profile.min()) for profile in known if profile.size), default=0.0)
         self.limits = ((0.0, min(100 * lowest, 90.0)), (float(max(n_slices - 1, 1)), 100.0))
         self.curves = {
-            name: Curve(colour, _points(profile), dashed=dashed)
-            for name, colour, dashed in self.CURVES if (profile := self.values[name]) is not None
+            name: Curve(line, _points(profile))
+            for name, line in self.LINES.items() if (profile := self.values[name]) is not None
         }  # fmt: skip
         self.update()
 

@@ -9,7 +9,7 @@ import numpy as np
 from qtpy.QtWidgets import QHBoxLayout
 
 from napari_vqseg.panels.parts import Panel, note
-from napari_vqseg.panels.plots import Chart, Curve
+from napari_vqseg.panels.plots import Chart, Curve, Line
 
 if TYPE_CHECKING:
     from napari_vqseg.session import Session
@@ -64,7 +64,10 @@ class QualityPanel(Panel):
             (self.hd95, [(s.taught, s.mean_hd95_mm) for s in counted], [(r.taught, r.hd95_mm) for r in rounds]),
         ):
             plot.limits = _limits(dots, 1.0 if plot is self.dice else 0.0)
-            plot.curves = {"rounds": Curve(LINE, _known(line)), "slices": Curve(DOTS, _known(dots), dots=True)}
+            plot.curves = {
+                "rounds": Curve(Line(LINE), _known(line)),
+                "slices": Curve(Line(DOTS), _known(dots), dots=True),
+            }
             plot.setVisible(bool(counted))
             plot.update()
 

@@ -255,11 +255,11 @@ class ReviewPanel(Panel):
         self.plot.show_profiles(n_slices, self._where_predicted(profiles.confidence),
                                 self._where_predicted(profiles.stability))  # fmt: skip
         names = []
-        for name, colour, dashed in ProfilePlot.CURVES:
+        for name, line in ProfilePlot.LINES.items():
             if self.plot.values[name] is not None:
                 at = f" at ε {profiles.epsilon:.2f}" if name == "stability" else ""
                 going = " …" if name == "stability" and profiles.surveying else ""
-                names.append(f'<span style="color:{colour}">{"╍" if dashed else "━"}</span>&nbsp;{name}{at}{going}')
+                names.append(f"{line.sign}&nbsp;{name}{at}{going}")
         self.legend.setText(" &nbsp;".join(names))
         self.legend.setVisible(bool(names))
         self.show_stable()

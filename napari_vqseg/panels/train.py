@@ -23,11 +23,11 @@ __all__ = ["TrainPanel"]
 
 GROUPS = ("model", "loss", "data", "train", "predict")
 SHOWN_ABOVE = ("time_budget_s", "use_unlabelled")
-LOSSES = {"labelled": Line("#56B4E9"), "unlabelled": Line("#F6A600", dashed=True)}
+LOSSES = {"labelled": Line("#56B4E9"), "unlabelled": Line("#F6A600", Qt.PenStyle.DashLine)}
 SHARES = {
     "confident": Line("#2BC48A"),
-    "codebook used": Line("#CC79A7", dashed=True),
-    "perplexity": Line("#F6A600", dotted=True),
+    "codebook used": Line("#CC79A7", Qt.PenStyle.DashLine),
+    "perplexity": Line("#F6A600", Qt.PenStyle.DotLine),
     "Dice": Line("#56B4E9"),
 }
 """Pseudo-labels that the teacher is confident of, codewords in use, perplexity by the codebook's size, the estimate

@@ -272,7 +272,7 @@ def test_training_buttons_and_the_task_of_napari(window, viewer, qtbot):
         "perplexity": [(step, 25.0) for step in range(1, 5)],
         "Dice": [(step, 80.0) for step in range(2, 5)],
     }
-    forms = {(curve.dashed, curve.dotted) for name, curve in panel.shares.curves.items() if name != "Dice"}
+    forms = {curve.line.style for name, curve in panel.shares.curves.items() if name != "Dice"}
     assert len(forms) == 3, "told apart without colours"
     assert "perplexity 256" in panel.facts.text()
     assert panel.shares.limits == ((0.0, 0.0), (4, 100.0))
