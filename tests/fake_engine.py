@@ -44,7 +44,7 @@ class FakePredictor:
             stability=np.full(shape, 1 - epsilon, np.float32),
         )
 
-    def predict_slices(self, volume, annotations=None, *, nearest_to=0, on_slices=None, should_stop, turn):
+    def predict_slices(self, volume, annotations=None, *, nearest_to=0, on_slices=None, should_stop, turn, pause=None):
         labels = np.zeros(volume.shape, np.uint8)
         for z in range(volume.shape[0]):
             if should_stop():
@@ -79,9 +79,10 @@ class FakeTrainer:
     def finished(self):
         return self.used_s >= self.config.train.time_budget_s
 
-    def step(self, between):
+    def step(self, pause):
         time.sleep(STEP_S / 2)
-        between()
+        if pause is not None:
+            pause()
         time.sleep(STEP_S / 2)
         self.step_index += 1
         behaviour = self.config.train.seed

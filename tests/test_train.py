@@ -392,6 +392,40 @@ def test_says_when_the_window_hides_what_is_labelled(ball):
     assert "4950 to 5050" in warning and "choose another window" in warning
 
 
+@pytest.mark.parametrize("method", ["vq-seg", "ua-mt"])
+def test_previews_in_the_midst_of_steps_leave_the_weights_the_same_to_the_bit(ball, method):
+    settings = {"method": method, "iterations": 4, "unlabelled_from": 0.0}
+    undisturbed = run(trainer_of(ball, **settings))
+    trainer = trainer_of(ball, **settings)
+    twin, pauses = [], []
+
+    def pause():
+        pauses.append(len(pauses))
+        if pauses[-1] % 40 == 0:
+            twin[0].preview(ball[0], len(pauses) % 16, epsilon=0.7, draws=2)
+
+    while not trainer.finished:
+        twin[:] = [copy.deepcopy(trainer.predictor())]
+        before = len(pauses)
+        trainer.step(pause)
+        assert len(pauses) - before > 50
+    count = len(pauses)
+    twin[0].preview(ball[0], 3)
+    trainer.predictor().preview(ball[0], 3)
+    assert len(pauses) == count, "nothing pauses outside the steps"
+    for name, expected in undisturbed.method.state_dict().items():
+        assert torch.equal(trainer.method.state_dict()[name], expected), name
+
+
+def test_a_prediction_that_pauses_is_the_same_and_pauses_within_each_chunk(ball):
+    volume, _, annotations = ball
+    predictor = run(trainer_of(ball, iterations=2)).predictor()
+    pauses = []
+    found = predictor.predict_slices(volume, annotations, pause=lambda: pauses.append(1))
+    assert len(pauses) > 20 * volume.shape[0] / CHUNK
+    np.testing.assert_array_equal(found.uncertainty, predictor.predict_slices(volume, annotations).uncertainty)
+
+
 def test_gaps_between_label_values_cost_nothing(ball, tmp_path):
     volume, labels, _ = ball
     table = np.array([0, 5, 200], np.uint8)

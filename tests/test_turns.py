@@ -17,7 +17,7 @@ def turns():
 class Answers:
     """A thread that wants turns, and what was done in them."""
 
-    def __init__(self, turns, count=1, urgent=False):
+    def __init__(self, turns, count=1, urgent=lambda: False):
         self.done, self.in_turn, self.go_on = [], threading.Event(), threading.Event()
         self._turns, self._count, self._urgent = turns, count, urgent
         self.thread = threading.Thread(target=self._work, daemon=True)
@@ -41,7 +41,7 @@ def asking(turns):
 
 
 def test_without_training_an_answer_waits_for_nobody(turns):
-    with turns.answer(), turns.answer(urgent=True):
+    with turns.answer(), turns.answer(urgent=lambda: True):
         pass
     turns.pause()
 
@@ -103,13 +103,43 @@ def test_a_step_waits_for_the_turn_under_way(turns):
 @pytest.mark.parametrize("urgent", [True, False])
 def test_only_an_urgent_answer_has_its_turn_in_the_middle_of_a_step(turns, urgent):
     with turns.train():
-        answers = Answers(turns, urgent=urgent)
+        answers = Answers(turns, urgent=lambda: urgent)
         answers.go_on.set()
         asking(turns)
         turns.pause()
         assert answers.done == [0] * urgent
     answers.thread.join(WITHIN_S)
     assert answers.done == [0]
+
+
+def test_an_answer_that_becomes_urgent_waits_no_longer_and_the_step_counts_without_it():
+    now, urgent = [0.0], []
+    turns = Turns(lambda: now[0])
+    answered = []
+
+    def answer():
+        for number in range(4):
+            with turns.answer(urgent=lambda: bool(urgent)):
+                now[0] += 1
+                answered.append(number)
+
+    with turns.train():
+        thread = threading.Thread(target=answer, daemon=True)
+        thread.start()
+        asking(turns)
+        now[0] += 2
+        turns.pause()
+        assert answered == []
+        urgent.append(True)
+        turns.pause()
+        assert answered == [0]
+        urgent.clear()
+        asking(turns)
+    with turns.train():
+        assert answered == [0, 1, 2]
+        asking(turns)
+    thread.join(WITHIN_S)
+    assert len(answered) == 4
 
 
 def test_a_step_that_fails_leaves_the_others_their_turns(turns):

@@ -1,7 +1,7 @@
 """Answers of the engine that need a network but no training: previews, predictions, codebook, suggestions.
 
 A thread of its own serves them from a copy of the weights, in the order of its tray (vqseg.tray) and in turns with the
-training's steps (vqseg.turns). Previews are served in the middle of a step or of a prediction as well.
+training's steps (vqseg.turns). Previews are served in the midst of a step, a prediction or a survey as well.
 """
 
 from __future__ import annotations
@@ -97,6 +97,7 @@ class Desk(threading.Thread):
         self._sent_slices = 0
         self._prepared: tuple[Predictor, TrainingCase] | None = None
         self._surveyed: Predictor | None = None
+        self._previewing = False
 
     def leave(self) -> None:
         """End the thread after what it is doing now; predictions are given up."""
@@ -148,12 +149,16 @@ class Desk(threading.Thread):
                 self._advance(item)
 
     def _between(self, *_progress: Any) -> None:
-        """Serve a waiting preview in the middle of something longer, or give that up to leave."""
+        """Serve a waiting preview in the midst of something longer, or give that up to leave."""
         if self.tray.leaving:
             raise _CancelledError
-        preview = self.tray.take_preview()
+        preview = None if self._previewing else self.tray.take_preview()
         if preview is not None:
-            self._serve(preview)
+            self._previewing = True
+            try:
+                self._serve(preview)
+            finally:
+                self._previewing = False
 
     # ---------------------------------------------------------------------------------------------- answers
 
@@ -187,8 +192,9 @@ class Desk(threading.Thread):
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
-        """A turn at the processor for a part of something longer; a preview that has come meanwhile shares it."""
-        with self.turns.answer():
+        """A turn at the processor for a part of something longer; a preview that comes meanwhile hastens it."""
+        with self.turns.answer(urgent=lambda: self.tray.has_preview):
+            self._between()
             yield
             self._between()
 
@@ -208,7 +214,7 @@ class Desk(threading.Thread):
         case = self._prepare(predictor, message.case_id)
         if not 0 <= message.z < case.volume.shape[0]:
             raise EngineError(f"Slice {message.z} lies outside the volume of {case.volume.shape[0]} slices.")
-        with self.turns.answer(urgent=True):
+        with self.turns.answer(urgent=lambda: True):
             found = predictor.preview(
                 case.volume, message.z, epsilon=message.epsilon, draws=message.draws, seed=message.z
             )
@@ -236,7 +242,8 @@ class Desk(threading.Thread):
             if not predict_case(
                 predictor, case, run, case_id, nearest_to=self.tray.looked_at(case_id, case.volume.shape[0] // 2),
                 on_slices=partial(self._send_slices, case_id) if self._is_awaited(case_id) else None,
-                should_stop=lambda: self.tray.leaving or job.cancelled.is_set(), turn=turn, aside=self._aside,
+                should_stop=lambda: self.tray.leaving or job.cancelled.is_set(), turn=turn, pause=self._between,
+                aside=self._aside,
             ):  # fmt: skip
                 raise _CancelledError
             self._told.add(case_id)
@@ -276,7 +283,7 @@ class Desk(threading.Thread):
 
     def _advance(self, survey: StabilitySurvey | SuggestionSurvey) -> None:
         """Do a slice of a survey; one that fails is not tried again."""
-        with self.turns.answer():
+        with self._turn():
             answer = survey.advance()
         if answer is not None:
             self._send(answer)

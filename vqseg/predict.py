@@ -23,6 +23,7 @@ from vqseg.device import choose_device, gains_from_bfloat16
 from vqseg.errors import ConfigError
 from vqseg.fusion import fuse
 from vqseg.methods import create_method
+from vqseg.models.pausing import pausing
 from vqseg.models.vqseg import Encoded, Output, VQSegNet
 from vqseg.prediction import Prediction, SlicePreview
 from vqseg.volume import Volume
@@ -267,6 +268,7 @@ class Predictor:
         on_slices: Callable[[list[int], npt.NDArray[np.uint8]], None] | None = None,
         should_stop: Callable[[], bool] | None = None,
         turn: Callable[[], AbstractContextManager[None]] = nullcontext,
+        pause: Callable[[], None] | None = None,
     ) -> Prediction:
         """What the network says about every slice, one by one.
 
@@ -288,6 +290,8 @@ class Predictor:
             Asked between chunks of slices; where it says so, the rest stays background.
         turn : callable
             Makes the context that each chunk of slices is predicted in.
+        pause : callable, optional
+            Called in the midst of each chunk of slices, again and again.
         """
         case = self.prepare(volume, annotations)
         depth = volume.shape[0]
@@ -298,8 +302,12 @@ class Predictor:
                 break
             with turn():
                 slices = order[start : start + CHUNK]
-                for z, logits in zip(slices, _planes(self._output(case, slices).logits), strict=True):
+                with self._pausing(pause):
+                    output = self._output(case, slices)
+                for z, logits in zip(slices, _planes(output.logits), strict=True):
                     self._fill(result, case, z, logits)
+                    if pause is not None:
+                        pause()
             if on_slices is not None:
                 on_slices(slices, result.labels[slices])
             if on_progress is not None:
@@ -310,6 +318,9 @@ class Predictor:
         """Bring a volume's prediction into accord with what is labelled on it; changes it, needs no network."""
         if annotations is not None:
             prediction.tidy(annotations, self.values, keep_connected=self.config.predict.keep_connected)
+
+    def _pausing(self, pause: Callable[[], None] | None) -> AbstractContextManager[None]:
+        return nullcontext() if pause is None or self.config.train.compile else pausing(self.network, pause)
 
     def _as_values(self, classes: Tensor) -> npt.NDArray[np.uint8]:
         """Classes 0..K -> label values."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -109,7 +110,7 @@ class RunLoop:
     team : Team, optional
         The processes that train together with this one; all go on with less when the memory of one is full.
     pause : callable, optional
-        Called in the middle of each step, while the time budget stands still.
+        Called in the midst of each step, again and again, while the time budget stands still.
 
     Raises
     ------
@@ -202,7 +203,7 @@ class RunLoop:
         """One training step; None where memory ran out and a smaller trainer took over where this one stood."""
         report = None
         try:
-            report = self.trainer.step(self._between)
+            report = self.trainer.step(None if self._pause is None else partial(self._hold, self._pause))
         except (MemoryError, RuntimeError) as error:
             self._config = self.trainer.config  # with what was changed on the way
             self._step_down(error)
@@ -244,11 +245,10 @@ class RunLoop:
                 why = f"The metrics could not be written ({error.strerror}); make room on the disk."
             self._on_notice(f"{why} The training goes on meanwhile.")
 
-    def _between(self) -> None:
-        if self._pause is not None:
-            self.clock.pause()
-            self._pause()
-            self.clock.resume()
+    def _hold(self, pause: Callable[[], None]) -> None:
+        self.clock.pause()
+        pause()
+        self.clock.resume()
 
     def save(self) -> None:
         """Write the checkpoint now."""

@@ -113,6 +113,7 @@ def predict_case(
     on_slices: Callable[[list[int], npt.NDArray[np.uint8]], None] | None = None,
     should_stop: Callable[[], bool] = lambda: False,
     turn: Callable[[], AbstractContextManager[None]] = nullcontext,
+    pause: Callable[[], None] | None = None,
     aside: Callable[[Callable[[], None]], None] = lambda work: work(),
 ) -> bool:
     """Predict a case and write it into the run.
@@ -135,6 +136,8 @@ def predict_case(
         Asked between chunks of slices.
     turn : callable
         Makes the context that each chunk of slices is predicted in.
+    pause : callable, optional
+        Called in the midst of each chunk of slices, again and again.
     aside : callable
         Calls what needs no network: it takes seconds on a large volume.
 
@@ -145,8 +148,9 @@ def predict_case(
     """
     annotations = case.annotations
     prediction = predictor.predict_slices(
-        case.volume, annotations, nearest_to=nearest_to, on_slices=on_slices, should_stop=should_stop, turn=turn
-    )
+        case.volume, annotations, nearest_to=nearest_to, on_slices=on_slices, should_stop=should_stop, turn=turn,
+        pause=pause,
+    )  # fmt: skip
     if should_stop():
         return False
 

@@ -6,6 +6,7 @@ import dataclasses
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ from vqseg.errors import AnnotationError, ConfigError, TrainingError
 from vqseg.methods import create_method
 from vqseg.methods.base import Method
 from vqseg.models.feature_cache import FeatureCache
+from vqseg.models.pausing import pausing
 from vqseg.models.priors import Priors, load_priors
 from vqseg.models.vqseg import VQSegNet
 from vqseg.predict import Predictor
@@ -189,8 +191,13 @@ class Trainer:
 
     # ------------------------------------------------------------ training
 
-    def step(self, between: Callable[[], None] = lambda: None) -> StepReport:
-        """Take one step and report on it; `between` is called between its parts.
+    def step(self, pause: Callable[[], None] | None = None) -> StepReport:
+        """Take one step and report on it.
+
+        Parameters
+        ----------
+        pause : callable, optional
+            Called in the midst of the step, again and again; must leave weights and torch's random numbers alone.
 
         Raises
         ------
@@ -198,15 +205,8 @@ class Trainer:
             If a gradient is not finite; the weights stay as they were.
         """
         start = self._clock()
-        self.method.train()
-        if self.method.teacher is not None:
-            self.method.teacher.eval()
-        warming_up = self.schedule.warming_up
-        terms = self._warmup_losses() if warming_up else self._training_losses()
-        self._optimizer.zero_grad(set_to_none=True)
-        between()
-        terms["total"].backward()
-        between()
+        with self._pausing(pause):
+            terms = self._differentiated()
         average_gradients(self.method.parameters())
         norm = torch.nn.utils.clip_grad_norm_(self.method.student.parameters(), LARGEST_GRADIENT)
         if not norm.isfinite():
@@ -218,11 +218,24 @@ class Trainer:
             group["lr"] = self.config.train.learning_rate * group["share"] * self.schedule.rate
         self._optimizer.step()
         self.method.update_teacher(self.step_index)
-        if self.step_index % LOOK_EVERY == 0 and not warming_up:
+        if self.step_index % LOOK_EVERY == 0 and not self.schedule.warming_up:
             self._look_at_codes()
         report = self._report(terms)
         self.schedule.advance(from_first(self._clock() - start))
         return report
+
+    def _pausing(self, pause: Callable[[], None] | None) -> AbstractContextManager[None]:
+        return nullcontext() if pause is None or self.config.train.compile else pausing(self.method, pause)
+
+    def _differentiated(self) -> dict[str, Tensor]:
+        """Loss terms of a new batch, and in the parameters their gradients."""
+        self.method.train()
+        if self.method.teacher is not None:
+            self.method.teacher.eval()
+        terms = self._warmup_losses() if self.schedule.warming_up else self._training_losses()
+        self._optimizer.zero_grad(set_to_none=True)
+        terms["total"].backward()
+        return terms
 
     def _training_losses(self) -> dict[str, Tensor]:
         strong_views = self.method.strong_views if self._wants_unlabelled else 0

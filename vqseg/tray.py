@@ -100,6 +100,12 @@ class Tray:
                 return self._waiting.popleft()
             return self._surveys.pop(next(iter(self._surveys)))
 
+    @property
+    def has_preview(self) -> bool:
+        """Whether there is something for :meth:`take_preview`."""
+        with self._changed:
+            return self._may_preview(OpenCase, LoadCheckpoint)
+
     def take_preview(self) -> RequestPreview | None:
         """The preview that waits, for those in the midst of something longer; not one of another case or network."""
         with self._changed:

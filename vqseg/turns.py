@@ -1,7 +1,7 @@
 """Turns at the processor: two threads that compute at once get in each other's way.
 
 The training works by steps. After each step whoever waits has turns for as long as the step took, at least one; a
-preview, for which a person waits, has its turn in the middle of a step as well.
+preview, for which a person waits, has its turn at the next pause in the step.
 """
 
 from __future__ import annotations
@@ -15,6 +15,10 @@ __all__ = ["Turns"]
 
 NEXT_WITHIN_S = 0.005
 """Who has more to do asks again within this time."""
+
+
+def _never() -> bool:
+    return False
 
 
 class Turns:
@@ -31,7 +35,8 @@ class Turns:
         self._step_s = self._answered_s = 0.0
         self._changed = threading.Condition()
         self._training = self._about_to_train = False
-        self._asking = self._urgent = self._granted = False
+        self._asking = self._granted = False
+        self._is_urgent: Callable[[], bool] = _never
         self._answering = 0
 
     @contextmanager
@@ -43,30 +48,31 @@ class Turns:
             while 0 < self._answered_s < self._step_s and self._changed.wait_for(lambda: self._asking, NEXT_WITHIN_S):
                 self._grant()
             self._about_to_train, self._training = False, True
+            self._answered_s = 0.0
         start = self._clock()
         try:
             yield
         finally:
             with self._changed:
                 self._training = False
-                self._step_s, self._answered_s = self._clock() - start, 0.0
+                self._step_s, self._answered_s = self._clock() - start - self._answered_s, 0.0
                 self._granted = self._asking
                 self._changed.notify_all()
 
     def pause(self) -> None:
         """In the middle of a step: let an urgent turn pass."""
         with self._changed:
-            if self._asking and self._urgent:
+            if self._asking and self._is_urgent():
                 self._grant()
 
     @contextmanager
-    def answer(self, *, urgent: bool = False) -> Iterator[None]:
-        """Have a turn; waits for the end of the step, or only for its next pause where it is urgent.
+    def answer(self, *, urgent: Callable[[], bool] = _never) -> Iterator[None]:
+        """Have a turn; waits for the end of the step, or only for its next pause at which it is `urgent`.
 
         A turn within a turn is part of it.
         """
         with self._changed:
-            self._asking, self._urgent = True, urgent
+            self._asking, self._is_urgent = True, urgent
             self._changed.wait_for(self._may_answer)
             self._asking = self._granted = False
             self._answering += 1
