@@ -4,10 +4,12 @@ import ast
 import re
 import runpy
 import shlex
+from importlib import import_module
 
 import pytest
 
-from vqseg.cli import VERBS, main
+from vqseg.cli import VERBS, _parser, main
+from vqseg.cli.parser import Parser, config_from, parse_slices
 
 PAGES = ["README.md", "SECURITY.md", "docs/*.md", "docs/guide/*.md"]
 QUESTIONS_OF_OTHERS = 29
@@ -41,26 +43,60 @@ def test_what_is_bold_in_the_guide_is_on_the_screen(repository, pages):
                     assert words.rstrip(".").casefold() in screen, f"{path.name} speaks of {words!r}"
 
 
-def test_commands_in_the_docs_are_taken(pages, capsys):
-    helps = {}
-    for verb in VERBS:
-        assert main([verb, "--help"]) == 0
-        helps[verb] = capsys.readouterr().out
+def takes(command):
+    """Whether the command line takes it: every flag, choice, type and setting; says why not on stderr."""
+    words = shlex.split(command, comments=True)
+    verb, *rest = words[words.index("vqseg") + 1 :]
+    if "--help" in rest:
+        return verb in {*VERBS, "VERB"}
+    parser = _parser(verb)
+    if verb == "benchmark":
+        table, *rest = rest
+        module = import_module(f"vqseg.benchmark.{table.replace('-', '_')}")
+        parser = Parser(prog=f"vqseg benchmark {table}")
+        module.add_arguments(parser)
+        args = parser.parse_args(rest)
+    else:
+        args = parser.parse_args([verb, *rest])
+    if hasattr(args, "preset") and hasattr(args, "settings"):
+        config_from(args)
+    if getattr(args, "slices", None) not in (None, "all", "LIST") and verb == "segment":
+        parse_slices(args.slices)
+    return True
+
+
+def test_commands_in_the_docs_are_taken(pages):
     commands = [
-        (path.name, line.strip())
-        for path, text in pages.items()
+        line.strip()
+        for text in pages.values()
         for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
         for line in block.replace("\\\n", " ").splitlines()
         if " vqseg " in f" {line} " and not line.startswith(("#", "pip"))
     ]
-    assert len(commands) > 8
-    for page, command in commands:
-        words = shlex.split(command, comments=True)
-        verb, *rest = words[words.index("vqseg") + 1 :]
-        assert verb in VERBS, f"{page}: {command}"
-        if verb != "benchmark":  # its tables have options of their own, see tests/benchmark
-            for flag in (word for word in rest if word.startswith("--")):
-                assert flag in helps[verb], f"{page}: {command}"
+    assert len(commands) > 20
+    for command in commands:
+        assert takes(command), command
+
+
+def test_flags_in_the_text_are_taken(pages, capsys):
+    helps = {verb: main([verb, "--help"]) or capsys.readouterr().out for verb in VERBS}
+    for path, text in pages.items():
+        for verb, rest in re.findall(r"`vqseg ([a-z]+)([^`]*)`", text):
+            assert verb in VERBS, f"{path.name}: vqseg {verb}"
+            if verb != "benchmark":  # one of its tables has gone, which the text says
+                assert set(re.findall(r"--[a-z-]+", rest)) <= {*re.findall(r"--[a-z-]+", helps[verb])}, path.name
+
+
+@pytest.mark.parametrize("verb", [None, *VERBS])
+def test_examples_in_the_help_are_taken(verb):
+    parser = _parser(verb)
+    if verb is not None:
+        [verbs] = (action for action in parser._actions if isinstance(action.choices, dict))
+        parser = verbs.choices[verb]
+    examples = parser.epilog.partition("examples:\n")[2]
+    for line in re.sub(r"\\\n +", "", examples).splitlines():
+        if "vqseg" in line:
+            assert takes(re.split(r" {2,}", line.strip())[0]), line
 
 
 def test_links_and_pictures_lead_somewhere(pages):

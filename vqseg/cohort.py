@@ -15,7 +15,10 @@ from vqseg.errors import VQSegError
 from vqseg.io.atomic import atomic_path
 from vqseg.io.image_files import is_image_file, stem
 
-__all__ = ["Image", "Pair", "images_in", "is_manifest", "pairs_in", "read_manifest", "write_table"]
+__all__ = ["Image", "Pair", "images_in", "is_manifest", "is_own_table", "pairs_in", "read_manifest", "write_table"]
+
+FIRST_COLUMNS = ["name", "status", "error"]
+"""What our tables of results begin with."""
 
 
 @dataclass(frozen=True)
@@ -177,6 +180,16 @@ def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     except OSError as error:
         reason = error.strerror or "the disk refused it"
         raise VQSegError(f"{path} could not be written ({reason}); choose another place") from None
+
+
+def is_own_table(path: Path) -> bool:
+    """Whether a file is a table of results, by its columns: what a person has made of one otherwise is not."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        columns = next(csv.reader([text.partition("\n")[0]])) if is_manifest(path) else list(json.loads(text)[0])
+    except (OSError, ValueError, LookupError, TypeError, csv.Error, StopIteration):
+        return False
+    return columns[: len(FIRST_COLUMNS)] == FIRST_COLUMNS
 
 
 def _fill(path: Path, columns: list[str], rows: Sequence[Mapping[str, Any]]) -> None:

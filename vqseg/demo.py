@@ -28,9 +28,11 @@ from vqseg.phantom import synthetic_thorax
 from vqseg.project import Project
 from vqseg.protocol import Notice, Progress
 
-__all__ = ["DemoResult", "demo_config", "run_demo", "sensible_slices"]
+__all__ = ["IMAGES", "DemoResult", "demo_config", "run_demo", "sensible_slices"]
 
 CANDIDATES = 28
+IMAGES = ("thorax.nii.gz", "reference.nii.gz", "labels.nii.gz", "prediction.nii.gz")
+"""What a demo leaves beside its project."""
 MAX_SLICES = 6
 """All choices of so many candidates are compared; one more takes minutes."""
 SCREENSHOT_WITHIN_S = 120.0
@@ -158,17 +160,18 @@ def run_demo(
     """
     config = demo_config(time_budget_s, n_slices, seed)
     project_path = output / "project"
+    image_path, reference_path, labels_path, prediction_path = (output / name for name in IMAGES)
     _remove_earlier(project_path)
     phantom, reference = synthetic_thorax(seed=seed) if shape is None else synthetic_thorax(seed=seed, shape=shape)
     output.mkdir(parents=True, exist_ok=True)
-    [image_path] = write_map(output / "thorax.nii.gz", phantom.array, phantom)
+    write_map(image_path, phantom.array, phantom)
     volume = read_volume(image_path).load()
     say(f"Sample CT: {'x'.join(map(str, volume.shape))} voxels, structures: {', '.join(reference.names.values())}.")
 
     slices = sensible_slices(reference.array, n_slices)
     annotations = Annotations.from_slices(reference.array, slices)
-    reference_path = write_labels(output / "reference.nii.gz", reference.array, volume, reference.names)[0]
-    labels_path = write_labels(output / "labels.nii.gz", annotations.labels, volume, reference.names)[0]
+    write_labels(reference_path, reference.array, volume, reference.names)
+    write_labels(labels_path, annotations.labels, volume, reference.names)
     project = Project.create(project_path, "Synthetic thorax", reference.names)
     project.info["demo"] = True
     project.save()
@@ -189,7 +192,7 @@ def run_demo(
         if not run.prediction_path(case.id).exists():
             engine.predict(case.id)
     prediction = np.load(run.prediction_path(case.id), allow_pickle=False)
-    prediction_path = write_labels(output / "prediction.nii.gz", prediction, volume, reference.names)[0]
+    write_labels(prediction_path, prediction, volume, reference.names)
     scores = evaluate(prediction, reference.array, volume.spacing_mm, list(reference.names), exclude_slices=slices)
 
     screenshot_path: Path | None = output / "window.png"

@@ -104,7 +104,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             if not show_traceback:
                 warnings.simplefilter("ignore")
                 logging.disable(logging.WARNING)
-            args = _parser(verb).parse_args(argv)
+            args, unknown = _parser(verb).parse_known_args(argv)
+            if unknown:  # by argparse's own wording the help of `vqseg` would be named, which knows no option
+                Parser(prog=f"vqseg {verb}").error(f"unrecognized arguments: {' '.join(unknown)}")
             code: int | None = args.run(args)
             sys.stdout.flush()
     except SystemExit as stop:  # argparse: --help, --version, wrong arguments

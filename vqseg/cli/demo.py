@@ -8,7 +8,8 @@ import time
 from pathlib import Path
 
 from vqseg.cli.console import Console, table
-from vqseg.cli.parser import add_output_flags, check_outputs
+from vqseg.cli.outputs import add_overwrite_flag, check_outputs, require_writable
+from vqseg.cli.parser import add_output_flags
 
 __all__ = ["add_arguments", "run"]
 
@@ -32,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the CT and the training (default: 0)")
     parser.add_argument("--size", type=int, nargs=3, metavar=("Z", "Y", "X"), help="voxels of the CT")
     parser.add_argument("--no-window", action="store_true", help="do not open the window for a screenshot")
+    add_overwrite_flag(parser)
     add_output_flags(parser)
 
 
@@ -41,14 +43,15 @@ def run(args: argparse.Namespace) -> None:
     started = time.monotonic()
     folder = Path(args.output)
 
-    from vqseg.demo import demo_config, run_demo
+    from vqseg.demo import IMAGES, demo_config, run_demo
     from vqseg.metrics import summarise
     from vqseg.phantom import require_size
 
     demo_config(args.time_budget, args.slices, args.seed)
     if args.size:
         require_size(tuple(args.size))
-    check_outputs([folder], folders=True)
+    require_writable(folder)
+    check_outputs([folder / name for name in IMAGES], overwrite=args.overwrite)
     demo = run_demo(
         folder, time_budget_s=args.time_budget, n_slices=args.slices, seed=args.seed, window=not args.no_window,
         shape=tuple(args.size) if args.size else None, on_progress=console.training, say=console.say,

@@ -11,7 +11,8 @@ from typing import Any
 
 from vqseg.cli.cohort import add_cluster_flags, cluster_of
 from vqseg.cli.console import Console, listed, table
-from vqseg.cli.parser import add_output_flags, check_outputs, parse_slices, table_path
+from vqseg.cli.outputs import add_overwrite_flag, check_outputs, table_path
+from vqseg.cli.parser import add_output_flags, parse_slices
 from vqseg.cohort import Pair, is_manifest, pairs_in, write_table
 from vqseg.errors import VQSegError
 from vqseg.metrics import ClassScores, evaluate, summarise
@@ -47,6 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--axis", type=int, choices=(0, 1, 2), help="REF's axis that --exclude-slices count along "
                         "(default: the most axial one)")  # fmt: skip
     parser.add_argument("--output", type=table_path, metavar="TABLE", help="file for all scores (.csv or .json)")
+    add_overwrite_flag(parser)
     add_cluster_flags(parser)
     add_output_flags(parser)
 
@@ -101,20 +103,22 @@ def evaluate_pair(pair: Pair) -> Evaluated:
 
 def run(args: argparse.Namespace) -> None:
     """Print the scores of a pair, or of all pairs of two folders or a list."""
+    console = Console(args)
     if args.output is not None:
-        check_outputs([args.output], inputs=[path for path in (args.prediction, args.reference) if path is not None])
+        inputs = [path for path in (args.prediction, args.reference) if path is not None]
+        check_outputs([args.output], inputs, overwrite=args.overwrite, say=console.say)
     if args.reference is None and not is_manifest(args.prediction):
         raise VQSegError("the reference is missing; give PRED and REF, or a .csv file with the columns "
                          "prediction and reference")  # fmt: skip
     # A folder may be an RT structure set's; two of them are cohorts.
     if args.reference is None or (args.prediction.is_dir() and args.reference.is_dir()):
-        _evaluate_all(args, pairs_in(args.prediction, args.reference))
+        _evaluate_all(args, console, pairs_in(args.prediction, args.reference))
     else:
-        _evaluate_one(args, Pair(args.prediction.name, args.prediction, args.reference, args.exclude_slices, args.axis))
+        pair = Pair(args.prediction.name, args.prediction, args.reference, args.exclude_slices, args.axis)
+        _evaluate_one(args, console, pair)
 
 
-def _evaluate_one(args: argparse.Namespace, pair: Pair) -> None:
-    console = Console(args)
+def _evaluate_one(args: argparse.Namespace, console: Console, pair: Pair) -> None:
     found = evaluate_pair(pair)
     for warning in found.warnings:
         console.say(f"warning: {warning}")
@@ -132,10 +136,9 @@ def _evaluate_one(args: argparse.Namespace, pair: Pair) -> None:
     )  # fmt: skip
 
 
-def _evaluate_all(args: argparse.Namespace, pairs: list[Pair]) -> None:
+def _evaluate_all(args: argparse.Namespace, console: Console, pairs: list[Pair]) -> None:
     if args.exclude_slices or args.axis is not None:
         raise VQSegError("--exclude-slices and --axis are for one pair; give them in a .csv file, each pair its own")
-    console = Console(args)
     resolved = [
         dataclasses.replace(pair, prediction=pair.prediction and pair.prediction.resolve(),
                             reference=pair.reference and pair.reference.resolve())

@@ -11,7 +11,8 @@ import numpy.typing as npt
 
 from vqseg.cli.cleaning import Wish, add_clean_up_flags, rules_for, wishes_from
 from vqseg.cli.console import Console
-from vqseg.cli.parser import add_output_flags, check_outputs
+from vqseg.cli.outputs import require_writable
+from vqseg.cli.parser import add_output_flags
 
 if TYPE_CHECKING:
     from vqseg.case import Case
@@ -90,7 +91,7 @@ def run(args: argparse.Namespace) -> None:
     there = [file for path in targets for file in files_of(path, wanted, project.class_names) if file.exists()]
     if there and not args.overwrite:
         raise VQSegError(f"{there[0]} exists already; choose another folder, or say --overwrite")
-    check_outputs([folder], folders=True)
+    require_writable(folder)
     folder.mkdir(parents=True, exist_ok=True)
     written: list[Path] = []
     for number, (case, (what, trained), path) in enumerate(zip(cases, found, targets, strict=True), start=1):

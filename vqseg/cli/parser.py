@@ -1,35 +1,27 @@
-"""What the verbs' arguments have in common: the parser, slice lists, settings, output paths."""
+"""What the verbs' arguments have in common: the parser, slice lists, settings."""
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
-import os
-import tempfile
 from collections import Counter
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, get_args, get_type_hints
 
 from vqseg.cli.console import listed
 from vqseg.config import PRESETS, Config, preset
-from vqseg.errors import AnnotationError, ConfigError, VQSegError
+from vqseg.errors import AnnotationError, ConfigError
 
 __all__ = [
     "Parser",
     "add_output_flags",
     "add_settings",
-    "check_checkpoint",
-    "check_outputs",
     "config_from",
     "given_settings",
     "known_settings",
-    "make_folders",
-    "nifti_path",
     "parse_slices",
     "series",
     "slices_from",
-    "table_path",
 ]
 
 FLAGS = {
@@ -197,68 +189,9 @@ def slices_from(args: argparse.Namespace) -> list[int]:
     return parse_slices("\n".join(line.partition("#")[0] for line in text.splitlines()))
 
 
-# ---------------------------------------------------------------- inputs and outputs
-
-
-def nifti_path(text: str) -> Path:
-    """An output path that ends in .nii or .nii.gz (argparse type)."""
-    if not text.lower().endswith((".nii", ".nii.gz")):
-        raise argparse.ArgumentTypeError(f"{text!r} must end in .nii.gz or .nii")
-    return Path(text)
-
-
-def table_path(text: str) -> Path:
-    """An output path that ends in .csv or .json (argparse type)."""
-    if not text.lower().endswith((".csv", ".json")):
-        raise argparse.ArgumentTypeError(f"{text!r} must end in .csv or .json")
-    return Path(text)
+# ---------------------------------------------------------------- inputs
 
 
 def series(text: str) -> str | int:
     """A DICOM series by its number in the folder, from 1, or by UID or description (argparse type)."""
     return int(text) if text.isdigit() else text
-
-
-def check_outputs(
-    outputs: Iterable[Path | None],
-    inputs: Sequence[str | Path] = (),
-    folders: bool = False,
-    masks: Iterable[Path] = (),
-) -> None:
-    """Raise before any work unless each output can be written and none of them is another or an input.
-
-    Nothing is made yet, see :func:`make_folders`. `masks` are the outputs that get a file of names beside them.
-    """
-    taken = {Path(path).resolve(): "is also an input" for path in inputs}
-    for output in filter(None, outputs):
-        if problem := taken.get(output.resolve()):
-            raise VQSegError(f"{output} {problem}; choose another output")
-        taken[output.resolve()] = "is given for two outputs"
-        if output.is_dir() and not folders:
-            raise VQSegError(f"{output} is a folder; give the name of a file")
-        if output.exists() and not output.is_dir() and not os.access(output, os.W_OK):
-            raise VQSegError(f"{output} is write-protected; choose another output")
-        folder = (output if folders else output.parent).absolute()
-        there = next(place for place in (folder, *folder.parents) if place.exists())
-        try:
-            with tempfile.TemporaryFile(dir=there):
-                pass
-        except OSError as error:
-            raise VQSegError(f"cannot write to {there} ({error.strerror}); choose another output") from None
-    for mask in masks:
-        from vqseg.io.labels import require_sidecar
-
-        require_sidecar(mask)
-
-
-def make_folders(outputs: Iterable[Path | None]) -> None:
-    """Make the folders of outputs that are about to be written."""
-    for output in filter(None, outputs):
-        output.parent.mkdir(parents=True, exist_ok=True)
-
-
-def check_checkpoint(folder: Path) -> None:
-    """Raise before any work unless a checkpoint can be kept in `folder`: a new or empty one, or an older checkpoint."""
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / "checkpoint.json").is_file():
-        raise VQSegError(f"{folder} holds other files, which a checkpoint would replace; choose a new folder")
-    check_outputs([folder], folders=True)

@@ -17,7 +17,8 @@ import numpy as np
 from vqseg.cli.cleaning import Wish, add_clean_up_flags, rules_for, wishes_from
 from vqseg.cli.cohort import add_cluster_flags, check_cluster, cluster_of
 from vqseg.cli.console import Console, table
-from vqseg.cli.parser import add_output_flags, check_outputs, make_folders, series
+from vqseg.cli.outputs import add_overwrite_flag, check_outputs, make_folders
+from vqseg.cli.parser import add_output_flags, series
 from vqseg.cohort import Image, images_in, write_table
 from vqseg.config import DeviceName
 from vqseg.errors import VQSegError
@@ -44,6 +45,7 @@ examples:
       --tls-ca ca.pem --tls-cert me.pem --tls-key me.key
 """
 NIFTI = (".nii", ".nii.gz")
+TABLES = ("results.csv", "results.json")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -59,6 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--series", type=series, metavar="UID", help="series of a folder with several: UID or number")
     parser.add_argument("--axis", type=int, choices=(0, 1, 2), help="IMAGE's slice axis (default: the most axial one)")
     parser.add_argument("--device", choices=get_args(DeviceName), default="auto", help="where to compute")
+    add_overwrite_flag(parser)
     add_clean_up_flags(parser)
     add_cluster_flags(parser)
     add_output_flags(parser)
@@ -171,7 +174,7 @@ def _predict_one(args: argparse.Namespace, images: list[Image]) -> None:
         if not path.name.lower().endswith(NIFTI):
             raise VQSegError(f"{path} must end in .nii.gz or .nii")
     console, [image] = Console(args), images
-    check_outputs(outputs, inputs=[image.path], masks=[args.output])
+    check_outputs(outputs, [image.path], masks=[args.output], overwrite=args.overwrite, say=console.say)
     checkpoint = checkpoint_in(args.model)
     job = Job(checkpoint, image, *outputs, args.device, _wishes(args, checkpoint))
     done = predict_image(job, lambda share: console.progress("predicting", share))
@@ -189,14 +192,16 @@ def _predict_all(args: argparse.Namespace, images: list[Image]) -> None:
     checkpoint = checkpoint_in(args.model)
     wishes = _wishes(args, checkpoint)
     jobs = [_job(args, checkpoint.resolve(), image, wishes) for image in images]
-    outputs = [path for job in jobs for path in (job.output, job.probabilities, job.uncertainty)]
-    check_outputs(outputs, inputs=[image.path for image in images], masks=[job.output for job in jobs])
+    tables = [args.output / name for name in TABLES]
+    outputs = [*tables, *(path for job in jobs for path in (job.output, job.probabilities, job.uncertainty))]
+    check_outputs(outputs, [image.path for image in images], masks=[job.output for job in jobs],
+                  overwrite=args.overwrite, say=console.say)  # fmt: skip
     rows: list[dict[str, Any]] = []
     with cluster_of(args, len(jobs), args.device) as each:
         for job, answer in each(predict_image, jobs):
             rows.append(_row(job, answer))
-            for name in ("results.csv", "results.json"):
-                write_table(args.output / name, rows)
+            for path in tables:
+                write_table(path, rows)
             if isinstance(answer, str):
                 console.say(f"{job.image.name} failed: {answer}")
             else:

@@ -13,17 +13,8 @@ import numpy.typing as npt
 
 from vqseg.cli.cleaning import add_clean_up_flags, rules_for, wishes_from
 from vqseg.cli.console import Console, listed
-from vqseg.cli.parser import (
-    add_output_flags,
-    add_settings,
-    check_checkpoint,
-    check_outputs,
-    config_from,
-    make_folders,
-    nifti_path,
-    series,
-    slices_from,
-)
+from vqseg.cli.outputs import add_overwrite_flag, check_checkpoint, check_outputs, make_folders, nifti_path
+from vqseg.cli.parser import add_output_flags, add_settings, config_from, series, slices_from
 from vqseg.errors import AnnotationError
 
 if TYPE_CHECKING:
@@ -71,6 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--probabilities", type=nifti_path, metavar="FILE", help="class probabilities to write")
     parser.add_argument("--uncertainty", type=nifti_path, metavar="FILE", help="voxel uncertainty to write")
     parser.add_argument("--checkpoint", type=Path, metavar="DIR", help="folder to keep the trained network in")
+    add_overwrite_flag(parser)
     add_settings(parser)
     add_clean_up_flags(parser)
     add_output_flags(parser)
@@ -83,7 +75,8 @@ def run(args: argparse.Namespace) -> None:
     config, wishes = config_from(args), wishes_from(args)
     stored = [] if args.slices == "all" else slices_from(args)
     outputs = [args.output, args.probabilities, args.uncertainty]
-    check_outputs(outputs, inputs=[args.image, args.labels], masks=[args.output])
+    check_outputs(outputs, inputs=[args.image, args.labels], masks=[args.output], overwrite=args.overwrite,
+                  say=console.say)  # fmt: skip
     if args.checkpoint:
         check_checkpoint(args.checkpoint)
 

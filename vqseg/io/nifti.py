@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -21,9 +22,10 @@ from nibabel.spatialimages import HeaderDataError
 
 from vqseg.errors import VolumeError
 from vqseg.io.geometry import make_layout
+from vqseg.io.signature import is_signed, signature
 from vqseg.volume import StoredLayout, Volume
 
-__all__ = ["read", "write"]
+__all__ = ["is_as_written", "read", "write"]
 
 MM_PER_UNIT = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
 """NIfTI's codes of spatial units: unknown (read as mm), metre, millimetre, micrometre."""
@@ -96,8 +98,9 @@ def write(path: Path, stored: npt.NDArray[Any], layout: StoredLayout) -> None:
         If what was written does not read back the same.
     """
     header = _output_header(stored, layout)
-    block = header.binaryblock + bytes(int(header["vox_offset"]) - len(header.binaryblock))
     data = stored.astype(header.get_data_dtype(), copy=False)
+    header["descrip"] = signature(_voxels(data))
+    block = header.binaryblock + bytes(int(header["vox_offset"]) - len(header.binaryblock))
     with path.open("wb") as file:
         if path.suffix == ".gz":
             with gzip.GzipFile("", "wb", COMPRESSION, file, mtime=0) as compressed:
@@ -105,6 +108,16 @@ def write(path: Path, stored: npt.NDArray[Any], layout: StoredLayout) -> None:
         else:
             _write_blocks(file, block, data)
     _compare(path, stored, header)
+
+
+def is_as_written(path: Path) -> bool:
+    """Whether a file is one that :func:`write` wrote, with the voxels that it was given."""
+    try:
+        _, header = _read_header(path)
+        with _open(path) as file:
+            return is_signed(file, bytes(header["descrip"].item()), int(header["vox_offset"]))
+    except (OSError, EOFError, INFLATE_ERROR, VolumeError):
+        return False
 
 
 # ------------------------------------------------------------------------------------------------- reading
@@ -304,7 +317,7 @@ def _output_header(stored: npt.NDArray[Any], layout: StoredLayout) -> Header:
         header["pixdim"][4] = 1
     header["scl_slope"], header["scl_inter"] = 1, 0
     header["cal_min"], header["cal_max"] = 0, 0
-    header["descrip"], header["aux_file"] = b"napari-vqseg", b""
+    header["aux_file"] = b""
     header["intent_code"], header["intent_name"] = 0, b""
     if "db_name" in header:  # NIfTI-1: free text, in which converters leave whom the scan is of
         header["db_name"] = b""
@@ -327,10 +340,15 @@ def _source_header(layout: StoredLayout) -> Header:
 
 
 def _write_blocks(file: Any, block: bytes, data: npt.NDArray[Any]) -> None:
-    """Header and voxels in Fortran order, one block along the last axis at a time."""
     file.write(block)
+    for voxels in _voxels(data):
+        file.write(voxels)
+
+
+def _voxels(data: npt.NDArray[Any]) -> Iterator[bytes]:
+    """The voxels in Fortran order, one block along the last axis at a time."""
     for index in range(data.shape[-1]):
-        file.write(data[..., index].tobytes(order="F"))
+        yield data[..., index].tobytes(order="F")
 
 
 def _compare(path: Path, stored: npt.NDArray[Any], header: Header) -> None:
