@@ -369,6 +369,11 @@ def test_what_else_may_happen(monkeypatch, error, code, words, capsys):
     assert captured.err.count("\n") == 1
 
 
+def test_closed_streams_are_no_error():
+    command = f'exec "{sys.executable}" -m vqseg info --settings <&- >&- 2>&-'
+    assert subprocess.run(command, shell=True, check=False, timeout=120).returncode == 0
+
+
 def test_a_reader_that_leaves_is_no_error():
     command = f"{sys.executable} -m vqseg info --settings | head -n 1"
     done = subprocess.run(["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, text=True, check=False)

@@ -88,6 +88,13 @@ def _sigterm_as_ctrl_c() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
+def _open_missing_streams() -> None:
+    """Open what a parent closed, as services and cron jobs do, lest a file of ours takes the place of the terminal."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code.
 
@@ -97,6 +104,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         Arguments without the program's name; those of the process if left out.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
+    _open_missing_streams()
     show_traceback = bool(os.environ.get("VQSEG_TRACEBACK"))
     verb = next((word for word in argv if not word.startswith("-")), None)
     try:

@@ -39,8 +39,8 @@ DISAGREEMENT = 0.5
 SHEAR_DEGREES = 1.0
 """Deviations from a right angle below this are rounding, or change lengths by less than 2 %."""
 
-COMPRESSION = 4
-"""Gzip level of masks: near the smallest size, several times faster than 9."""
+COMPRESSION = 2
+"""Level of isal's gzip: maps get as small as by zlib's 4 in an eighth of the time, masks a fifth larger."""
 
 INFLATE_ERROR: type[Exception] = igzip_lib.IsalError  # type: ignore[assignment]
 
@@ -103,7 +103,7 @@ def write(path: Path, stored: npt.NDArray[Any], layout: StoredLayout) -> None:
     block = header.binaryblock + bytes(int(header["vox_offset"]) - len(header.binaryblock))
     with path.open("wb") as file:
         if path.suffix == ".gz":
-            with gzip.GzipFile("", "wb", COMPRESSION, file, mtime=0) as compressed:
+            with igzip.IGzipFile("", "wb", COMPRESSION, file, mtime=0) as compressed:
                 _write_blocks(compressed, block, data)
         else:
             _write_blocks(file, block, data)
