@@ -685,6 +685,39 @@ def test_evaluate_takes_a_mask_of_0_and_255_for_one_class(files, capsys):
     assert "no label value in common (prediction: 3; reference: 1)" in capsys.readouterr().err
 
 
+def test_evaluate_tells_what_is_empty_and_what_is_called_otherwise(files, capsys):
+    image = nibabel.load(files.labels)
+    empty = files.folder / "empty.nii.gz"
+    nibabel.save(nibabel.Nifti1Image(np.zeros_like(array_of(files.labels)), image.affine), empty)
+    full = files.labels
+    for pair, told, dice in (((empty, full), "prediction", [0, 0]), ((full, empty), "reference", [0, 0]),
+                             ((empty, empty), "reference", [])):  # fmt: skip
+        assert main(["evaluate", *map(str, pair), "--json", "--output", str(files.folder / "scores.csv")]) == 0
+        out = capsys.readouterr().out
+        assert f"the {told} holds no label" in out
+        assert [scores["dice"] for scores in last_json(out)["classes"].values()] == dice
+        assert last_json(out)["nan"]["hd95_mm"] == len(dice)
+    assert (files.folder / "scores.csv").read_text() == "name,status,error\nempty.nii.gz,done,\n"
+
+    other = files.folder / "other.nii.gz"
+    other.write_bytes(files.labels.read_bytes())
+    for name, path in (("liver", files.labels), ("spleen", other)):
+        path.with_name(path.name.replace(".nii.gz", ".json")).write_text(json.dumps({"labels": {"1": name}}))
+    assert main(["evaluate", str(other), str(files.labels)]) == 0
+    assert "label 1 is liver in the reference and spleen in the prediction" in capsys.readouterr().err
+
+
+def test_distances_between_sheared_voxels_are_said_to_be_approximate(files, capsys):
+    affine = nibabel.load(files.labels).affine.copy()
+    affine[0, 2] = 1.0
+    sheared = files.folder / "sheared.nii.gz"
+    nibabel.save(nibabel.Nifti1Image(array_of(files.labels), affine), sheared)
+    assert main(["evaluate", str(sheared), str(sheared)]) == 0
+    assert (
+        "sheared by 18.4 degrees, as by gantry tilt; lengths across slices are approximate" in capsys.readouterr().err
+    )
+
+
 def test_info(files, capsys):
     assert main(["info", str(files.image), "--json"]) == 0
     result = last_json(capsys.readouterr().out)
@@ -709,6 +742,19 @@ def test_info_tells_series_apart_by_the_number_that_chooses_one(make_ct, tmp_pat
     assert [row[:3] for row in rows[1:]] == [["1", "Thin", "CT"], ["2", "Thorax", "CT"]]
     assert main(["info", str(tmp_path / "ct"), "--series", "1"]) == 0
     assert "slice axis   2" in capsys.readouterr().out
+
+
+def test_training_tells_of_a_run_that_was_interrupted(project, capsys):
+    train = ["train", str(project.path), "--time-budget", "0", "--set", "iterations=1", "--set", "size=64"]
+    run = project.new_run(Config().replace(time_budget_s=0, iterations=1, size=64), ["case-001"])
+    run.set_state(RunState.RUNNING)
+    assert main([*train[:2], "--resume", run.id]) == 0
+    errors = capsys.readouterr().err
+    assert f"Run {run.id} was interrupted before its first checkpoint; it starts anew" in errors
+    assert " s left" not in errors, "before the first step nobody can tell"
+    run.set_state(RunState.RUNNING)
+    assert main(train) == 0
+    assert f"--resume {run.id} would go on with it" in capsys.readouterr().err
 
 
 def test_info_tells_interrupted_runs_and_what_is_unusual(project, files, capsys):

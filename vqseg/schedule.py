@@ -62,11 +62,12 @@ class Schedule:
 
     @property
     def time_left_s(self) -> float:
-        """Estimated seconds to go, warm-up included."""
+        """Estimated seconds to go, warm-up included; not a number before the first of a number of steps."""
         warmup_s = max(0.0, self.config.warmup_s - self._warmup_elapsed_s)
         if self.config.time_budget_s:
             return warmup_s + max(0.0, self.config.time_budget_s - self._elapsed_s)
-        return warmup_s + self._elapsed_s / max(1, self.step_index) * (self.config.iterations - self.step_index)
+        per_step_s = self._elapsed_s / self.step_index if self.step_index else math.nan
+        return warmup_s + per_step_s * (self.config.iterations - self.step_index)
 
     @property
     def finished(self) -> bool:

@@ -19,7 +19,7 @@ class StepReport:
     progress : float
         Share of the training that is over, in [0, 1].
     time_left_s : float
-        Estimated seconds to go.
+        Estimated seconds to go; not a number where it cannot be told yet.
     losses : dict of str to float
         Loss terms by name.
     confident_share : float or None

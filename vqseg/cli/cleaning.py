@@ -29,7 +29,7 @@ class Wish:
 def add_clean_up_flags(parser: argparse.ArgumentParser) -> None:
     """``--keep-largest``, ``--min-volume`` and ``--fill-holes``."""
     group = parser.add_argument_group(
-        "clean-up of the prediction", "CLASS is a name or a label value; without it a rule is for all classes. "
+        "clean-up of the prediction", "CLASS is a name or a label value; without it a rule is for all classes.\n"
         "Each may be repeated; labelled slices stay as they are."
     )  # fmt: skip
     group.add_argument("--keep-largest", action="append", default=[], metavar="[CLASS=]N",

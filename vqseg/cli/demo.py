@@ -31,7 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--time-budget", type=float, default=45.0, metavar="S", help="training time (default: 45)")
     parser.add_argument("--slices", type=int, default=3, metavar="N", help="number of labelled slices (default: 3)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the CT and the training (default: 0)")
-    parser.add_argument("--size", type=int, nargs=3, metavar=("Z", "Y", "X"), help="voxels of the CT")
+    parser.add_argument(
+        "--size", type=int, nargs=3, metavar=("Z", "Y", "X"), help="voxels of the CT (default: 58 192 192)"
+    )
     parser.add_argument("--no-window", action="store_true", help="do not open the window for a screenshot")
     add_overwrite_flag(parser)
     add_output_flags(parser)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import math
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,8 @@ __all__ = ["add_arguments", "evaluate_pair", "run"]
 EPILOG = """\
 Dice and Jaccard are overlaps from 0 to 1; HD95 is the 95th percentile of the surface distances of both directions,
 ASD the mean distance from PRED's surface to REF's, both in mm. A class that is in only one of the two has no surface
-distance (nan); means are over what is defined, and the last line counts what is not.
+distance (nan) and Dice 0; one that is in neither is left out. Means are over what is defined, of all classes and images
+alike, and the last line counts what is not.
 
 Two folders are compared file by file, by name; a list (.csv) has the columns `prediction` and `reference`, and `name`,
 `exclude_slices`, `axis` where needed. --output keeps every score. A pair that fails does not stop the others.
@@ -74,7 +76,6 @@ def evaluate_pair(pair: Pair) -> Evaluated:
 
     import vqseg.io as io
     from vqseg.cli.labels import LabelValues, canonical_slices, mask_as_one, read_values
-    from vqseg.errors import AnnotationError
 
     if pair.prediction is None or pair.reference is None:
         missing = "segmentation" if pair.prediction is None else "reference"
@@ -87,18 +88,30 @@ def evaluate_pair(pair: Pair) -> Evaluated:
     prediction, own_more = mask_as_one(prediction, reference, "prediction")
     true, own = (set(LabelValues.of(labels).values.tolist()) for labels in (reference, prediction))
     classes = sorted(true | own)
-    if not classes:
-        raise AnnotationError("neither image holds any label; there is nothing to compare")
-    warnings, own_warnings = (*warnings, *more), (*own_warnings, *own_more)
-    if true and own and not true & own:
-        own_warnings += (
-            f"the two have no label value in common (prediction: {listed(own)}; reference: {listed(true)}), so that "
-            "every score is the worst; renumber one of them if they mean the same",
-        )
+    warnings = (*volume.warnings, *warnings, *more, *own_warnings, *own_more)
+    warnings = (*warnings, *_differences(true, own, names, own_names))
     names = {value: names.get(value) or own_names.get(value) or str(value) for value in classes}
     skip = canonical_slices(excluded, volume)
     scores = evaluate(prediction, reference, volume.spacing_mm, classes, exclude_slices=skip)
-    return Evaluated(names, scores, (*warnings, *own_warnings))
+    return Evaluated(names, scores, warnings)
+
+
+def _differences(
+    true: Collection[int], own: Collection[int], true_names: Mapping[int, str], own_names: Mapping[int, str]
+) -> Iterator[str]:
+    """What the label values of the reference and of the prediction do not share, in sentences."""
+    for what, values in (("reference", true), ("prediction", own)):
+        if not values:
+            yield f"the {what} holds no label"
+    if true and own and not set(true) & set(own):
+        yield (
+            f"the two have no label value in common (prediction: {listed(own)}; reference: {listed(true)}), so that "
+            "every score is the worst; renumber one of them if they mean the same"
+        )
+    for value in sorted(set(true) & set(own)):
+        name, own_name = true_names.get(value, ""), own_names.get(value, "")
+        if name and own_name and name.casefold() != own_name.casefold():
+            yield f"label {value} is {name} in the reference and {own_name} in the prediction; they are compared"
 
 
 def run(args: argparse.Namespace) -> None:
@@ -176,12 +189,12 @@ def _evaluate_all(args: argparse.Namespace, console: Console, pairs: list[Pair])
 
 
 def _rows(pair: Pair, found: Evaluated) -> list[dict[str, Any]]:
-    """The pair in the table of all scores, a row a class."""
+    """The pair in the table of all scores, a row a class; one without any where there is no label at all."""
     return [
         {"name": pair.name, "status": "done", "error": "", "label": value, "class": found.names[value],
          **dataclasses.asdict(score)}
         for value, score in found.scores.items()
-    ]  # fmt: skip
+    ] or [{"name": pair.name, "status": "done", "error": ""}]  # fmt: skip
 
 
 def _cells(name: str, scores: ClassScores) -> list[str]:

@@ -111,12 +111,19 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
             type=_as_argument(name),
             choices=get_args(kind) or None,
             metavar=None if get_args(kind) else "S" if unit else "N",
-            help=f"{field.metadata['sentence'].rstrip('.').lower()}{unit} (default: {field.default})",
+            help=f"{field.metadata['sentence'].rstrip('.').lower()}{unit} {_defaults(field)}",
         )
     group.add_argument(
         "--set", dest="settings", action="append", default=[], metavar="NAME=VALUE",
         help="any other setting; `vqseg info --settings` lists them. May be repeated",
     )  # fmt: skip
+
+
+def _defaults(field: dataclasses.Field[Any]) -> str:
+    """The default, and those of the presets that have another."""
+    others = [f"{name}: {values[field.name]}" for name, values in PRESETS.items()
+              if values.get(field.name, field.default) != field.default]  # fmt: skip
+    return f"(default: {'; '.join([str(field.default), *others])})"
 
 
 def config_from(args: argparse.Namespace) -> Config:

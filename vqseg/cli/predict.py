@@ -60,7 +60,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--uncertainty", type=Path, metavar="PATH", help="voxel uncertainty to write, likewise")
     parser.add_argument("--series", type=series, metavar="UID", help="series of a folder with several: UID or number")
     parser.add_argument("--axis", type=int, choices=(0, 1, 2), help="IMAGE's slice axis (default: the most axial one)")
-    parser.add_argument("--device", choices=get_args(DeviceName), default="auto", help="where to compute")
+    parser.add_argument(
+        "--device", choices=get_args(DeviceName), default="auto", help="where to compute (default: auto)"
+    )
     add_overwrite_flag(parser)
     add_clean_up_flags(parser)
     add_cluster_flags(parser)

@@ -58,6 +58,10 @@ def run(args: argparse.Namespace) -> None:
         console.say(f"warning: {problem}")
     _relocate(project, args.image)
     training = project.run(args.resume) if args.resume else None
+    if training is None and (left := project.interrupted_runs):
+        console.say(f"Run {left[-1].id} was interrupted; this is a new one, --resume {left[-1].id} would go on with it")
+    elif training is not None and not training.has_checkpoint:
+        console.say(f"Run {training.id} was interrupted before its first checkpoint; it starts anew")
     from vqseg.team import check_devices
 
     check_devices(config if training is None else training.config, args.devices)
