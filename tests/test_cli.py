@@ -579,6 +579,10 @@ def test_a_project_is_trained_predicted_asked_and_exported(project, files, capsy
 
     assert main(["info", folder]) == 0
     assert "2 right" in capsys.readouterr().out
+    assert main(["info", result["path"]]) == 0
+    described = capsys.readouterr().out
+    assert "numbers from 0 to 1" in described, "257 grey values would be no information"
+    assert max(map(len, described.splitlines())) < 400
     assert main(["predict", folder, str(files.image), "--output", str(files.output)]) == 0
     capsys.readouterr()
 

@@ -86,6 +86,8 @@ def test_a_folder_is_predicted_and_compared_and_what_fails_is_told(cohort, capsy
     (["predict", "{0}/model", "{0}/images", "--output", "{0}/images"], "also an input"),
     (["predict", "{0}/model", "{0}/images", "--output", "{0}/masks", "--workers", "0"], "--workers is 0"),
     (["predict", "{0}/model", "{0}/images", "--output", "{0}/masks", "--tls-ca", "x"], "belong together"),
+    (["predict", "{0}/model", "{0}/nowhere", "--output", "{0}/masks"], "nowhere does not exist"),
+    (["predict", "{0}/truth", "{0}/images", "--output", "{0}/masks"], "truth holds no trained network"),
     (["evaluate", "{0}/images/ct1.nii.gz"], "the reference is missing"),
     (["evaluate", "{0}/images", "{0}/truth", "--exclude-slices", "3"], "are for one pair"),
 ])  # fmt: skip
@@ -94,6 +96,7 @@ def test_what_cannot_be_is_said_before_any_work(tmp_path, arguments, words, caps
         (tmp_path / folder).mkdir()
         for name in names:
             (tmp_path / folder / f"{name}.nii.gz").write_bytes(b"x")
+    (tmp_path / "model" / "checkpoint.json").write_text("{}")
     assert main([argument.format(tmp_path) for argument in arguments]) == 2
     assert words in capsys.readouterr().err
     assert (tmp_path / "images" / "ct1.nii.gz").read_bytes() == b"x"

@@ -81,7 +81,7 @@ def images_in(paths: Sequence[Path]) -> list[Image]:
     Raises
     ------
     VQSegError
-        If there are none, two have the same name, or a manifest cannot be used.
+        If there are none, one that is named does not exist, two have the same name, or a manifest cannot be used.
     """
     images: list[Image] = []
     for path in paths:
@@ -92,6 +92,8 @@ def images_in(paths: Sequence[Path]) -> list[Image]:
                       row["series"], _axis(row["axis"], path))
                 for row in rows
             ]  # fmt: skip
+        elif not path.exists():
+            raise VQSegError(f"{path} does not exist; check the path")
         else:
             images += [Image(stem(found), found) for found in _found_in(path)]
     _require_names([image.name for image in images])

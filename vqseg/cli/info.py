@@ -16,6 +16,9 @@ from vqseg.errors import CheckpointError, ProjectError, VQSegError
 
 __all__ = ["add_arguments", "run"]
 
+MOST_NUMBERS = 16
+"""Of longer lists, such as a table of grey values, only the ends are shown; --json has them all."""
+
 EPILOG = """\
 examples:
   vqseg info ct.nii.gz            shape, spacing, orientation, and which axis --slices counts along
@@ -28,7 +31,7 @@ examples:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Define the verb's arguments."""
     parser.epilog = EPILOG
-    parser.add_argument("path", metavar="PATH", nargs="?", help="image, DICOM folder, project or checkpoint")
+    parser.add_argument("path", metavar="PATH", nargs="?", help="image, DICOM folder, project, run or checkpoint")
     parser.add_argument("--settings", action="store_true", help="list all settings")
     parser.add_argument("--series", type=series, metavar="UID", help="series of a folder with several: UID or number")
     parser.add_argument("--axis", type=int, choices=(0, 1, 2), help="slice axis to assume")
@@ -37,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Print what is known about PATH."""
-    from vqseg.project import Project
+    from vqseg.project import Project, Run
 
     console = Console(args)
     if args.settings:
@@ -46,17 +49,21 @@ def run(args: argparse.Namespace) -> None:
         raise VQSegError("nothing to look at; give a PATH, or --settings")
     elif Project.is_project(args.path):
         _project(console, Project.open(args.path))
-    elif (checkpoint := Path(args.path) / "checkpoint.json").is_file():
-        _show(console, {"checkpoint": args.path, **_description(checkpoint)})
+    elif (Path(args.path) / "run.json").is_file():
+        _checkpoint(console, Run(args.path).require_checkpoint())
+    elif (Path(args.path) / "checkpoint.json").is_file():
+        _checkpoint(console, Path(args.path))
     else:
         _image(console, args.path, args.series, args.axis)
 
 
-def _description(checkpoint: Path) -> dict[str, Any]:
+def _checkpoint(console: Console, folder: Path) -> None:
+    described = folder / "checkpoint.json"
     try:
-        return dict(json.loads(checkpoint.read_text(encoding="utf-8")))
-    except (ValueError, TypeError):
-        raise CheckpointError(f"{checkpoint} is damaged; choose another checkpoint, or train again") from None
+        description = dict(json.loads(described.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        raise CheckpointError(f"{described} is damaged; choose another checkpoint, or train again") from None
+    _show(console, {"checkpoint": folder, **description})
 
 
 def _show(console: Console, fields: dict[str, Any]) -> None:
@@ -71,10 +78,12 @@ def _lines(value: Any) -> list[str]:
     if isinstance(value, dict):
         if any(isinstance(item, dict) for item in value.values()):
             return [f"{name}: {', '.join(_lines(item))}" for name, item in value.items()]
-        return [", ".join(f"{name} {item}" for name, item in value.items())]
+        return [", ".join(f"{name} {' '.join(_lines(item))}" for name, item in value.items())]
     if isinstance(value, list) and value and all(isinstance(item, str) for item in value):
         return value
-    return [str(value)]
+    if isinstance(value, list) and len(value) > MOST_NUMBERS:
+        return [f"{len(value)} numbers from {value[0]:g} to {value[-1]:g}"]
+    return [f"{value:.6g}" if isinstance(value, float) else str(value)]
 
 
 def _image(console: Console, path: str, chosen: str | int | None, axis: int | None) -> None:

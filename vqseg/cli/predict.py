@@ -75,7 +75,7 @@ def checkpoint_in(path: str) -> Path:
     Raises
     ------
     ProjectError
-        If a project or run has no checkpoint yet.
+        If a project or run has no checkpoint yet, or a folder is none of these.
     """
     from vqseg.errors import ProjectError
     from vqseg.project import Project, Run
@@ -87,7 +87,12 @@ def checkpoint_in(path: str) -> Path:
         return trained[-1].checkpoint_path
     if (Path(path) / "run.json").is_file():
         return Run(path).require_checkpoint()
-    return Path(path)
+    folder = Path(path)
+    if not (folder / "checkpoint.json").is_file() and not folder.with_name(f".{folder.name}.previous").is_dir():
+        raise ProjectError(
+            f"{path} holds no trained network; give the folder that was --checkpoint, a run or a project"
+        )
+    return folder
 
 
 @dataclass(frozen=True)
