@@ -755,6 +755,7 @@ def test_training_tells_of_a_run_that_was_interrupted(project, capsys):
     assert main([*train[:2], "--resume", run.id]) == 0
     errors = capsys.readouterr().err
     assert f"Run {run.id} was interrupted before its first checkpoint; it starts anew" in errors
+    assert "predicting 100%" in errors
     assert " s left" not in errors, "before the first step nobody can tell"
     run.set_state(RunState.RUNNING)
     assert main(train) == 0

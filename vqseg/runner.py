@@ -31,6 +31,7 @@ def train_run(
     resume: bool = False,
     factory: TrainerFactory = make_trainer,
     on_notice: Callable[[str], None] | None = None,
+    on_progress: Callable[[float], None] | None = None,
     devices: int = 1,
 ) -> RunState:
     """Train a run to its end, and predict its cases.
@@ -47,6 +48,8 @@ def train_run(
         What makes the trainer.
     on_notice : callable, optional
         Told what the person should know, in sentences.
+    on_progress : callable, optional
+        Told the share of all slices that are predicted.
     devices : int
         Number of devices that share each batch; a process on each.
 
@@ -73,8 +76,9 @@ def train_run(
             loop.save()
             together.close()
             predictor = loop.trainer.predictor()
+            tell = _share_of(sum(case.volume.shape[0] for case in cases), on_progress)
             for case_id, training_case in zip(run.case_ids, cases, strict=True):
-                predict_case(predictor, training_case, run, case_id)
+                predict_case(predictor, training_case, run, case_id, on_slices=tell)
             state = RunState.FINISHED
         except KeyboardInterrupt:
             loop.save()
@@ -83,6 +87,22 @@ def train_run(
         finally:
             loop.close(state)
     return state
+
+
+def _share_of(
+    n_slices: int, on_progress: Callable[[float], None] | None
+) -> Callable[[list[int], npt.NDArray[np.uint8]], None] | None:
+    """What tells the share of the slices so far, where somebody listens."""
+    if on_progress is None:
+        return None
+    done = 0
+
+    def tell(slices: list[int], labels: npt.NDArray[np.uint8]) -> None:
+        nonlocal done
+        done += len(slices)
+        on_progress(done / n_slices)
+
+    return tell
 
 
 def load_cases(

@@ -185,7 +185,8 @@ def _table(rows: Sequence[SpeedRow]) -> str:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of ``vqseg benchmark quantization``."""
     parser.add_argument("--codebook-size", type=int, default=16384, metavar="K", help="codewords (default 16384)")
-    parser.add_argument("--code-dims", type=int, nargs="+", default=[32, 64, 128, 384], metavar="C")
+    parser.add_argument("--code-dims", type=int, nargs="+", default=[32, 64, 128, 384], metavar="C",
+                        help="lengths of a codeword (default 32 64 128 384)")  # fmt: skip
     parser.add_argument("--tokens", type=int, default=2048, metavar="N", help="tokens of a step (default 8 x 256)")
     parser.add_argument("--epsilon", type=float, default=0.7, help="perturbation intensity (default 0.7)")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default cpu)")

@@ -76,8 +76,9 @@ def run(args: argparse.Namespace) -> None:
 
     try:
         state = train_run(
-            training, console.training, resume=bool(args.resume), on_notice=console.say, devices=args.devices
-        )
+            training, console.training, resume=bool(args.resume), on_notice=console.say,
+            on_progress=lambda share: console.progress("predicting", share), devices=args.devices,
+        )  # fmt: skip
     except KeyboardInterrupt:
         console.say(f"Stopped; go on with: vqseg train {args.project} --resume {training.id}")
         raise
