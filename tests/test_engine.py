@@ -21,6 +21,7 @@ import pytest
 
 from vqseg.annotations import Annotations, SliceState
 from vqseg.config import preset
+from vqseg.engine import Engine
 from vqseg.errors import AnnotationError, CheckpointError, DeviceError
 from vqseg.io import read_volume
 from vqseg.memory import smaller
@@ -586,6 +587,36 @@ def test_a_disk_that_is_full_for_a_while_does_not_end_the_training(project, monk
     assert len(notices) == 2, "each time it begins, and no more"
     assert all("No space left on device" in text and text.endswith("goes on meanwhile.") for text in notices)
     assert json.loads((run.checkpoint_path / "state.json").read_text())["step"] == run.info["step"]
+
+
+def test_a_disk_that_is_full_at_the_end_of_a_run_does_not_keep_the_next_from_starting(project, monkeypatch):
+    first, second = new_run(project, 0.1), new_run(project, 0.1)
+    set_state = Run.set_state
+
+    def refuse(run, state, **values):
+        if run.id == first.id and state == RunState.FINISHED:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        set_state(run, state, **values)
+
+    monkeypatch.setattr(Run, "set_state", refuse)
+    told = queue.Queue()
+    engine = Engine(told.put, fake.make_fake, fake.FakePredictor.load)
+    thread = threading.Thread(target=engine.serve, daemon=True)
+    thread.start()
+    ended, notices = [], []
+    engine.deliver(StartTraining(str(first.path)))
+    while len(ended) < 2:
+        message = told.get(timeout=WAIT_S)
+        if isinstance(message, Notice):
+            notices.append(message.text)
+        if isinstance(message, TrainingEnded):
+            ended.append(message.reason)
+            engine.deliver(StartTraining(str(second.path)) if len(ended) == 1 else Shutdown())
+    thread.join(WAIT_S)
+    assert not thread.is_alive()
+    assert ended == ["finished", "finished"]
+    assert "No space left on device" in notices[0]
+    assert Run(first.path).interrupted, "so that it can be gone on with"
 
 
 def test_an_interrupt_keeps_the_checkpoint(project):

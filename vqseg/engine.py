@@ -213,11 +213,14 @@ class Engine:
 
     def _end(self, run: Run | None, reason: str) -> None:
         """Record on disk and tell the viewer how a training ended; a shutdown leaves it to be resumed."""
-        step = 0
-        if self._loop is not None:
-            step = self._loop.step_index
-            self._loop.close(RunState.PAUSED if reason == "shutdown" else RunState(reason))
-            self._loop = None
+        step, loop, self._loop = 0, self._loop, None
+        if loop is not None:
+            step = loop.step_index
+            try:
+                loop.close(RunState.PAUSED if reason == "shutdown" else RunState(reason))
+            except OSError as error:
+                why = f"How the run ended could not be written ({error.strerror}); make room on the disk."
+                self._send(protocol.Notice(why, "warning"))
         log.info("the run ended: %s at step %d", reason, step)
         if reason != "shutdown":
             banked = run is not None and reason != "failed" and run.has_checkpoint
