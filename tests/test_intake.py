@@ -37,6 +37,12 @@ def test_without_names_the_values_count_and_a_taken_value_gets_another():
     assert taken.labels[0, 1, 1] == 2
 
 
+def test_a_class_that_comes_along_takes_no_value_that_the_file_uses_for_another():
+    taken = prepare(found({1: "lung"}, z1=1, z2=2), Annotations.empty(SHAPE), {1: "tumour"})
+    assert taken.class_names == {1: "tumour", 2: "label 2", 3: "lung"}
+    assert (taken.labels[1, 1, 1], taken.labels[2, 1, 1]) == (3, 2)
+
+
 def test_slices_are_chosen_and_what_is_labelled_here_stays():
     annotations = Annotations.empty(SHAPE)
     annotations.mark(2, SliceState.DRAFT)

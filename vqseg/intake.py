@@ -82,8 +82,8 @@ def _match(found: LabelMap, names: dict[int, str], values: list[int]) -> tuple[n
     """Value in the file -> the project's value, as a table, and the project's classes with the new ones."""
     table = np.zeros(256, dtype=np.uint8)
     by_name = {name.strip().lower(): value for value, name in names.items()}
-    for value in (value for value in values if value):
-        name = found.names.get(value, "").strip()
+    named = {value: found.names.get(value, "").strip() for value in values if value}
+    for value, name in sorted(named.items(), key=lambda item: bool(item[1])):  # a newcomer takes no value in use there
         target = by_name.get(name.lower()) if name else value
         if target is None or target not in names:
             free = [value, *range(1, MAX_LABEL + 1)]
