@@ -245,5 +245,8 @@ def test_a_prediction_counts_as_drawn_where_it_is_what_was_drawn(project):
 def test_the_files_that_will_be_written(tmp_path):
     names = {path.name for path in files_of(tmp_path / "x.nii.gz", Format.NIFTI_PER_CLASS, {1: "a b", 2: "c"})}
     assert names == {"x_a-b.nii.gz", "x_a-b.json", "x_c.nii.gz", "x_c.json", "x.per-class.provenance.json"}
+    alike = files_of(tmp_path / "x.nii.gz", Format.NIFTI_PER_CLASS, {1: "lung", 2: "Lung", 3: "lung-1"})
+    masks = [path.name.lower() for path in alike if path.name.endswith(".gz")]
+    assert len(set(masks)) == 3, "no class may take another's file"
     listed = files_of(tmp_path / "x.dcm", Format.DICOM_SEG, {})
     assert [path.name for path in listed] == ["x.dcm", "x.dcm.provenance.json"]

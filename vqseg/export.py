@@ -252,7 +252,12 @@ def _class_paths(path: Path, names: Mapping[int, str]) -> dict[int, Path]:
     suffix = path.name.removeprefix(mask)
     safe = {value: re.sub(r"[^\w.-]+", "-", name).strip(".-") or str(value) for value, name in names.items()}
     folded = [name.lower() for name in safe.values()]
+    coincide = len(set(folded)) < len(folded)
+
+    def is_unique(name: str) -> bool:
+        return folded.count(name.lower()) == 1 and not (coincide and re.search(r"-\d+$", name))
+
     return {
-        value: path.with_name(f"{mask}_{name if folded.count(name.lower()) == 1 else f'{name}-{value}'}{suffix}")
+        value: path.with_name(f"{mask}_{name if is_unique(name) else f'{name}-{value}'}{suffix}")
         for value, name in sorted(safe.items())
     }
