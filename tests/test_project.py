@@ -256,6 +256,7 @@ def test_a_killed_writer_leaves_whole_annotations(project, case):
     ("runs/{run}/config.json", lambda text: '{"model": 3}', "are no group"),
     ("runs/{run}/config.json", lambda text: '{"train": {"seed": "x"}}', "wrong kind"),
     ("runs/{run}/run.json", lambda text: '{"kind": "run", "schema": 1}', "damaged"),
+    ("runs/{run}/run.json", lambda text: text.replace('"new"', '"asleep"'), "damaged"),
     ("cases/case-002/case.json", lambda text: "", "damaged"),
     ("cases/case-002/case.json", lambda text: '{"kind": "case", "schema": 1}', "damaged"),
 ])  # fmt: skip
@@ -485,6 +486,16 @@ def test_a_chosen_run_stands_for_its_case_until_another_is_trained(project, case
     shutil.rmtree(first.path)
     assert project.chosen_run(case.id) is None
     assert second.has_checkpoint
+
+
+def test_the_newest_run_is_the_newest_where_the_clock_was_set_back(project, case, monkeypatch):
+    runs = []
+    for stamp, created in (("20261025-023000", "00:30"), ("20261025-020500", "01:05")):  # the end of summer time
+        monkeypatch.setattr("vqseg.project.time.strftime", lambda _, stamp=stamp: stamp)
+        run = project.new_run(Config(), [case.id])
+        write_record(run.path / "run.json", "run", 1, {**run.info, "created": f"2026-10-25T{created}:00+00:00"})
+        runs.append(run.id)
+    assert [run.id for run in project.runs] == runs
 
 
 def test_run_states_are_dated(project, case):

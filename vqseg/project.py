@@ -207,7 +207,8 @@ class Project:
     @property
     def runs(self) -> list[Run]:
         """The runs that can be read, oldest first; see :attr:`problems`."""
-        return _readable(self.path / "runs", "run.json", Run)[0]
+        found, _ = _readable(self.path / "runs", "run.json", Run)
+        return sorted(found, key=lambda run: (str(run.info.get("created", "")), run.id))  # clocks are set back
 
     @property
     def interrupted_runs(self) -> list[Run]:

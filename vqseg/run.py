@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from vqseg.config import Config
-from vqseg.errors import ProjectError
+from vqseg.errors import DamagedRecordError, ProjectError
 from vqseg.io.atomic import atomic_path, sweep
 from vqseg.lock import FolderLock
 from vqseg.records import checked_id, new_folder, now, read_record, write_record
@@ -92,6 +92,8 @@ class Run:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self.info: dict[str, Any] = read_record(self.path / "run.json", "run", SCHEMA, ("case_ids", "state"))
+        if self.info["state"] not in list(RunState):
+            raise DamagedRecordError("run.json is damaged; restore it from a backup of the project folder.")
         self.config = _read_config(self.config_path)
         self._lock = FolderLock(self.path / LOCK)
 
