@@ -552,6 +552,15 @@ def test_atomic_path_keeps_suffixes_and_cleans_up(tmp_path):
     assert target.read_text() == "new"
 
 
+def test_a_file_that_is_replaced_stays_readable_by_whom_it_was(tmp_path):
+    target = tmp_path / "annotations.npz"
+    target.touch()
+    target.chmod(0o600)
+    with atomic_path(target) as temporary:
+        temporary.write_text("new")
+    assert target.stat().st_mode & 0o777 == 0o600
+
+
 @pytest.mark.parametrize("name", ["lung1_nsclc", "abdomen_3mm"])
 def test_real_masks_come_back_bit_for_bit(tmp_path, test_data, name):
     volume = read_volume(test_data / name / "image.nii.gz")

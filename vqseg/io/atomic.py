@@ -30,7 +30,8 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """A temporary path beside `path` that takes its place when the block ends without an error.
 
     The temporary file has the same suffixes, so that readers and writers that look at them work on it. It is
-    flushed to disk before the rename; after an error it is removed and the old file stays as it was.
+    flushed to disk before the rename, with the old file's permissions; after an error it is removed and the old file
+    stays as it was.
 
     Parameters
     ----------
@@ -51,6 +52,8 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     temporary = beside(target, "tmp")
     try:
         yield temporary
+        with suppress(FileNotFoundError):
+            shutil.copymode(target, temporary)
         flush(temporary)
         _replace(temporary, target)
     finally:
