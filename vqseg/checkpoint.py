@@ -162,7 +162,9 @@ def restore_settings(description: Mapping[str, Any]) -> tuple[Config, Framing, d
         class_names = {int(value): str(name) for value, name in description["classes"].items()}
         config = Config.from_dict(description["config"])
         equalisation = tuple(map(float, description.get("equalisation", ())))  # older checkpoints lack it
-        framing = Framing(window, float(description["pixel_mm"]), config.model.neighbours, equalisation)
+        framing = Framing(
+            window, float(description["pixel_mm"]), config.model.neighbours, equalisation, config.data.register_slices
+        )
         return config, framing, class_names
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"The checkpoint's description lacks or misstates {error}; train again.") from None

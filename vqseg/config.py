@@ -169,6 +169,9 @@ class DataConfig(_Checked):
     equalise: bool = setting(
         True, "Show the network each slice a second time, with contrast where the labelled structures have theirs."
     )
+    register_slices: bool = setting(
+        True, "Register each slice with the next, and carry the labelled shapes along with the anatomy."
+    )
     size: int = setting(256, "Longest side of a slice in training; larger slices are resampled.", unit="px",
                         limits=(32, 1024), step=32)  # fmt: skip
     patch: int = setting(160, "Longest side of a training patch.", unit="px", limits=(32, 1024), step=32)
@@ -291,7 +294,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     "fast": {},
     "balanced": {"time_budget_s": 600.0, "size": 384, "codebook_size": 4096},
     "paper": {
-        "encoder": "dinov2", "neighbours": 0, "equalise": False, "codebook_size": 16384, "code_dim": 384,
+        "encoder": "dinov2", "neighbours": 0, "equalise": False, "register_slices": False,
+        "codebook_size": 16384, "code_dim": 384,
         "epsilon": 0.7, "quantization_ramp": 0.0, "prior": "dinov2", "shape_evidence": False, "fuse_geometry": False,
         "keep_connected": False, "segmentation": "ce", "unlabelled": 1.0, "alignment": 1.0, "reconstruction": 1.0,
         "size": 256, "patch": 256, "batch_x": 12, "batch_u": 12, "time_budget_s": 0.0, "iterations": 100_000,

@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 
 from vqseg.annotations import signed_distance
+from vqseg.data.motion import SliceMotion
 from vqseg.data.shape_prior import CAP_MM, ShapePrior, encode_shape, no_shape
 
 
@@ -93,3 +95,43 @@ def test_encoded_channels_are_bounded_and_say_when_nothing_is_known():
     nothing = no_shape(1, 2, (48, 48))
     assert nothing.shape == encoded.shape
     assert nothing[0, -1].unique().tolist() == [-1.0]
+
+
+def drifting_disc(shifts):
+    """A disc in a textured body; both are shifted along x, in each slice by as many px."""
+    rng = np.random.default_rng(0)
+    body = ndimage.gaussian_filter(rng.normal(size=(48, 48)), 3.0, mode="wrap")
+    body = 0.5 + 0.2 * body / body.std()
+    images = [ndimage.shift(body, (0, shift), order=1, mode="grid-wrap") for shift in shifts]
+    return torch.from_numpy(np.stack(images)).float(), [disc(6, centre=(24, 12 + shift)) for shift in shifts]
+
+
+def test_shapes_follow_the_anatomy_where_that_predicts_the_left_out_slices():
+    images, masks = drifting_disc([1.5 * z for z in range(11)])
+    labels = {z: masks[z] for z in (0, 5, 10)}
+    still = ShapePrior(labels, 1, (5.0, 1.0, 1.0), (48, 48))
+    follows = ShapePrior(labels, 1, (5.0, 1.0, 1.0), (48, 48), motion=SliceMotion(images, 5.0))
+    assert follows.followed.item() == 1
+    assert follows.error_rate.item() < still.error_rate.item()
+    wrong = {name: int(((prior.at(7).distance_maps[0] < 0).numpy() != (masks[7] > 0)).sum())
+             for name, prior in {"still": still, "follows": follows}.items()}  # fmt: skip
+    assert wrong["follows"] < 0.4 * wrong["still"]
+
+
+def test_shapes_stand_still_where_the_images_mislead():
+    images, _ = drifting_disc([0, 5, 0, 5, 0, 5, 0, 5, 0, 5, 0])
+    labels = dict.fromkeys((0, 3, 6, 9), disc(10))
+    prior = ShapePrior(labels, 1, (5.0, 1.0, 1.0), (48, 48), motion=SliceMotion(images, 5.0))
+    assert prior.followed.item() == 0
+    still = ShapePrior(labels, 1, (5.0, 1.0, 1.0), (48, 48))
+    assert torch.equal(prior.at(4).distance_maps, still.at(4).distance_maps)
+
+
+def test_the_outermost_shape_follows_the_anatomy_outwards_while_it_shrinks():
+    images, masks = drifting_disc([1.5 * z for z in range(11)])
+    labels = {z: masks[z] for z in (0, 4)}
+    prior = ShapePrior(labels, 1, (1.0, 1.0, 1.0), (48, 48), motion=SliceMotion(images, 1.0))
+    there = prior.at(7).distance_maps[0] < 0
+    columns = there.nonzero()[:, 1].float()
+    assert columns.mean().item() == pytest.approx(12 + 7 * 1.5, abs=1.0)
+    assert int(there.sum()) < masks[7].sum()

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from vqseg.annotations import Annotations
 from vqseg.data.framing import Framing, region_of_interest
+from vqseg.data.motion import SliceMotion
 from vqseg.data.shape_prior import ShapePrior
 from vqseg.errors import AnnotationError
 from vqseg.losses import IGNORE_LABEL
@@ -46,6 +47,8 @@ class PreparedCase:
         (Z, h, w) float32 in [0, 1].
     labels : dict of int to Tensor
         (h, w) int64 target of each used slice, 255 where unknown.
+    motion : SliceMotion or None
+        How the anatomy moves from slice to slice, None where slices are not registered.
     shape : ShapePrior or None
         Geometry's evidence, None without complete slices.
     box : tuple of int
@@ -77,6 +80,7 @@ class PreparedCase:
             for z in range(0, volume.shape[0], 16)
         ])  # fmt: skip
         self.shape: ShapePrior | None = None
+        self.motion = self._find_motion()
         self.update_annotations(annotations)
 
     @property
@@ -97,7 +101,15 @@ class PreparedCase:
     def to(self, device: torch.device) -> None:
         """Move images, labels and shapes, so that batches are drawn there."""
         self.images = self.images.to(device)
+        self.motion = self._find_motion()
         self.update_annotations(self.annotations)
+
+    def _find_motion(self) -> SliceMotion | None:
+        """How the anatomy moves from slice to slice, in the contrast in which the structures show best."""
+        if not self.framing.register_slices:
+            return None
+        images = self.framing.equalise(self.images) if self.framing.equalisation else self.images
+        return SliceMotion(images, self.volume.spacing_mm[0])
 
     def _resize(self, slices: npt.NDArray[np.float32]) -> Tensor:
         stack = torch.from_numpy(np.ascontiguousarray(slices))[:, None]
@@ -112,8 +124,9 @@ class PreparedCase:
         complete = {z: targets[z] for z in annotations.complete}
         shape: ShapePrior | None = None
         if complete:
-            shape = ShapePrior(complete, self.n_classes, self.volume.spacing_mm, self.size, self.shape)
-            shape.to(self.device)
+            shape = ShapePrior(
+                complete, self.n_classes, self.volume.spacing_mm, self.size, self.shape, self.motion, self.device
+            )
         self.annotations, self.shape = annotations, shape
         self.labels = {z: self._resize_labels(target).to(self.device) for z, target in targets.items()}
 

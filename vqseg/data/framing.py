@@ -49,12 +49,15 @@ class Framing:
         Neighbouring slices on each side that are shown along with a slice.
     equalisation : tuple of float
         What histogram equalisation makes of values evenly spaced over [0, 1], rising from 0 to 1; empty for none.
+    register_slices : bool
+        Whether shapes follow the anatomy from slice to slice.
     """
 
     window: Window
     pixel_mm: float
     neighbours: int = 0
     equalisation: tuple[float, ...] = ()
+    register_slices: bool = True
 
     @property
     def channels(self) -> int:
@@ -195,4 +198,5 @@ def frame_cases(cases: Sequence[TrainingCase], config: DataConfig, neighbours: i
         finest = min(finest, spacing[1], spacing[2])
     # Small frames are enlarged up to fourfold, so that thin structures survive the network's reductions.
     pixel_mm = float(max(coarsest, finest / 4))
-    return Framing(window, pixel_mm, neighbours, equalise_values(cases, window) if config.equalise else ())
+    equalisation = equalise_values(cases, window) if config.equalise else ()
+    return Framing(window, pixel_mm, neighbours, equalisation, config.register_slices)

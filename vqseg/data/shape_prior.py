@@ -1,14 +1,16 @@
 """What geometry alone says about a slice: the labelled slices' shapes, interpolated, and how far to trust them.
 
-Between two labelled slices a class's signed distance map is blended linearly; beyond the outermost ones the shape
-shrinks by a millimetre a millimetre. How wrong this is grows with the distance from the labelled slices;
-how fast it grows is measured by leaving each inner labelled slice out in turn.
+Between two labelled slices a class's signed distance maps are blended; beyond the outermost ones the shape shrinks by
+a millimetre a millimetre. The maps are carried along with the anatomy (:mod:`vqseg.data.motion`), as far as that
+predicts the labelled slices better than maps that stand still. How wrong the outcome is grows with the distance from
+the labelled slices. Both are measured by leaving each inner labelled slice out in turn.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from vqseg.annotations import signed_distance
+from vqseg.data.motion import SliceMotion
 
 __all__ = ["ShapeEvidence", "ShapePrior", "encode_shape", "no_shape"]
 
@@ -31,6 +34,12 @@ DOUBT_PER_MM = 0.2
 MOST_DOUBT = 0.95
 DEFAULT_ERROR_RATE = 0.5
 """Error of the interpolated edge, mm per mm from the nearest labelled slice, where it cannot be measured."""
+CARRIED_ERROR_RATE = 0.3
+"""The same of maps that are carried along."""
+FOLLOWED_RATIO = (0.6, 1.1)
+"""Error standing still over error carried along: below, a class's shape stands still; above, it is carried along."""
+REMEMBERED_BYTES = 2**28
+"""Memory for the shapes interpolated last."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +100,18 @@ class ShapePrior:
         (h, w) the network works at.
     earlier : ShapePrior, optional
         One in the same frame; slices whose labels are still the same keep its maps.
+    motion : SliceMotion, optional
+        How the anatomy moves from slice to slice; without it the shapes stand still.
+    device : torch.device, optional
+        Where the maps are kept, and the motion is; the CPU by default. What is known of the maps as a whole stays on
+        the CPU, where decisions are made.
+
+    Attributes
+    ----------
+    followed : Tensor
+        (K,) share of each class's interpolated shape that is carried along with the anatomy, in [0, 1].
+    error_rate : Tensor
+        (K,) error of the interpolated edge, mm per mm from the nearest labelled slice.
     """
 
     def __init__(
@@ -100,6 +121,8 @@ class ShapePrior:
         spacing_mm: Sequence[float],
         size: tuple[int, int],
         earlier: ShapePrior | None = None,
+        motion: SliceMotion | None = None,
+        device: torch.device | None = None,
     ) -> None:
         self.n_classes = n_classes
         self.step_mm = float(spacing_mm[0])
@@ -108,22 +131,28 @@ class ShapePrior:
         self.maps: dict[int, Tensor] = {}
         for z in self.slices:
             if earlier is not None and z in earlier.maps and np.array_equal(earlier._labels[z], labels[z]):
-                self.maps[z] = earlier.maps[z].cpu()
+                self.maps[z] = earlier.maps[z].to(device)
             else:
-                self.maps[z] = self._measure(labels[z], spacing_mm, size)
-        self.present = {z: (self.maps[z].amin((1, 2)) < 0) for z in self.slices}
+                self.maps[z] = self._measure(labels[z], spacing_mm, size).to(device)
+        self.present = {z: (self.maps[z].amin((1, 2)) < 0).cpu() for z in self.slices}
         self.pixel_mm = float(spacing_mm[1]) * labels[self.slices[0]].shape[0] / size[0]
-        self.error_rate = self._measure_error_rate()
+        self.motion = motion
+        self.followed = torch.zeros(n_classes)
+        if motion is not None:
+            still = self._measure_error_rate(DEFAULT_ERROR_RATE, weight=0.5)
+            self.followed = torch.ones(n_classes)
+            carried = self._measure_error_rate(CARRIED_ERROR_RATE, weight=0.5)
+            low, high = FOLLOWED_RATIO
+            self.followed = ((still / carried - low) / (high - low)).clamp(0, 1)
+        self.error_rate = self._measure_error_rate(DEFAULT_ERROR_RATE)
+        bytes_each = 4 * n_classes * size[0] * size[1]
+        self._remembered = lru_cache(max(1, REMEMBERED_BYTES // bytes_each))(self._interpolate)
 
     def _measure(self, labels_yx: npt.NDArray[np.uint8], spacing_mm: Sequence[float], size: tuple[int, int]) -> Tensor:
         """(K, h, w) signed distance of each class of a slice, mm."""
         classes = range(1, self.n_classes + 1)
         maps = np.stack([signed_distance(labels_yx, value, spacing_mm[1:], CAP_MM) for value in classes])
         return F.interpolate(torch.from_numpy(maps)[None], size=size, mode="bilinear", align_corners=False)[0]
-
-    def to(self, device: torch.device) -> None:
-        """Move the maps; what is known of them as a whole stays on the CPU, where decisions are made."""
-        self.maps = {z: maps.to(device) for z, maps in self.maps.items()}
 
     @property
     def farthest_mm(self) -> float:
@@ -141,6 +170,10 @@ class ShapePrior:
         leave_out : int, optional
             A labelled slice to do without, so that its own shape can be predicted from the others.
         """
+        return self._remembered(z, leave_out if leave_out in self.maps else None)
+
+    @torch.inference_mode(False)
+    def _interpolate(self, z: int, leave_out: int | None) -> ShapeEvidence:
         known = [other for other in self.slices if other != leave_out]
         below = max((other for other in known if other <= z), default=None)
         above = min((other for other in known if other >= z), default=None)
@@ -151,34 +184,53 @@ class ShapePrior:
         if nearest is None:
             return ShapeEvidence(torch.full_like(self.maps[self.slices[0]], CAP_MM), 10 * CAP_MM)
         distance = abs(z - nearest) * self.step_mm
-        return ShapeEvidence((self.maps[nearest] + distance).clamp(max=CAP_MM), distance)
+        return ShapeEvidence((self._beyond(z, nearest) + distance).clamp(max=CAP_MM), distance)
+
+    def _beyond(self, z: int, nearest: int) -> Tensor:
+        """The outermost slice's maps, carried along as long as anything of its shapes is left."""
+        maps = self.maps[nearest]
+        if self.motion is None or float(maps.amin()) + abs(z - nearest) * self.step_mm > 0:
+            return maps
+        return self._follow(maps, self.motion.carry(maps, nearest, z))
 
     def _between(self, z: int, below: int, above: int) -> Tensor:
         if below == above:
             return self.maps[below]
-        low, high = self._facing(below, above), self._facing(above, below)
-        return torch.lerp(low, high, (z - below) / (above - below)).clamp(max=CAP_MM)
+        share = (z - below) / (above - below)
+        still = self._blend(self.maps[below], self.maps[above], below, above, share)
+        if self.motion is None or not self.followed.any():
+            return still
+        # Errors add up along the way, so the nearer slice knows better: weights by the inverse square of the distance.
+        share = share**2 / (share**2 + (1 - share) ** 2)
+        low, high = (self.motion.carry(self.maps[source], source, z) for source in (below, above))
+        return self._follow(still, self._blend(low, high, below, above, share))
 
-    def _facing(self, z: int, other: int) -> Tensor:
-        """The maps of slice z; a class only `other` has ends half-way between the two."""
-        maps = self.maps[z]
+    def _follow(self, still: Tensor, carried: Tensor) -> Tensor:
+        return torch.lerp(still, carried, self.followed[:, None, None].to(still.device))
+
+    def _blend(self, low: Tensor, high: Tensor, below: int, above: int, share: float) -> Tensor:
+        """The maps of two labelled slices, with a share of the upper one's."""
+        facing_high, facing_low = self._facing(low, high, below, above), self._facing(high, low, above, below)
+        return torch.lerp(facing_high, facing_low, share).clamp(max=CAP_MM)
+
+    def _facing(self, maps: Tensor, there: Tensor, z: int, other: int) -> Tensor:
+        """The maps of slice z; a class only `other` has, with its maps `there`, ends half-way between the two."""
         ends = (self.present[other] & ~self.present[z])[:, None, None]
         if not ends.any():
             return maps
-        there = self.maps[other]
         return torch.where(ends.to(maps.device), there.clamp(min=0) - there.amin((1, 2), keepdim=True), maps)
 
-    def _measure_error_rate(self) -> Tensor:
+    def _measure_error_rate(self, default: float, weight: float = 1.0) -> Tensor:
         """(K,) error of the interpolated edge in mm per mm from the nearest slice, from left-out inner slices."""
         sums, counts = torch.zeros(self.n_classes), torch.zeros(self.n_classes)
         for z in self.slices[1:-1]:
-            evidence, truth = self.at(z, leave_out=z), self.maps[z]
+            evidence, truth = self._interpolate(z, z), self.maps[z]
             edge = truth.abs() < max(self.pixel_mm, 1.0)
             error = (evidence.distance_maps - truth).abs().clamp(max=CAP_MM / 2) / evidence.distance_mm
-            sums += (error * edge).sum((1, 2)) / edge.sum((1, 2)).clamp(min=1)
-            counts += edge.any(-1).any(-1)
-        # One pseudo-observation at the default keeps a single lucky slice from being believed blindly.
-        return ((sums + DEFAULT_ERROR_RATE) / (counts + 1)).clamp(0.1, 1.5)
+            sums += ((error * edge).sum((1, 2)) / edge.sum((1, 2)).clamp(min=1)).cpu()
+            counts += edge.any(-1).any(-1).cpu()
+        # Observations at the default keep a single lucky slice from being believed blindly.
+        return ((sums + weight * default) / (counts + weight)).clamp(0.1, 1.5)
 
     def spread_mm(self, distance_mm: float) -> Tensor:
         """(K,) expected error of the interpolated edge at a distance from the nearest labelled slice, mm."""
