@@ -36,7 +36,9 @@ DEFAULT_ERROR_RATE = 0.5
 """Error of the interpolated edge, mm per mm from the nearest labelled slice, where it cannot be measured."""
 CARRIED_ERROR_RATE = 0.3
 """The same of maps that are carried along."""
-FOLLOWED_RATIO = (0.6, 1.1)
+RESTLESSNESS = 0.05
+"""Error that is added to that of carried maps, mm per mm: half the gap, which is what prediction sees, halves it less."""
+FOLLOWED_RATIO = (0.75, 0.95)
 """Error standing still over error carried along: below, a class's shape stands still; above, it is carried along."""
 REMEMBERED_BYTES = 2**28
 """Memory for the shapes interpolated last."""
@@ -143,7 +145,7 @@ class ShapePrior:
             self.followed = torch.ones(n_classes)
             carried = self._measure_error_rate(CARRIED_ERROR_RATE, weight=0.5)
             low, high = FOLLOWED_RATIO
-            self.followed = ((still / carried - low) / (high - low)).clamp(0, 1)
+            self.followed = ((still / (carried + RESTLESSNESS) - low) / (high - low)).clamp(0, 1)
         self.error_rate = self._measure_error_rate(DEFAULT_ERROR_RATE)
         bytes_each = 4 * n_classes * size[0] * size[1]
         self._remembered = lru_cache(max(1, REMEMBERED_BYTES // bytes_each))(self._interpolate)
