@@ -37,7 +37,7 @@ DEFAULT_ERROR_RATE = 0.5
 CARRIED_ERROR_RATE = 0.3
 """The same of maps that are carried along."""
 RESTLESSNESS = 0.05
-"""Error that is added to that of carried maps, mm per mm: half the gap, which is what prediction sees, halves it less."""
+"""Added to the error of carried maps, mm per mm: at half the gap, as in prediction, it is less than halved."""
 FOLLOWED_RATIO = (0.75, 0.95)
 """Error standing still over error carried along: below, a class's shape stands still; above, it is carried along."""
 REMEMBERED_BYTES = 2**28
