@@ -76,8 +76,8 @@ class Stage:
         """Put a new layer of ours on top, but below the annotation; beside one, what is selected stays selected."""
         layers, annotation = self.viewer.layers, self._layers.get("annotation")
         active = layers.selection.active
+        self._layers[kind] = layer  # before napari tells of it, lest it be taken for somebody else's
         layers.insert(len(layers) if annotation is None else layers.index(annotation), layer)
-        self._layers[kind] = layer
         if annotation is not None:
             layers.selection.active = active
 

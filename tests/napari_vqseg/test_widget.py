@@ -59,6 +59,9 @@ def viewer(make_napari_viewer):
 def window(viewer, qtbot, image):
     widget = VQSegWidget(PublicOnlyProxy(viewer), fakes.FakeWorker)  # as napari hands its viewer to a plugin
     viewer.window.add_dock_widget(widget, name="VQ-Seg")
+    offers = widget.session.view.image
+    widget.offers_while_opening = []
+    offers.offer_changed.connect(lambda: widget.offers_while_opening.append(offers.offered))
     widget.session.open_volume(image)
     qtbot.waitUntil(lambda: widget.session.is_open, timeout=20000)
     yield widget
@@ -443,6 +446,8 @@ def test_overwriting_asks(window, qtbot, tmp_path, monkeypatch):
 
 def test_our_own_layers_are_never_offered(window, viewer):
     take = window.panel("Data").take
+    assert window.offers_while_opening
+    assert not any(window.offers_while_opening)
     assert take.isHidden()
     assert not window.sections["Data"][0].expanded
     viewer.add_image(np.zeros((4, 8, 8)), name="theirs")
