@@ -12,7 +12,7 @@ from vqseg.annotations import Annotations
 from vqseg.errors import AnnotationError
 from vqseg.io.labels import MAX_LABEL, LabelMap
 
-__all__ = ["Intake", "labelled_slices", "prepare"]
+__all__ = ["Intake", "labelled_slices", "prepare", "slices_by_label"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +40,13 @@ class Intake:
 def labelled_slices(found: LabelMap) -> list[int]:
     """Slices that hold a label, ascending."""
     return [int(z) for z in np.flatnonzero(found.array.any(axis=(1, 2)))]
+
+
+def slices_by_label(found: LabelMap) -> dict[int, frozenset[int]]:
+    """The slices that hold each label value, by ascending value."""
+    holds = np.stack([np.bincount(labels_yx.ravel(), minlength=256) > 0 for labels_yx in found.array])
+    slices = {value: frozenset(np.flatnonzero(held).tolist()) for value, held in enumerate(holds.T)}
+    return {value: held for value, held in slices.items() if value and held}
 
 
 def prepare(

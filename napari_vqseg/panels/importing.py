@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
+    QCheckBox,
     QDialog,
     QDialogButtonBox,
     QLabel,
@@ -18,7 +19,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_vqseg.panels.parts import note, row
+from napari_vqseg.panels.parts import note, row, silently
 
 if TYPE_CHECKING:
     from napari_vqseg.session import Session
@@ -58,13 +59,17 @@ class ImportDialog(QDialog):
             self.structures.addItem(item)
         self.structures.setFixedHeight(self.structures.sizeHintForRow(0) * min(len(found.names), MOST_ROWS) + 12)
         self.structures.itemChanged.connect(self._check)
-        count, last = len(found.slices), session.volume.shape[0] - 1
-        self.labelled = QRadioButton(f"The {count} slices with a label" if count != 1 else "The one slice with a label")
+        self.all = QCheckBox("All")
+        self.all.setToolTip("Take every structure of the file, or none, to tick the wanted ones.")
+        self.all.clicked.connect(self._tick_all)
+        self.all.setVisible(len(found.names) > 1)
+        self.labelled = QRadioButton()
         self.labelled.setChecked(True)
         self.range = QRadioButton("Slices")
         self.first, self.last = QSpinBox(), QSpinBox()
-        for box, value in ((self.first, found.slices[0]), (self.last, found.slices[-1])):
-            box.setRange(0, last)
+        slices = found.slices_of(found.names)
+        for box, value in ((self.first, slices[0]), (self.last, slices[-1])):
+            box.setRange(0, session.volume.shape[0] - 1)
             box.setValue(value)
             box.valueChanged.connect(self._choose_range)
         words = note("They become complete: what is unlabelled in them is background, and an empty slice says that "
@@ -77,16 +82,13 @@ class ImportDialog(QDialog):
         buttons.rejected.connect(self.reject)
         self.accepted.connect(self._take_over)
         column = QVBoxLayout(self)
-        for part in (
-            QLabel("Structures, and the class that each becomes"),
-            self.structures,
-            QLabel("Slices"),
-            self.labelled,
-        ):
+        column.addLayout(row(QLabel("Classes to import; double-click one to rename it"), self.all))
+        for part in (self.structures, QLabel("Slices"), self.labelled):
             column.addWidget(part)
         column.addLayout(row(self.range, self.first, QLabel("to"), self.last, QLabel("empty ones too"), stretch=4))
         column.addWidget(words)
         column.addWidget(buttons)
+        self._check()
 
     @property
     def _chosen(self) -> dict[int, str]:
@@ -98,8 +100,21 @@ class ImportDialog(QDialog):
         }
 
     def _check(self) -> None:
-        """Nothing can be imported of no structure."""
-        self.take.setEnabled(bool(self._chosen))
+        """Say what is chosen; nothing can be imported of no structure."""
+        chosen = self._chosen
+        count = len(self._found.slices_of(chosen))
+        self.labelled.setText(f"The {count} slices with a label" if count != 1 else "The one slice with a label")
+        self.all.setChecked(len(chosen) == self.structures.count())
+        self.take.setEnabled(bool(chosen))
+
+    def _tick_all(self, on: bool) -> None:
+        blocker = silently(self.structures)
+        for index in range(self.structures.count()):
+            item = self.structures.item(index)
+            if item is not None:
+                item.setCheckState(Qt.CheckState.Checked if on else Qt.CheckState.Unchecked)
+        blocker.unblock()
+        self._check()
 
     def _choose_range(self) -> None:
         self.range.setChecked(True)

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 from psygnal import Signal
 
 from napari_vqseg.session.annotating import Annotating
@@ -16,7 +15,7 @@ from napari_vqseg.session.context import Concern, Context
 from vqseg.accept import SliceChange
 from vqseg.annotations import Origin, SliceRecord, SliceState
 from vqseg.errors import AnnotationError
-from vqseg.intake import Intake, labelled_slices, prepare
+from vqseg.intake import Intake, prepare, slices_by_label
 
 __all__ = ["Found", "Importing"]
 
@@ -31,13 +30,17 @@ class Found:
         The file.
     names : dict
         What each label value would become here: its name in the file, else the project's class of that value.
-    slices : list of int
-        Slices with a label, ascending.
+    slices : dict of int to frozenset of int
+        The slices that hold each label value.
     """
 
     path: Path
     names: dict[int, str]
-    slices: list[int]
+    slices: dict[int, frozenset[int]]
+
+    def slices_of(self, values: Iterable[int]) -> list[int]:
+        """Slices with one of these label values, ascending."""
+        return sorted(frozenset().union(*(self.slices[value] for value in values)))
 
 
 class Importing(Concern):
@@ -65,9 +68,9 @@ class Importing(Concern):
             labels = read_labels(source, volume)
             if not labels.array.any():
                 raise AnnotationError(f"{source.name} holds no label on this image; choose another file.")
-            values = [value for value in np.unique(labels.array).tolist() if value]
-            names = {value: labels.names.get(value) or classes.get(value, f"label {value}") for value in values}
-            return Found(source, names, labelled_slices(labels)), labels.warnings
+            slices = slices_by_label(labels)
+            names = {value: labels.names.get(value) or classes.get(value, f"label {value}") for value in slices}
+            return Found(source, names, slices), labels.warnings
 
         def done(answer: tuple[Found, tuple[str, ...]]) -> None:
             found, warnings = answer

@@ -58,10 +58,15 @@ def test_drop_choose_import_undo(make_napari_viewer, make_ct, qtbot, tmp_path, m
     dialog = panel.dialog
     assert [dialog.structures.item(n).text() for n in range(2)] == ["lung", "tumour"]
     assert "4 slices with a label" in dialog.labelled.text()
-    for row in range(2):
-        dialog.structures.item(row).setCheckState(Qt.CheckState.Unchecked)
+    assert dialog.all.isChecked()
+    dialog.all.click()
     assert not dialog.take.isEnabled()
     dialog.structures.item(1).setCheckState(Qt.CheckState.Checked)
+    assert "2 slices with a label" in dialog.labelled.text()
+    assert not dialog.all.isChecked()
+    dialog.all.click()
+    assert "4 slices with a label" in dialog.labelled.text()
+    dialog.structures.item(0).setCheckState(Qt.CheckState.Unchecked)
     dialog.structures.item(1).setText("nodule")
     dialog.last.setValue(6)
     assert dialog.range.isChecked()

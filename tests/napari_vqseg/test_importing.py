@@ -40,7 +40,8 @@ def test_what_is_found_is_offered_and_taken_over(session, labels, tmp_path):
     session.view.stroke(3, value=1, where=(slice(0, 2), slice(0, 2)))
     session.importing.read(tmp_path / "seg.dcm")
     [found] = session.offers
-    assert (found.names, found.slices) == ({1: "lung", 2: "Tumour"}, [2, 3, 4, 5])
+    assert found.names == {1: "lung", 2: "Tumour"}
+    assert (found.slices_of([1, 2]), found.slices_of([2]), found.slices_of([])) == ([2, 3, 4, 5], [3, 4], [])
     session.importing.take_over(found, found.names)
     assert session.classes.names == {1: "tumour", 2: "lung"}
     annotations = session.annotations
