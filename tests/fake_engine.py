@@ -65,6 +65,7 @@ class FakeTrainer:
 
     device = "cpu"
     warnings = ()
+    untaught = ("lesion",)
 
     def __init__(self, config, cases, clock, step=0, used_s=0.0):
         self.config, self.cases, self.clock = config, cases, clock

@@ -245,6 +245,7 @@ def test_pause_freezes_the_budget_and_stop_keeps_everything(engine, project):
     assert engine.until(PredictionReady, final=True).step >= resumed.step
     ended = engine.until(TrainingEnded)
     assert ended.reason == "stopped"
+    assert ended.untaught == ["lesion"]
     assert ended.checkpoint_path
     run = Run(run.path)
     assert run.state == RunState.STOPPED

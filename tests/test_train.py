@@ -92,6 +92,16 @@ def test_where_the_memory_is_full_it_goes_on_with_less_and_says_so(ball, monkeyp
         segment(volume, annotations, NAMES, preset("fast", **TINY, iterations=3))
 
 
+def test_tells_which_labelled_classes_are_left_to_geometry(ball):
+    volume, labels, annotations = ball
+    trainer = Trainer(preset("fast", **TINY, iterations=1), [TrainingCase(volume, annotations)], NAMES | {3: "absent"})
+    assert trainer.untaught == ["ball", "rod"]
+    trainer.method.network_for_prediction.class_fit[2] = 0.6
+    assert trainer.untaught == ["ball"]
+    supervised = preset("fast", **TINY, method="supervised", iterations=1)
+    assert Trainer(supervised, [TrainingCase(volume, annotations)], NAMES).untaught == []
+
+
 def test_same_seed_same_weights_other_seed_others(ball):
     first, second, other = (run(trainer_of(ball, iterations=4, seed=seed)) for seed in (1, 1, 2))
     weights = [trainer.method.state_dict() for trainer in (first, second, other)]

@@ -213,9 +213,10 @@ class Engine:
 
     def _end(self, run: Run | None, reason: str) -> None:
         """Record on disk and tell the viewer how a training ended; a shutdown leaves it to be resumed."""
-        step, loop, self._loop = 0, self._loop, None
+        loop, self._loop = self._loop, None
+        step, untaught = 0, list[str]()
         if loop is not None:
-            step = loop.step_index
+            step, untaught = loop.step_index, loop.untaught
             try:
                 loop.close(RunState.PAUSED if reason == "shutdown" else RunState(reason))
             except OSError as error:
@@ -224,9 +225,8 @@ class Engine:
         log.info("the run ended: %s at step %d", reason, step)
         if reason != "shutdown":
             banked = run is not None and reason != "failed" and run.has_checkpoint
-            self._send(
-                protocol.TrainingEnded(reason, step, str(run.checkpoint_path) if run is not None and banked else "")
-            )
+            path = str(run.checkpoint_path) if run is not None and banked else ""
+            self._send(protocol.TrainingEnded(reason, step, path, untaught))
         if run is not None:
             self._redirect(run.project_path / "engine.log")
 

@@ -295,11 +295,15 @@ class StabilityReady(Message):
 
 @dataclass(frozen=True)
 class TrainingEnded(Message):
-    """Training is over: reason is "finished", "stopped" or "failed"; the checkpoint is on disk unless failed."""
+    """Training is over: reason is "finished", "stopped" or "failed"; the checkpoint is on disk unless failed.
+
+    `untaught` names the labelled classes that are not learned: what is predicted of them is geometry.
+    """
 
     reason: str
     step: int
     checkpoint_path: str = ""
+    untaught: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

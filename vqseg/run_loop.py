@@ -199,6 +199,11 @@ class RunLoop:
         """Steps taken so far."""
         return int(self.trainer.step_index) if hasattr(self, "trainer") else 0
 
+    @property
+    def untaught(self) -> list[str]:
+        """Names of the labelled classes that the network has not learned yet."""
+        return list(self.trainer.untaught) if hasattr(self, "trainer") else []
+
     def step(self) -> StepReport | None:
         """One training step; None where memory ran out and a smaller trainer took over where this one stood."""
         report = None

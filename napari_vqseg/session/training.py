@@ -226,7 +226,13 @@ class Training(Concern):
         self._send_slices()
         if message.reason != "failed":
             done = "Training finished" if message.reason == "finished" else "Training stopped"
-            self.context.notified.emit(f"{done} after {message.step} step{'s' * (message.step != 1)}.", "info")
+            text = f"{done} after {message.step} step{'s' * (message.step != 1)}."
+            if message.untaught:
+                text += (
+                    f" Not learned yet: {', '.join(message.untaught)}; shown of that is the shape between your slices. "
+                    "Train longer."
+                )
+            self.context.notified.emit(text, "info")
 
     def _on_failed(self, message: protocol.Failed) -> None:
         if message.request == "StartTraining":
