@@ -70,6 +70,11 @@ class TokenLayer:
             self._stage.listen(layer.events.visible, self.changed.emit)
         else:
             layer.data, layer.scale, layer.translate = labels, geometry["scale"], geometry["translate"]
+        values = np.arange(1, labels.max() + 1)
+        layer.features = {
+            "index": values,
+            "code": values - 1,
+        }  # napari's status bar tells both
         layer.visible = True
         self._stage.viewer.layers.selection.active = layer
         self.changed.emit()

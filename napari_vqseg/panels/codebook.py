@@ -153,15 +153,17 @@ class CodebookPanel(Panel):
         signs = [f'<span style="color:{colours.get(v)}">{SHAPES[v % len(SHAPES)]}</span>&nbsp;{names.get(v, v)}'
                  for v in owners]  # fmt: skip
         grey = '<span style="color:#8a93a3">●</span>&nbsp;background'
-        return f"{' &nbsp; '.join([*signs, grey])}. Two directions of {100 * survey.explained:.0f} % of the variance."
+        return (
+            f"{' &nbsp; '.join([*signs, grey])}. Two directions of {100 * survey.explained:.0f} % of the variance, the "
+            "middle spread out."
+        )
 
     @staticmethod
     def _history_legend() -> str:
         return (
-            f"{UTILISATION.sign}&nbsp;utilisation &nbsp; "
-            f"{PERPLEXITY.sign}&nbsp;perplexity &nbsp; "
-            f'<span style="color:{REVIVED.colour}">█</span>&nbsp;revived in a step: shares of the codebook. '
-            f"{DRIFT.sign}&nbsp;share of patches whose code changed in 50 steps."
+            f"Of the codebook: {UTILISATION.sign}&nbsp;utilisation &nbsp; {PERPLEXITY.sign}&nbsp;perplexity &nbsp; "
+            f'<span style="color:{REVIVED.colour}">█</span>&nbsp;revived in a step. '
+            f"Of the patches: {DRIFT.sign}&nbsp;another code than 50 steps before."
         )
 
     # ------------------------------------------------------------ history

@@ -64,10 +64,15 @@ class CodebookMap(QWidget):
         return None if not found.size else QPointF(*self._places()[found[0]])
 
     def _places(self) -> npt.NDArray[np.float64]:
-        """(n, 2) x and y of the drawn codewords, px; both axes have one scale."""
+        """(n, 2) x and y of the drawn codewords, px; both axes have one scale.
+
+        Most codewords lie close together and a few far off, so the distance from their middle is drawn by its root.
+        """
         if self._survey is None or not self._codes.size:
             return np.empty((0, 2))
         points = self._survey.places[self._codes].astype(float)
+        points -= np.median(points, axis=0)
+        points /= np.sqrt(np.maximum(np.hypot(*points.T), 1e-9))[:, None]
         middle, spread = (points.max(0) + points.min(0)) / 2, np.ptp(points, axis=0)
         room = np.array([self.width(), self.height()]) - 2.0 * MARGIN
         scale = float((room / np.maximum(spread, 1e-9)).min())

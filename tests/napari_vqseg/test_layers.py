@@ -558,6 +558,26 @@ def test_closing_disconnects(viewer):
     assert not any(overlay.visible for name, overlay in viewer.canvas.overlays.items() if name.startswith("vqseg"))
 
 
+def test_codes_have_vivid_colours_of_their_own_and_napari_names_them(view, viewer):
+    volume = fakes.make_volume()
+    show(view, volume)
+    survey = fakes.make_survey(volume.shape)
+    view.tokens.show(survey.codes, survey.grid)
+    layer = viewer.layers["codes"]
+    assert viewer.layers.selection.active is layer
+    assert layer.colormap.map(0)[3] == 0, "outside of the tokens nothing is drawn"
+    colours = layer.colormap.map(np.arange(1, 49))
+    assert np.unique(colours.round(3), axis=0).shape == (48, 4)
+    assert (np.ptp(colours[:, :3], axis=1) > 0.6).all(), "far from every grey, which the image is"
+    assert (np.abs(np.diff(colours[:, :3], axis=0)).max(axis=1) > 0.25).all(), "neighbouring codes differ"
+    voxel = (3, 13, 3)
+    code = survey.code_at(*voxel)
+    place = viewer.layers["ct"].data_to_world(voxel)
+    assert code == 2
+    assert layer.get_value(place, world=True) == code + 1
+    assert "code: 2" in layer.get_status(place, world=True)["value"]
+
+
 def test_one_slice_of_a_lazy_array_is_read_at_a_time():
     read = []
 
