@@ -141,6 +141,7 @@ class VQSegWidget(QWidget):
         self.scroll_area.setWidgetResizable(True)
         self.scroll_area.setFrameShape(QFrame.Shape.NoFrame)
         self.scroll_area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.scroll_area.setFocusPolicy(Qt.FocusPolicy.NoFocus)  # else a click on a button takes the arrows here
         self.scroll_area.setWidget(inside)
         self.under_cursor = QLabel()
         self.state = QLabel()

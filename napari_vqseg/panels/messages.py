@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtWidgets import QSizePolicy
 
 from napari_vqseg.panels.parts import Panel, button, note, row
+from napari_vqseg.session import TrainingState
 
 if TYPE_CHECKING:
     from napari_vqseg.session import Session
@@ -36,6 +37,7 @@ class Messages(Panel):
         self.column.addLayout(row(self.words, self.read, stretch=0))
         self.listen(session.notified, self.say)
         self.listen(session.view.navigation.z_changed, self._leave_slice)
+        self.listen(session.training.changed, self._begin_training)
         self._show()
 
     def say(self, text: str, level: str) -> None:
@@ -50,6 +52,11 @@ class Messages(Panel):
 
     def _leave_slice(self, *_: object) -> None:
         if self.kept and self.kept[-1][0] == "hint":
+            self._take_away()
+
+    def _begin_training(self, state: TrainingState) -> None:
+        """How the training before ended is old news."""
+        if state is TrainingState.STARTING and self.kept and self.kept[-1][0] == "info":
             self._take_away()
 
     def _show(self) -> None:

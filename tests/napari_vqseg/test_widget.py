@@ -34,6 +34,7 @@ from vqseg import protocol
 from vqseg.annotations import SliceState
 from vqseg.io import read_labels, write_map
 from vqseg.quality import SliceScore
+from vqseg.run import Run, RunState
 
 for name in ("fakes", "canvas"):
     spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
@@ -152,6 +153,34 @@ def test_keys_in_the_dock(window, qtbot):
     assert window.session.annotations.complete == [5]
 
 
+def test_an_interrupted_training_goes_on_or_is_begun_anew(window, qtbot):
+    panel, session = window.panel("Train"), window.session
+    session.annotating.mark_complete(3)
+    assert panel.anew.isHidden()
+    QTest.mouseClick(panel.start, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: session.engine.worker is not None and len(session.engine.worker.sent) == 2, timeout=20000)
+    worker, [run] = session.engine.worker, session.case.project.runs
+    run.set_state(RunState.RUNNING)  # as the engine does, which leaves a checkpoint now and then
+    run.checkpoint_path.mkdir()
+    (run.checkpoint_path / "checkpoint.json").write_text("{}")
+    worker.message.emit(protocol.Progress(9, 0.1, 50.0))
+    worker.crashed.emit("The engine ended unexpectedly.")
+    assert panel.start.text() == "Resume (⇧T)"
+    assert not panel.anew.isHidden()
+    panel.budget.setValue(30)
+    QTest.mouseClick(panel.anew, Qt.MouseButton.LeftButton)
+    started = protocol.StartTraining(str(run.path))
+    qtbot.waitUntil(
+        lambda: isinstance(worker.sent[-1], protocol.StartTraining) and worker.sent[-1] != started, timeout=20000
+    )
+    began = worker.sent[-1]
+    assert not began.resume
+    assert began.run_path != str(run.path)
+    assert Run(began.run_path).config.train.time_budget_s == 30, "with the settings above"
+    assert run.has_checkpoint, "the interrupted training stays on disk"
+    assert panel.anew.isHidden()
+
+
 def test_both_arrows_of_the_brush(window, viewer):
     panel = window.panel("Annotate")
     panel.tools.brush.setValue(16.8)
@@ -166,6 +195,8 @@ def test_both_arrows_of_the_brush(window, viewer):
     QTest.keyClick(panel.tools.brush, Qt.Key.Key_Return)
     assert main.focusWidget() is not panel.tools.brush, "the next digit takes a class in hand"
     assert viewer.layers["annotation"].brush_size == 31, "what is typed is taken as a whole"
+    QTest.mouseClick(panel.tools.buttons["paint"], Qt.MouseButton.LeftButton)
+    assert main.focusWidget() is not window.scroll_area, "the arrows go on through the slices"
     panel.tools.brush.stepUp()
     assert viewer.layers["annotation"].brush_size == 33, "a step is never too small for the voxels"
 
@@ -291,9 +322,11 @@ def test_training_buttons_and_the_task_of_napari(window, viewer, qtbot):
     panel.stop.click()
     worker.message.emit(protocol.TrainingEnded("stopped", 4, ""))
     assert not tasks.is_busy()
+    assert "Training stopped after 4 steps." in window.messages.words.text()
     assert panel.start.isEnabled()
     QTest.mouseClick(panel.start, Qt.MouseButton.LeftButton)
     qtbot.waitUntil(tasks.is_busy, timeout=20000)
+    assert window.messages.isHidden(), "how the training before ended is old news"
     tasks.cancel_all()  # as the closing window does
     assert session.training.state is TrainingState.STOPPING
     assert not tasks.is_busy()
