@@ -21,7 +21,7 @@ from vqseg.data.framing import Framing
 from vqseg.data.shape_prior import encode_shape, no_shape
 from vqseg.device import choose_device, gains_from_bfloat16
 from vqseg.errors import ConfigError
-from vqseg.fusion import fuse
+from vqseg.fusion import TRUSTED_FIT, fuse
 from vqseg.methods import create_method
 from vqseg.models.pausing import pausing
 from vqseg.models.vqseg import Encoded, Output, VQSegNet
@@ -107,6 +107,14 @@ class Predictor:
     def values(self) -> list[int]:
         """Label value of each class 1..K."""
         return sorted(self.class_names)
+
+    @property
+    def untaught(self) -> list[int]:
+        """Label values of the classes that the network has not learned, so that geometry alone speaks for them."""
+        if not (isinstance(self.network, VQSegNet) and self.config.predict.fuse_geometry):
+            return []
+        fits = zip(self.values, self.network.class_fit[1:].tolist(), strict=True)
+        return [value for value, fit in fits if fit < TRUSTED_FIT[0]]
 
     @property
     def has_codebook(self) -> bool:

@@ -32,7 +32,6 @@ from vqseg.device import (
 )
 from vqseg.distributed import average_gradients, averaged, from_first, own_part, synchronise_batch_norm
 from vqseg.errors import AnnotationError, ConfigError, TrainingError
-from vqseg.fusion import TRUSTED_FIT
 from vqseg.methods import create_method
 from vqseg.methods.base import Method
 from vqseg.models.feature_cache import FeatureCache
@@ -304,12 +303,8 @@ class Trainer:
     @property
     def untaught(self) -> list[str]:
         """Names of the labelled classes that the network has not learned; a prediction leaves them to geometry."""
-        network = self.method.network_for_prediction
-        if not (isinstance(network, VQSegNet) and self.config.predict.fuse_geometry):
-            return []
         labelled = {value for case in self.cases for value in case.annotations.classes}
-        fits = zip(self.class_names.items(), network.class_fit[1:].tolist(), strict=True)
-        return [name for (value, name), fit in fits if value in labelled and fit < TRUSTED_FIT[0]]
+        return [self.class_names[value] for value in self.predictor().untaught if value in labelled]
 
     def predictor(self) -> Predictor:
         """A predictor on the weights as they are now and will be; copy it (deepcopy) to keep them as they are."""

@@ -397,7 +397,7 @@ def test_review_and_codebook(window, viewer, tmp_path, qtbot):
     last = {name: curve.points[-1].tolist() for name, curve in panel.history.curves.items()}
     assert last == {"revived": [30, 0.25], "utilisation": [30, 1], "perplexity": [30, 0.75], "drift": [30, 0]}
     assert panel.history.curves["drift"].points[-2:].tolist() == [[20, 0.125], [30, 0]]
-    assert "patches whose code changed" in panel.legend.text()
+    assert "another code than 50 steps before" in panel.legend.text()
 
 
 def test_the_range_to_accept_follows_the_prediction_until_another_is_typed(window, tmp_path, qtbot):
