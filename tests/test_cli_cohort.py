@@ -7,8 +7,10 @@ import nibabel
 import numpy as np
 import pytest
 
-from vqseg.annotations import Annotations
+from vqseg.annotations import Annotations, SliceState
 from vqseg.cli import main
+from vqseg.cli.predict import Job, predict_image
+from vqseg.cohort import Image
 from vqseg.config import preset
 from vqseg.data import TrainingCase
 from vqseg.io import read_volume
@@ -77,6 +79,18 @@ def test_a_folder_is_predicted_and_compared_and_what_fails_is_told(cohort, capsy
     assert min(dice) > 0.5
     mean = json.loads(output.splitlines()[-1])["classes"]["ball"]["dice"]
     assert mean == pytest.approx(np.mean(dice), abs=1e-5)
+
+
+def test_a_process_that_predicts_again_takes_the_network_that_lies_there_now(tmp_path):
+    image = tmp_path / "ct.nii.gz"
+    nibabel.save(nibabel.Nifti1Image(np.zeros((32, 32, 4), np.int16), np.diag([-1.0, -1.0, 3.0, 1.0])), image)
+    case = TrainingCase(read_volume(image).load(), Annotations.empty((4, 32, 32)))
+    case.annotations.mark(0, SliceState.COMPLETE)
+    settings = {"size": 32, "codebook_size": 16, "time_budget_s": 0, "iterations": 1, "device": "cpu"}
+    job = Job(tmp_path / "model", Image("ct", image), tmp_path / "mask.nii.gz", None, None, "cpu")
+    for names in ({1: "ball"}, {1: "ball", 2: "box"}):
+        Trainer(preset("fast", **settings), [case], names).save(job.checkpoint)
+        assert predict_image(job).names == names
 
 
 @pytest.mark.parametrize(("arguments", "words"), [

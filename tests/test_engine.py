@@ -24,7 +24,7 @@ from vqseg.config import preset
 from vqseg.engine import Engine
 from vqseg.errors import AnnotationError, CheckpointError, DeviceError
 from vqseg.io import read_volume
-from vqseg.memory import smaller
+from vqseg.memory import is_out_of_memory, smaller
 from vqseg.overlays import FIRST_AFTER_S
 from vqseg.project import Project, Run, RunState
 from vqseg.protocol import (
@@ -667,6 +667,16 @@ def test_the_clock_stands_still():
     clock.resume()
     now = 11.0
     assert clock() == 4.0
+
+
+@pytest.mark.parametrize("words", [
+    "CUDA out of memory. Tried to allocate 2.00 GiB", "DefaultCPUAllocator: can't allocate memory: you tried 4 bytes",
+    "DefaultCPUAllocator: not enough memory: you tried 4 bytes", "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+    "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+])  # fmt: skip
+def test_a_full_memory_is_known_by_its_words(words):
+    assert is_out_of_memory(RuntimeError(words))
+    assert not is_out_of_memory(RuntimeError("shapes do not match"))
 
 
 def test_smaller_ends():

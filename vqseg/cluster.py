@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 import dask
 
 from vqseg.errors import ConfigError, DeviceError, VQSegError
+from vqseg.memory import is_out_of_memory
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -185,7 +186,7 @@ def sentence(error: Exception) -> str:
     """Why something failed, without what a library may have put into its message."""
     if isinstance(error, VQSegError):
         return " ".join(str(error).split())
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+    if is_out_of_memory(error):
         return "the memory is full; use fewer workers"
     return f"unexpected {type(error).__name__}"
 

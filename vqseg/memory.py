@@ -11,6 +11,8 @@ from vqseg.errors import DeviceError
 __all__ = ["free_memory", "is_out_of_memory", "smaller", "step_down"]
 
 SMALLEST_SIZE = 64
+FULL = ("out of memory", "can't allocate memory", "not enough memory", "alloc_failed")
+"""How CUDA, torch's allocators on Linux and on Windows, and cuBLAS and cuDNN say that the memory is full."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -19,8 +21,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     return (
         isinstance(error, MemoryError)
         or type(error).__name__ == "OutOfMemoryError"
-        or "out of memory" in text
-        or "can't allocate memory" in text
+        or any(words in text for words in FULL)
     )
 
 

@@ -20,6 +20,7 @@ from importlib import import_module
 import vqseg
 from vqseg.cli.parser import Parser
 from vqseg.errors import VQSegError
+from vqseg.memory import is_out_of_memory
 
 __all__ = ["VERBS", "main"]
 
@@ -65,7 +66,7 @@ def _sentence(error: Exception) -> str:
     text = " ".join(str(error).split())
     if isinstance(error, VQSegError):
         return text
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in text:
+    if is_out_of_memory(error):
         return "out of memory; choose --device cpu, train with a smaller --set size=... or batch_u=..., or free some"
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror}: {error.filename}" if error.filename else error.strerror

@@ -129,7 +129,7 @@ def predict_image(job: Job, on_progress: Callable[[float], None] | None = None) 
     started = time.monotonic()
     image = job.image
     volume = io.read_volume(image.path, series=series(image.series) if image.series else None, axis=image.axis).load()
-    predictor = copy.copy(_predictor(job.checkpoint, job.device))
+    predictor = copy.copy(_predictor(job.checkpoint, job.device, _written_ns(job.checkpoint)))
     classes = classes_in(job.checkpoint)
     values, names = list(classes), {value: name for value, name in classes.items() if name}  # old ones are nameless
     rules = rules_for(job.wishes, names)
@@ -146,8 +146,14 @@ def predict_image(job: Job, on_progress: Callable[[float], None] | None = None) 
     return Predicted(written, names, volumes_ml, tuple(volume.warnings), time.monotonic() - started)
 
 
+def _written_ns(checkpoint: Path) -> int:
+    """When the checkpoint that lies there was written: a cluster's workers outlive the trainings they predict with."""
+    description = checkpoint / "checkpoint.json"
+    return description.stat().st_mtime_ns if description.exists() else 0
+
+
 @functools.lru_cache(maxsize=1)
-def _predictor(checkpoint: Path, device: str) -> Predictor:
+def _predictor(checkpoint: Path, device: str, written_ns: int) -> Predictor:
     """The network, loaded once a process; each process started for a cohort takes the next GPU."""
     import torch
 
