@@ -307,8 +307,12 @@ def _elsewhere(source: Source, project: Project, home: Path) -> str:
         if not candidate.exists():
             return ""
         if Project.is_project(candidate) and candidate.absolute() != project.path:
-            case = _known(Project.open(candidate), source)
-            if case is not None and case.load_slice_states():
+            try:
+                case = _known(Project.open(candidate), source)
+                annotated = case is not None and bool(case.load_slice_states())
+            except VQSegError as error:
+                return f"{stem(source.path)} may have annotations in {candidate}, which cannot be read: {error}"
+            if case is not None and annotated:
                 return (
                     f"{case.title} has annotations of its own in {candidate}; "
                     "open that project's folder to go on with them."

@@ -245,6 +245,20 @@ def test_annotations_that_a_volume_has_elsewhere_are_pointed_out(make_desk, path
     assert any("b has annotations of its own" in text for _, text in other.heard)
 
 
+def test_a_damaged_project_of_the_same_name_does_not_keep_a_volume_from_being_opened(make_desk, paths):
+    alone = make_desk()
+    alone.session.open_volume(paths[1])
+    folder = alone.session.case.project.path
+    alone.session.close()
+    for name in ("project.json", "project.copy.json"):
+        (folder / name).write_text("{")
+    other = make_desk()
+    other.session.open_volume(paths[0])
+    other.session.open_volume(paths[1])
+    assert other.session.case.name == "b"
+    assert any("b may have annotations" in text and "is damaged" in text for _, text in other.heard)
+
+
 def test_another_window_keeps_its_project(desk, make_desk):
     other = make_desk()
     other.session.cases.open(desk.session.case.project.path)
