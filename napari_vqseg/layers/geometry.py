@@ -87,7 +87,8 @@ def volume_beneath(viewer: napari.Viewer | None, shape: tuple[int, ...], meta: M
     """
     places = [meta["metadata"]] if "metadata" in meta else []
     for layer in viewer.layers if viewer is not None else ():
-        if all(np.allclose(np.asarray(meta[name]), np.asarray(getattr(layer, name))) for name in PLACE if name in meta):
+        pairs = [(np.asarray(meta[name]), np.asarray(getattr(layer, name))) for name in PLACE if name in meta]
+        if all(wanted.shape == found.shape and np.allclose(wanted, found) for wanted, found in pairs):
             places.append(layer.metadata)
     known = (place.get("vqseg", {}).get("volume") for place in places)
     return next((volume for volume in known if isinstance(volume, Volume) and volume.shape == shape), None)

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from napari.components import ViewerModel
 from npe2 import PluginManifest
 
 from napari_vqseg.io import get_reader, write_mask
+from napari_vqseg.layers import layer_geometry, volume_beneath
 from vqseg.errors import GeometryError
 from vqseg.io import read_labels, read_volume, write_labels, write_map
 from vqseg.volume import StoredLayout, Volume
@@ -59,6 +61,20 @@ def test_reading_and_writing_through_napari(tmp_path):
         write_mask(str(tmp_path / "b.nii.gz"), labels, {"metadata": {}, "name": "b"})
     with pytest.raises(Exception, match=r"none\.nii"):
         get_reader(str(tmp_path / "none.nii"))(str(tmp_path / "none.nii"))
+
+
+def test_labels_find_their_volume_beside_layers_of_other_dimensions():
+    layout = StoredLayout((8, 9, 5), np.diag([-0.7, -0.8, 3.0, 1]))
+    volume = Volume(layout.to_canonical(np.zeros((8, 9, 5), np.int16)), layout)
+    viewer = ViewerModel()
+    viewer.add_points(np.zeros((1, 2)))
+    viewer.add_image(volume.array, **layer_geometry(volume))
+    place = viewer.layers[1].translate
+    labels = viewer.add_labels(np.zeros(volume.shape, np.uint8), scale=volume.spacing_mm, translate=place)
+    viewer.add_image(np.zeros((2, *volume.shape)))
+    meta = labels.as_layer_data_tuple()[1]
+    assert volume_beneath(viewer, volume.shape, meta) is volume
+    assert volume_beneath(viewer, volume.shape, {**meta, "translate": (9, 0, 0)}) is None
 
 
 def test_dicom_as_archives_hand_it_out(make_ct, tmp_path):
