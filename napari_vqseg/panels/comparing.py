@@ -119,11 +119,10 @@ class ComparePanel(Panel):
         ]  # fmt: skip
         lines.append(f"They agree (Dice): {', '.join(agreement) or 'neither predicts anything'}.")
         if found.unseen.slices and not any(map(math.isnan, found.unseen.dice)):
-            count = len(found.unseen.slices)
-            slices = "1 slice" if count == 1 else f"{count} slices"
+            first, second = found.unseen.dice
             lines.append(
-                f"<b>On {slices} that neither had seen: {shown} {found.unseen.dice[0]:.2f}, {other} "
-                f"{found.unseen.dice[1]:.2f}</b> (Dice)."
+                f"<b>On {_slices(len(found.unseen.slices))} that neither had seen: {shown} {first:.2f}, {other} "
+                f"{second:.2f}</b> (Dice)."
             )
         else:
             lines.append("Which is better? Draw and complete (C) one more slice: both are scored on it.")
@@ -134,7 +133,11 @@ def _in_words(trained: TrainedRun) -> str:
     """What a training learnt from, and when it was."""
     count, created = len(trained.learnt), trained.created
     day = "" if created.date() == datetime.now().astimezone().date() else f"{created:%d %b} "
-    return f"{LEARNT_FROM[trained.unlabelled]} · {count} slices · {day}{created:%H:%M}"
+    return f"{LEARNT_FROM[trained.unlabelled]} · {_slices(count)} · {day}{created:%H:%M}"
+
+
+def _slices(count: int) -> str:
+    return f"{count} slice{'s' * (count != 1)}"
 
 
 def _short(shown: TrainedRun, other: TrainedRun) -> tuple[str, str]:
