@@ -95,8 +95,12 @@ class AnnotationLayer:
         layer.bind_key("Control-Z", lambda _: self._replay(layer, undoing=True), overwrite=True)
         layer.bind_key("Control-Shift-Z", lambda _: self._replay(layer, undoing=False), overwrite=True)
         self._keys.bind_on(layer)
-        self._stage.viewer.layers.selection.active = layer
         self._on_brush()
+
+    def select(self) -> None:
+        """Select the layer, so that its tools and keys are those in use."""
+        if self._layer is not None:
+            self._stage.viewer.layers.selection.active = self._layer
 
     def set_slice(self, z: int, labels_yx: npt.NDArray[np.uint8]) -> None:
         """Put labels (y, x) into a slice, to be committed with others; `painted` is not told of it."""

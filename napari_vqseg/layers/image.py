@@ -47,7 +47,7 @@ class ImageLayer:
             stage.listen(event, self._on_layers)
 
     def show(self, volume: Volume, window: Window, name: str) -> Iterator[None]:
-        """Show a volume, step by step: napari makes room for its first layer, then draws it."""
+        """Show a volume, step by step: napari makes room for its first layer, takes it in, then draws it."""
         array = volume.array if isinstance(volume.array, np.ndarray) else LastSlice(volume.array)
         before, limits = self._stage.reuse("image", array, volume), window.limits_hu
         layer = before or Image(
@@ -57,6 +57,8 @@ class ImageLayer:
         low, high = RANGE_HU if volume.in_hu else volume.value_range
         layer.contrast_limits_range = (min(low, limits[0]), max(high, limits[1]))
         if before is None:
+            self._stage.make_room()
+            yield
             self._stage.add("image", layer)
             yield
         else:

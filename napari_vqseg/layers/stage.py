@@ -73,13 +73,16 @@ class Stage:
     # ------------------------------------------------------------ layers
 
     def add(self, kind: Kind, layer: Layer) -> None:
-        """Put a new layer of ours on top, but below the annotation; beside one, what is selected stays selected."""
+        """Put a new layer of ours on top, but below the annotation; what is selected stays selected."""
         layers, annotation = self.viewer.layers, self._layers.get("annotation")
-        active = layers.selection.active
         self._layers[kind] = layer  # before napari tells of it, lest it be taken for somebody else's
-        layers.insert(len(layers) if annotation is None else layers.index(annotation), layer)
-        if annotation is not None:
-            layers.selection.active = active
+        with _selection_kept(layers):
+            layers.insert(len(layers) if annotation is None else layers.index(annotation), layer)
+
+    def make_room(self) -> None:
+        """Let napari make the sliders of a volume, which it else does while it adds the first layer."""
+        if not self.viewer.layers:
+            self.viewer.dims.ndim = 3
 
     def reuse(self, kind: Kind, data: Any, volume: Volume) -> Layer | None:
         """A layer of the volume before, with other data on a volume's voxels; None where there is none to be had."""
@@ -224,13 +227,32 @@ def set_visible(layer: Layer, visible: bool) -> None:
 
 
 def warm_up() -> None:
-    """Let napari import and compile what its first layers need, which takes a second; better before there are any."""
+    """Let napari import and compile what its first layers need, which takes a second; better before there are any.
+
+    So much has been made by then that Python would look through everything for rubbish while the first volume opens,
+    170 ms in one piece; that is done here, too.
+    """
     Camera().view_direction  # noqa: B018 - imports scipy's rotations
     labels = np.zeros((1, 1, 1), dtype=np.uint8)
     label_colormap({1: "white"}).map(labels[0])
     Image(labels, contrast_limits=(0, 1), units=("mm", "mm", "mm"))
     GatedLabels(labels, units=("mm", "mm", "mm"))
     DashAtlas()  # works out the dashes of lines, which all of them share
+    gc.collect()
+
+
+@contextlib.contextmanager
+def _selection_kept(layers: Any) -> Iterator[None]:
+    """Napari selects each layer that comes and shows its controls, 20 ms; it has no public name for leaving that."""
+    layers = getattr(layers, "__wrapped__", layers)  # the proxy that plugins are given warns of private names
+    selects, active = getattr(layers, "_activate_on_insert", True), layers.selection.active
+    layers._activate_on_insert = False
+    try:
+        yield
+    finally:
+        layers._activate_on_insert = selects
+        if layers.selection.active is not active:
+            layers.selection.active = active
 
 
 @contextlib.contextmanager

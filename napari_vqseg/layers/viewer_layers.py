@@ -89,6 +89,8 @@ class ViewerLayers:
 
     def finish(self) -> Iterator[None]:
         """Show, step by step, what is better shown once all layers are there and lie on the volume."""
+        self.annotation.select()
+        yield
         self._go_to_middle()
         self.navigation.fit()
         self.navigation.letter_edges()

@@ -93,6 +93,20 @@ def test_every_layer_carries_the_geometry(view, viewer):
     assert tuple(viewer.layers["ct"].contrast_limits) == WINDOWS["lung"].limits_hu
 
 
+def test_layers_come_unselected_until_the_annotation_is_taken_in_hand(view, viewer):
+    theirs = viewer.add_image(np.zeros((8, 8)), name="theirs")
+    selected = []
+    viewer.layers.selection.events.active.connect(lambda event: selected.append(event.value))
+    show(view, fakes.make_volume())
+    assert set(selected) - {None} == {viewer.layers["annotation"]}
+    assert viewer.dims.ndim == 3
+    viewer.layers.selection.active = theirs
+    view.tokens.hide()
+    assert viewer.layers.selection.active is viewer.layers["annotation"]
+    another = viewer.add_image(np.zeros((8, 8)), name="another")
+    assert viewer.layers.selection.active is another, "napari selects the layers of others as ever"
+
+
 def test_the_scale_bar_is_where_no_notification_covers_it_until_a_person_moves_it(view, viewer):
     bar = viewer.canvas.overlays.scale_bar
     show(view, fakes.make_volume())
