@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from html import escape
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -150,8 +151,10 @@ class CodebookPanel(Panel):
             return ""
         names, colours = self.session.classes.names, self.session.case.colours
         owners = sorted(set(survey.owner[survey.report.usage > 0].tolist()) - {0})
-        signs = [f'<span style="color:{colours.get(v)}">{SHAPES[v % len(SHAPES)]}</span>&nbsp;{names.get(v, v)}'
-                 for v in owners]  # fmt: skip
+        signs = [
+            f'<span style="color:{colours.get(v)}">{SHAPES[v % len(SHAPES)]}</span>&nbsp;{escape(names.get(v, str(v)))}'
+            for v in owners
+        ]
         grey = '<span style="color:#8a93a3">●</span>&nbsp;background'
         return (
             f"{' &nbsp; '.join([*signs, grey])}. Two directions of {100 * survey.explained:.0f} % of the variance, the "

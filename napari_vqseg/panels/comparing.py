@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from datetime import datetime
+from html import escape
 from typing import TYPE_CHECKING
 
 from napari_vqseg.looks import STRIPES
@@ -115,7 +116,7 @@ class ComparePanel(Panel):
         shown, other = _short(found.shown, found.other)
         lines = [f"{_stripes(ONLY_FIRST, '▨')} only {shown} &nbsp; {_stripes(ONLY_SECOND, '▧')} only {other}"]
         agreement = [
-            f"{names.get(value, value)}\u00a0{dice:.2f}" for value, dice in found.comparison.dice.items()
+            f"{escape(names.get(value, str(value)))}\u00a0{dice:.2f}" for value, dice in found.comparison.dice.items()
         ]  # fmt: skip
         lines.append(f"They agree (Dice): {', '.join(agreement) or 'neither predicts anything'}.")
         if found.unseen.slices and not any(map(math.isnan, found.unseen.dice)):

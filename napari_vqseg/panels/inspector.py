@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from html import escape
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -64,7 +65,9 @@ class CodewordInspector(QWidget):
         voxels = survey.class_voxels[code]
         shares = voxels / max(1, int(voxels.sum()))
         most = [int(value) for value in np.argsort(-shares)[:3] if shares[value] >= 0.005]
-        classes = ", ".join(f"{names.get(value, value)} {100 * shares[value]:.0f}\u00a0%" for value in most)
+        classes = ", ".join(
+            f"{escape(names.get(value, str(value)))} {100 * shares[value]:.0f}\u00a0%" for value in most
+        )
         slices = f'slice <a href="{found.most_in}" style="color:{LINK}">{found.most_in}</a>'
         if found.slices > 1:
             slices = f"{found.slices} slices, most in {slices}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from html import escape
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt
@@ -39,7 +40,7 @@ class SuggestionNote(QLabel):
         if first is None:
             return
         mark = MARKS["suggested"]
-        text = f'<span style="color:{mark.colour}">{mark.sign}</span> Slice {_link(first.z)}: {first.reason}'
+        text = f'<span style="color:{mark.colour}">{mark.sign}</span> Slice {_link(first.z)}: {escape(first.reason)}'
         then = ", ".join(_link(item.z) for item in waiting if item.z != first.z)
         self.setText(f"{text} Then {then}." if then else text)
 
