@@ -103,7 +103,7 @@ class Project:
 
     def save(self) -> None:
         """Write project.json: name, classes and the entries of `info`; a copy of it stands in for a damaged one."""
-        values = {**self.info, "name": self.name, "class_names": _checked_classes(self.class_names)}
+        values = {**self.info, "name": self.name, "class_names": _checked_classes(dict(self.class_names))}
         for name in ("project.json", COPY):
             write_record(self.path / name, "project", SCHEMA, values)
 
