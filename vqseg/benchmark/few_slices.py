@@ -43,7 +43,7 @@ DEFAULT_VOLUMES = "lung1_nsclc,abdomen_3mm,lidc_voi/LIDC-IDRI-0702_R_5,lidc_voi/
 BUDGETS = "30,60,180,600"
 NEEDS_NO_TIME = ("interpolation",)
 NEEDS_NO_SEED = ("interpolation",)
-PLAIN: dict[str, Any] = {"fuse_geometry": False, "keep_connected": False}
+PLAIN: dict[str, Any] = {"fuse_geometry": False, "keep_connected": False, "register_slices": False}
 """Rivals predict as their papers do; ``supervised:fuse_geometry=true:keep_connected=true`` gives them VQ-Seg's help."""
 IMAGE_NAMES = ("image.nii.gz", "image.nii", "image.nrrd")
 
