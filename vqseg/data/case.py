@@ -108,8 +108,8 @@ class PreparedCase:
         """How the anatomy moves from slice to slice, in the contrast in which the structures show best."""
         if not self.framing.register_slices:
             return None
-        images = self.framing.equalise(self.images) if self.framing.equalisation else self.images
-        return SliceMotion(images, self.volume.spacing_mm[0])
+        contrast = self.framing.equalise if self.framing.equalisation else None
+        return SliceMotion(self.images, self.volume.spacing_mm[0], contrast)
 
     def _resize(self, slices: npt.NDArray[np.float32]) -> Tensor:
         stack = torch.from_numpy(np.ascontiguousarray(slices))[:, None]

@@ -7,7 +7,7 @@ et al., NeuroImage 45, 2009) of many pairs of slices in one tensor, which is twe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -41,12 +41,14 @@ class SliceMotion:
         (Z, h, w) float32 in about [0, 1].
     step_mm : float
         Distance of neighbouring slices, mm.
+    contrast : callable, optional
+        What makes of images those to be registered, such as :meth:`vqseg.data.framing.Framing.equalise`.
     """
 
-    def __init__(self, images: Tensor, step_mm: float) -> None:
+    def __init__(self, images: Tensor, step_mm: float, contrast: Callable[[Tensor], Tensor] | None = None) -> None:
         depth, *size = images.shape
         shrinkage = max(1.0, max(size) / LONGEST_SIDE)
-        self._images, self._size = images, [round(side / shrinkage) for side in size]
+        self._images, self._contrast, self._size = images, contrast, [round(side / shrinkage) for side in size]
         self._stride = max(1, round(STEP_MM / step_mm))
         self._stops = [*range(0, depth - 1, self._stride), depth - 1]
         self._fields: dict[int, tuple[Tensor, Tensor]] = {}
@@ -97,6 +99,7 @@ class SliceMotion:
     def _register_from(self, first: int) -> None:
         """Register some of the stops with their neighbours, both ways."""
         images = self._images[self._stops[first : first + PAIRS_AT_ONCE // 2 + 1]]
+        images = images if self._contrast is None else self._contrast(images)
         images = _resize(images[:, None], self._size)[:, 0]
         lower, upper = images[:-1], images[1:]
         from_below, from_above = register(torch.cat([upper, lower]), torch.cat([lower, upper])).chunk(2)
