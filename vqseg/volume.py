@@ -204,15 +204,13 @@ class Volume:
         """Slice index along the stored slice axis of canonical slice z; its own inverse."""
         return self.shape[0] - 1 - z if self.stored.flipped[0] else z
 
-    def require_same_geometry(self, other: Volume, what: str = "labels", tolerance_mm: float | None = None) -> None:
+    def require_same_geometry(self, other: Volume, what: str = "labels") -> None:
         """Raise :class:`GeometryError`, naming the difference, unless `other` lies on the same voxels.
 
         The two may be stored in different orientations: compared are shape and affine after both are canonical.
-        Up to `tolerance_mm` between any two corners is rounding (float32 affines, decimals in DICOM); by default
-        a twentieth of the smallest voxel side.
+        Up to a twentieth of the smallest voxel side between any two corners is rounding (float32 affines, decimals in
+        DICOM).
         """
-        if tolerance_mm is None:
-            tolerance_mm = 0.05 * min(self.spacing_mm)
         if self.shape != other.shape:
             raise GeometryError(
                 f"The shape of the {what} is {other.shape} (z, y, x), the image's {self.shape}; "
@@ -221,7 +219,7 @@ class Volume:
         corners = np.array([[z, y, x, 1] for z in (0, 1) for y in (0, 1) for x in (0, 1)], dtype=float)
         corners[:, :3] *= np.array(self.shape) - 1
         shift = np.linalg.norm((corners @ (self.affine - other.affine).T)[:, :3], axis=1).max()
-        if not shift <= tolerance_mm:
+        if not shift <= 0.05 * min(self.spacing_mm):
             far = f"{shift:.0f}" if shift >= 100 else f"{shift:.3g}"
             raise GeometryError(
                 f"The voxels of the {what} lie up to {far} mm away from the image's (their affines differ); "

@@ -8,7 +8,7 @@ def generator(seed=0):
 
 
 def test_cutmix_boxes_cover_what_they_should():
-    masks = cutmix_masks(200, 40, 60, generator(), probability=0.5)
+    masks = cutmix_masks(200, 40, 60, generator())
     area = masks.float().mean((1, 2))
     boxed = area > 0
     assert 0.35 < boxed.float().mean() < 0.65

@@ -19,6 +19,9 @@ from vqseg.models.quantizer import nearest_codewords
 
 __all__ = ["SpeedRow", "peak_mb", "speed_of_quantization", "synchronise"]
 
+REPEATS = 3
+"""Runs of each way but the loop, which runs once; the best counts."""
+
 
 @dataclass(frozen=True)
 class SpeedRow:
@@ -77,7 +80,6 @@ def speed_of_quantization(
     tokens: int = 8 * 256,
     epsilon: float = 0.7,
     device: str = "cpu",
-    repeats: int = 3,
     loop: bool = True,
 ) -> list[SpeedRow]:
     """Measure search and substitution on random codewords and tokens, where nearly every token has a code of its own.
@@ -94,8 +96,6 @@ def speed_of_quantization(
         Perturbation intensity in [0, 1].
     device : str
         Where to compute.
-    repeats : int
-        Runs of each way but the loop, which runs once; the best counts.
     loop : bool
         Measure the loop as well; it takes seconds.
     """
@@ -113,7 +113,7 @@ def speed_of_quantization(
         for way, rival in rivals.items():
             ways["qpm", way] = lambda r=rival, i=indices, c=codebook, g=generator: r(i, c, epsilon, g)  # type: ignore[misc]
         for (task, way), call in ways.items():
-            rows.append(SpeedRow(code_dim, task, way, *_measure(call, device, 1 if way == "loop" else repeats)))
+            rows.append(SpeedRow(code_dim, task, way, *_measure(call, device, 1 if way == "loop" else REPEATS)))
     return rows
 
 

@@ -20,6 +20,8 @@ __all__ = ["Warp", "change_intensity", "displace", "random_warp", "smooth_field"
 CPU = torch.device("cpu")
 ELASTIC_CELL = 32
 """Pixels between the control points of the elastic warp."""
+FEATURE_CELL = 16
+"""Pixels of a patch, per axis, that one feature of a frozen model stands for."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class Warp:
         return F.grid_sample(sources, grid, mode=mode, padding_mode="border", align_corners=False)
 
 
-def warp_features(warp: Warp, features: Tensor, size: Sequence[int], cell: int = 16) -> Tensor:
+def warp_features(warp: Warp, features: Tensor, size: Sequence[int]) -> Tensor:
     """Coarse features where a warp of their slices has moved them.
 
     Parameters
@@ -48,15 +50,14 @@ def warp_features(warp: Warp, features: Tensor, size: Sequence[int], cell: int =
         (B, D, h', w') on a grid that covers the slices.
     size : sequence of int
         (H, W) of the slices.
-    cell : int
-        Pixels of the output, per axis, that one feature of the result stands for.
 
     Returns
     -------
     Tensor
-        (B, D, ceil(h / cell), ceil(w / cell)).
+        (B, D, ceil(h / 16), ceil(w / 16)), a feature for each ``FEATURE_CELL`` x ``FEATURE_CELL`` pixels.
     """
-    rows, columns = (F.avg_pool2d(part[:, None], cell, ceil_mode=True)[:, 0] for part in (warp.rows, warp.columns))
+    maps = (warp.rows, warp.columns)
+    rows, columns = (F.avg_pool2d(part[:, None], FEATURE_CELL, ceil_mode=True)[:, 0] for part in maps)
     height, width = (cells / side for cells, side in zip(features.shape[-2:], size, strict=True))
     return Warp(rows * height, columns * width).sample(features)
 
@@ -88,10 +89,11 @@ def random_warp(
     size: tuple[int, int],
     generator: torch.Generator,
     *,
-    strength: float = 1.0,
     device: torch.device = CPU,
 ) -> Warp:
     """Rotation, scaling and an elastic warp round a centre each.
+
+    Their standard deviations are 9 degrees and 12 % in size; the elastic displacement is up to 3 pixels.
 
     Parameters
     ----------
@@ -101,20 +103,18 @@ def random_warp(
         (h, w) of the output.
     generator : torch.Generator
         Source of the draws, on the CPU.
-    strength : float
-        1 gives a standard deviation of 9 degrees, 12 % in size and up to 3 pixels of elastic displacement.
     device : torch.device
         Where the images are.
     """
     batch = len(centres)
-    angle = _normal((batch, 1, 1), generator) * (0.15 * strength)
-    zoom = torch.exp(_normal((batch, 1, 1), generator) * (0.12 * strength))
+    angle = _normal((batch, 1, 1), generator) * 0.15
+    zoom = torch.exp(_normal((batch, 1, 1), generator) * 0.12)
     rows = torch.arange(size[0], dtype=torch.float32, device=device).view(1, -1, 1) - (size[0] - 1) / 2
     columns = torch.arange(size[1], dtype=torch.float32, device=device).view(1, 1, -1) - (size[1] - 1) / 2
     cos, sin = (torch.cos(angle) * zoom).to(device), (torch.sin(angle) * zoom).to(device)
     cells = tuple(math.ceil(side / ELASTIC_CELL) + 2 for side in size)
     elastic = smooth_field(batch, 2, size, cells, generator, device)
-    elastic *= (3.0 * strength * torch.rand((batch, 1, 1, 1), generator=generator)).to(device)
+    elastic *= (3.0 * torch.rand((batch, 1, 1, 1), generator=generator)).to(device)
     centres = centres.to(device)
     return Warp(
         cos * rows - sin * columns + centres[:, :1, None] + 0.5 + elastic[:, 0],

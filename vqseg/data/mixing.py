@@ -14,6 +14,13 @@ from torch import Tensor
 
 __all__ = ["copy_paste_mask", "cutmix_masks", "largest_components", "paste"]
 
+BOX_CHANCE = 0.5
+"""Chance that a slice gets a CutMix box at all."""
+BOX_AREA, BOX_ASPECT = (0.02, 0.4), (0.3, 1 / 0.3)
+"""Smallest and largest share of the slice that a box covers, and its height : width in units of the slice's own."""
+PATCH_SHARE = 2 / 3
+"""Share of each side that a copied patch has."""
+
 
 def _uniform(generator: torch.Generator, low: float, high: float) -> float:
     return low + (high - low) * float(torch.rand((), generator=generator))
@@ -23,17 +30,8 @@ def _start(generator: torch.Generator, room: int) -> int:
     return int(torch.randint(room + 1, (), generator=generator))
 
 
-def cutmix_masks(
-    n: int,
-    height: int,
-    width: int,
-    generator: torch.Generator,
-    *,
-    probability: float = 0.5,
-    area: tuple[float, float] = (0.02, 0.4),
-    aspect: tuple[float, float] = (0.3, 1 / 0.3),
-) -> Tensor:
-    """One random box per slice, for CutMix.
+def cutmix_masks(n: int, height: int, width: int, generator: torch.Generator) -> Tensor:
+    """One random box in half of the slices, for CutMix.
 
     Parameters
     ----------
@@ -41,12 +39,6 @@ def cutmix_masks(
         Number and size of the slices.
     generator : torch.Generator
         Source of the boxes, on the CPU.
-    probability : float
-        Chance that a slice gets a box at all.
-    area : tuple of float
-        Smallest and largest share of the slice that a box covers.
-    aspect : tuple of float
-        Smallest and largest height : width of a box in units of the slice's own; boxes are clipped to the slice.
 
     Returns
     -------
@@ -55,9 +47,9 @@ def cutmix_masks(
     """
     masks = torch.zeros(n, height, width, dtype=torch.bool)
     for mask in masks:
-        if _uniform(generator, 0, 1) >= probability:
+        if _uniform(generator, 0, 1) >= BOX_CHANCE:
             continue
-        share, ratio = _uniform(generator, *area), _uniform(generator, *aspect)
+        share, ratio = _uniform(generator, *BOX_AREA), _uniform(generator, *BOX_ASPECT)
         box_height = min(height, max(1, round(height * math.sqrt(share * ratio))))
         box_width = min(width, max(1, round(width * math.sqrt(share / ratio))))
         top, left = _start(generator, height - box_height), _start(generator, width - box_width)
@@ -65,15 +57,15 @@ def cutmix_masks(
     return masks
 
 
-def copy_paste_mask(height: int, width: int, generator: torch.Generator, *, share: float = 2 / 3) -> Tensor:
-    """One patch of `share` of each side at a random place, for bidirectional copy-paste.
+def copy_paste_mask(height: int, width: int, generator: torch.Generator) -> Tensor:
+    """One patch of two thirds of each side at a random place, for bidirectional copy-paste.
 
     Returns
     -------
     Tensor
         (height, width) bool, True inside the patch.
     """
-    patch_height, patch_width = max(1, int(height * share)), max(1, int(width * share))
+    patch_height, patch_width = max(1, int(height * PATCH_SHARE)), max(1, int(width * PATCH_SHARE))
     top, left = _start(generator, height - patch_height), _start(generator, width - patch_width)
     mask = torch.zeros(height, width, dtype=torch.bool)
     mask[top : top + patch_height, left : left + patch_width] = True

@@ -14,6 +14,8 @@ from torch.nn import functional as F
 
 __all__ = ["FeatureAdapter", "alignment_loss"]
 
+TEMPERATURE = 0.1
+
 
 class FeatureAdapter(nn.Module):
     """Brings post-quantization features to the shape of the priors' patch features.
@@ -24,13 +26,11 @@ class FeatureAdapter(nn.Module):
         Channels C of the post-quantization features.
     prior_dims : sequence of int
         Channels of each prior's features, D in all. Each has channels, and so a 1x1 convolution, of its own.
-    temperature : float
-        Temperature of the contrast; smaller is stricter.
     """
 
-    def __init__(self, in_channels: int, prior_dims: Sequence[int], temperature: float = 0.1) -> None:
+    def __init__(self, in_channels: int, prior_dims: Sequence[int]) -> None:
         super().__init__()
-        self.temperature, self.prior_dims = temperature, list(prior_dims)
+        self.prior_dims = list(prior_dims)
         self.project = nn.Conv2d(in_channels, sum(self.prior_dims), 1)
 
     def forward(self, quantized: Tensor, grid: tuple[int, int]) -> Tensor:
@@ -46,10 +46,10 @@ class FeatureAdapter(nn.Module):
         ours = self(quantized, (height, width)).split(self.prior_dims, 1)
         theirs = prior_features.split(self.prior_dims, 1)
         pairs = zip(ours, theirs, strict=True)
-        return torch.stack([alignment_loss(*pair, self.temperature) for pair in pairs]).mean()
+        return torch.stack([alignment_loss(*pair) for pair in pairs]).mean()
 
 
-def alignment_loss(adapted: Tensor, prior_features: Tensor, temperature: float = 0.1) -> Tensor:
+def alignment_loss(adapted: Tensor, prior_features: Tensor, temperature: float = TEMPERATURE) -> Tensor:
     """Patch-wise InfoNCE: each patch should find its own prior feature among those of all patches of its image.
 
     Parameters
@@ -57,7 +57,7 @@ def alignment_loss(adapted: Tensor, prior_features: Tensor, temperature: float =
     adapted, prior_features : Tensor
         (B, D, h, w).
     temperature : float
-        Divides the cosine similarities, > 0.
+        Divides the cosine similarities, > 0; smaller is stricter.
 
     Returns
     -------

@@ -134,7 +134,7 @@ def substitution_probabilities(
     return codes[:top], values[:top]
 
 
-def dropout(features: Tensor, p: float, generator: torch.Generator, *, channelwise: bool = False) -> Tensor:
+def dropout(features: Tensor, p: float, generator: torch.Generator) -> Tensor:
     """Dropout with an explicit generator: each value is zeroed with probability p, the rest scaled by 1 / (1 - p).
 
     Parameters
@@ -145,16 +145,13 @@ def dropout(features: Tensor, p: float, generator: torch.Generator, *, channelwi
         Dropout rate in [0, 1]; at 1 everything is zero.
     generator : torch.Generator
         Source of the draws.
-    channelwise : bool
-        Zero whole channels, as UniMatch does.
 
     Returns
     -------
     Tensor
         (B, C, h, w).
     """
-    shape = (*features.shape[:2], 1, 1) if channelwise else features.shape
-    keep = uniform(shape, generator).to(features.device) >= p
+    keep = uniform(features.shape, generator).to(features.device) >= p
     return features * keep / max(1.0 - p, 1e-12)
 
 

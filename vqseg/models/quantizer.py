@@ -23,6 +23,10 @@ SMALL_BYTES, LARGE_BYTES = 1 << 23, 1 << 25
 """Sizes of a block of a rows x K matrix: what stays near the processor, and what is not exceeded."""
 GROUP = 128
 """Codewords whose nearest is found together, before the nearest of all."""
+MEMORY = 2.0
+"""How long the running usage remembers, in tokens per codeword."""
+LLOYD_STEPS = 5
+"""Steps of Lloyd's algorithm by which the codebook begins."""
 
 
 def rows_at_once(codebook: Tensor) -> int:
@@ -108,8 +112,6 @@ class VectorQuantizer(nn.Module):
     scale : float
         Standard deviation of each coordinate of the code space. It sets how local the perturbation's
         ``exp(-distance)`` is: the larger, the nearer the substitutes.
-    memory : float
-        How long the running usage remembers, in tokens per codeword.
 
     Attributes
     ----------
@@ -124,10 +126,10 @@ class VectorQuantizer(nn.Module):
     credit: Tensor
     initialised: Tensor
 
-    def __init__(self, dim: int, codebook_size: int, code_dim: int, *, scale: float = 4.0, memory: float = 2.0) -> None:
+    def __init__(self, dim: int, codebook_size: int, code_dim: int, *, scale: float = 4.0) -> None:
         super().__init__()
         self.codebook_size, self.code_dim = codebook_size, code_dim
-        self.scale, self.memory = scale, memory
+        self.scale = scale
         self.project_in = nn.Conv2d(dim, code_dim, 1)
         self.norm = nn.BatchNorm2d(code_dim, affine=False)
         self.project_out = nn.Conv2d(code_dim, dim, 1)
@@ -225,13 +227,13 @@ class VectorQuantizer(nn.Module):
     def _count(self, flat: Tensor) -> None:
         counts = summed(torch.bincount(flat, minlength=self.codebook_size))
         shares = counts / counts.sum()
-        rate = -math.expm1(-len(flat) * world_size() / (self.memory * self.codebook_size))
+        rate = -math.expm1(-len(flat) * world_size() / (MEMORY * self.codebook_size))
         self.credit.lerp_(shares, rate)
         # The first batch counts in full, so that the shares always sum to 1.
         self.usage.lerp_(shares, rate if self.usage.any() else 1.0)
 
     @torch.no_grad()
-    def initialise(self, tokens: Tensor, iterations: int = 5) -> None:
+    def initialise(self, tokens: Tensor) -> None:
         """Put the codewords where the features are: k-means, started at evenly spaced tokens.
 
         With fewer tokens than codewords, the codewords are the tokens, repeated with a little deterministic jitter; the
@@ -241,8 +243,6 @@ class VectorQuantizer(nn.Module):
         ----------
         tokens : Tensor
             (N, code_dim) features in the code space.
-        iterations : int
-            Steps of Lloyd's algorithm.
         """
         size = self.codebook_size
         picked = torch.linspace(0, len(tokens) - 1, size, device=tokens.device).round().long()
@@ -251,8 +251,7 @@ class VectorQuantizer(nn.Module):
             jitter = torch.randn(centres.shape, generator=torch.Generator().manual_seed(0))
             centres += 0.05 * self.scale * jitter.to(centres)
             self.credit[1:].masked_fill_(picked[1:] == picked[:-1], 0.0)
-            iterations = 0
-        for _ in range(iterations):
+        for _ in range(LLOYD_STEPS if len(tokens) >= size else 0):
             nearest = nearest_codewords(tokens, centres)
             counts = torch.bincount(nearest, minlength=size).to(tokens)
             sums = torch.zeros_like(centres).index_add_(0, nearest, tokens)
