@@ -129,6 +129,16 @@ def test_masks_carry_the_geometry_bit_for_bit(tmp_path, affine, kind, codes):
     assert again.names == {3: "Lungentumor, größer"}
 
 
+def test_sizes_of_axes_that_are_not_there_stay_as_some_programs_leave_them(tmp_path):
+    path = save(tmp_path / "image.nii", VOXELS, _affine(np.eye(3)))
+    raw = bytearray(path.read_bytes())
+    raw[92:108] = bytes(16)  # pixdim[4:], 0 as converters leave it
+    path.write_bytes(raw)
+    volume = read_volume(path)
+    write_labels(tmp_path / "mask.nii", np.zeros(volume.shape, np.uint8), volume, {})
+    assert raw_header(tmp_path / "mask.nii")[76:108] == raw[76:108]
+
+
 def test_labels_stored_in_another_orientation_land_on_the_same_voxels(tmp_path, affine):
     volume = read_volume(save(tmp_path / "image.nii.gz", VOXELS, affine))
     labels = (VOXELS > 0).astype(np.uint8)

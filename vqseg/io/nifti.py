@@ -312,7 +312,9 @@ def _output_header(stored: npt.NDArray[Any], layout: StoredLayout) -> Header:
     """The source's header, bit for bit where it tells of geometry, with this array's size and type."""
     header = _source_header(layout)
     header.set_data_dtype(stored.dtype.newbyteorder(header.endianness))
-    header.set_data_shape(stored.shape)
+    pixdim = header["pixdim"].copy()
+    header.set_data_shape(stored.shape)  # fills in the sizes of axes that are not there
+    header["pixdim"] = pixdim
     if stored.ndim == 4:
         header["pixdim"][4] = 1
     header["scl_slope"], header["scl_inter"] = 1, 0
