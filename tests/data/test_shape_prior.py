@@ -72,6 +72,20 @@ def test_error_rate_grows_where_the_left_out_slice_is_badly_interpolated():
     assert steady.spread_mm(10.0).item() < jumping.spread_mm(10.0).item()
 
 
+def test_where_many_slices_are_labelled_some_are_left_out_to_measure_the_error(monkeypatch):
+    left_out = []
+    interpolate = ShapePrior._interpolate
+    monkeypatch.setattr(
+        ShapePrior, "_interpolate", lambda self, z, out: left_out.append(z) or interpolate(self, z, out)
+    )
+    prior_of({z: 8 + z % 5 for z in range(12)})
+    assert left_out == list(range(1, 11))
+    left_out.clear()
+    prior_of({z: 8 + z % 5 for z in range(100)})
+    assert 8 <= len(left_out) <= 16
+    assert np.ptp(left_out) > 80
+
+
 def test_log_odds_point_inside_and_weaken_with_distance():
     prior = prior_of({0: 12, 20: 12})
     near, far = (prior.log_odds(prior.at(z))[0] for z in (1, 10))
