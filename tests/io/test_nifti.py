@@ -562,13 +562,14 @@ def test_atomic_path_keeps_suffixes_and_cleans_up(tmp_path):
     assert target.read_text() == "new"
 
 
-def test_a_file_that_is_replaced_stays_readable_by_whom_it_was(tmp_path):
+@pytest.mark.parametrize("mode", [0o600, 0o400])
+def test_a_file_that_is_replaced_stays_readable_by_whom_it_was(tmp_path, mode):
     target = tmp_path / "annotations.npz"
     target.touch()
-    target.chmod(0o600)
+    target.chmod(mode)
     with atomic_path(target) as temporary:
         temporary.write_text("new")
-    assert target.stat().st_mode & 0o777 == 0o600
+    assert (target.read_text(), target.stat().st_mode & 0o777) == ("new", mode)
 
 
 @pytest.mark.parametrize("name", ["lung1_nsclc", "abdomen_3mm"])

@@ -52,9 +52,9 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     temporary = beside(target, "tmp")
     try:
         yield temporary
+        flush(temporary)  # before it may become one that cannot be opened to be written
         with suppress(FileNotFoundError):
             shutil.copymode(target, temporary)
-        flush(temporary)
         _replace(temporary, target)
     finally:
         with suppress(FileNotFoundError):
