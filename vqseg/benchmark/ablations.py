@@ -98,7 +98,7 @@ def run(args: argparse.Namespace) -> int:
         args, protocol, lambda labelled: load_cohort(args.data, labelled, args.evaluate_on), sections(args),
         also=_divergence,
     )  # fmt: skip
-    rows: list[Mapping[str, Any]] = json.loads((args.output / "results.json").read_text())["rows"]
+    rows: list[Mapping[str, Any]] = json.loads((args.output / "results.json").read_text(encoding="utf-8"))["rows"]
     measured = [row["divergence"] for row in rows if "divergence" in row]
     if measured:
         draw_divergence(Divergence(**measured[0]), args.output / "divergence.png")

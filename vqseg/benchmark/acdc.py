@@ -84,7 +84,7 @@ def load_cohort(data: Path, labelled: str, evaluate_on: Path | None = None) -> C
 def _names(path: Path) -> list[str]:
     if not path.exists():
         raise VolumeError(f"{path} does not exist; the folder must be laid out as `vqseg benchmark acdc --help` says.")
-    return [line.strip().removesuffix(".npz") for line in path.read_text().splitlines() if line.strip()]
+    return [line.strip().removesuffix(".npz") for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
 
 
 def _patient(name: str) -> str:

@@ -38,7 +38,7 @@ class CohortTable:
 
     def __init__(self, path: Path, protocol: Protocol, sections: Mapping[str, Mapping[str, str]]) -> None:
         self.path, self.protocol, self.sections = path, protocol, sections
-        self.rows: list[dict[str, Any]] = json.loads(path.read_text())["rows"] if path.exists() else []
+        self.rows: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.exists() else []
 
     def has(self, key: Key) -> bool:
         """Whether the row of `key` is there."""
