@@ -93,9 +93,10 @@ class FillingBetween(Concern):
             context.notified.emit(str(error), "warning")
             return
         self._waiting_for = gaps
-        annotations, spacing_mm, shape = context.annotations, context.volume.spacing_mm, context.volume.shape
+        snapshot, spacing_mm, shape = self._annotating.snapshot(), context.volume.spacing_mm, context.volume.shape
 
         def fill() -> tuple[list[Filling], npt.NDArray[np.uint8]]:
+            annotations = snapshot()  # a person may go on, and reopen the end of a gap
             fillings = [fill_between(annotations, gap, spacing_mm) for gap in gaps]
             shown = np.zeros(shape, dtype=np.uint8)
             for filling in fillings:
@@ -117,7 +118,7 @@ class FillingBetween(Concern):
                 fillings, key=lambda filling: min(abs(filling.low - context.z), abs(filling.high - context.z))
             )
             context.view.navigation.go_to((nearest.low + nearest.high) // 2)
-        self.changed.emit()
+        self._check()
 
     def _accept(self, slices: Sequence[int]) -> None:
         left, changes = set(slices).intersection(self.left), dict[int, SliceChange]()
@@ -126,7 +127,7 @@ class FillingBetween(Concern):
         self._annotating.change(changes)
 
     def _check(self) -> None:
-        """Take away what has been accepted, and the proposal of a gap whose end is no longer complete."""
+        """Tell what is proposed, but what has been accepted and the gaps of which an end is no longer complete."""
         if not self.proposals:
             return
         complete = set(self.context.annotations.complete)

@@ -186,7 +186,10 @@ class Reviewing(Concern):
 
         def failed(error: BaseException) -> None:
             self._at_work = False
-            self._keep_old(f"The prediction could not be prepared ({error})")
+            if raw is self._raw:
+                self._keep_old(f"The prediction could not be prepared ({error})")
+            else:
+                self._prepare()
 
         self.context.scheduler.aside(work, done, failed)
 

@@ -115,6 +115,18 @@ def test_a_proposal_goes_when_it_is_dismissed_or_loses_an_end(gap):
     assert "either side" in gap.heard[-1][1]
 
 
+def test_an_end_that_is_reopened_while_the_gap_is_filled_leaves_no_proposal(gap, monkeypatch):
+    session, waiting = gap.session, []
+    with monkeypatch.context() as slow:
+        slow.setattr(gap.clock, "background", lambda *task: waiting.append(task))
+        session.filling.propose()
+        session.annotating.clear_slice(8)
+    for work, done, _ in waiting:
+        done(work())
+    assert not session.filling.proposals
+    assert not gap.view.proposal.shown
+
+
 def test_from_a_finished_slice_the_gap_beside_it_is_filled_and_shown(gap):
     gap.session.go_to(8)
     gap.session.filling.propose()
@@ -281,6 +293,18 @@ def test_cleaning_is_reversible_kept_and_counts_for_accepting_and_export(desk, t
 
 
 # ------------------------------------------------------------ profiles
+
+
+def test_a_prediction_that_came_meanwhile_is_shown_where_the_one_before_could_not_be(desk, tmp_path, monkeypatch):
+    waiting = []
+    with monkeypatch.context() as slow:
+        slow.setattr(desk.clock, "aside", lambda *task: waiting.append(task))
+        for value in (1, 2):
+            session = predict(desk, tmp_path, np.full(desk.session.volume.shape, value, np.uint8))
+    [(_, _, failed)] = waiting
+    failed(MemoryError("full"))
+    assert (session.reviewing.prediction == 2).all()
+    assert not session.reviewing.outdated
 
 
 def test_a_new_prediction_takes_the_old_stability_away(desk, tmp_path):
