@@ -173,9 +173,9 @@ class Comparing(Concern):
             )  # fmt: skip
 
         def done(found: TwoRuns) -> None:
-            self._at_work = False
             if self.context.opened is not opened:
                 return
+            self._at_work = False
             wanted = self._reviewing.prediction, self._cleaning.rules, self._chosen, self.on
             if wanted[0] is prediction and wanted[1:] == (rules, chosen, on):
                 self._take(found, prediction, complete)
@@ -183,6 +183,8 @@ class Comparing(Concern):
                 self._look()
 
         def failed(error: BaseException) -> None:
+            if self.context.opened is not opened:
+                return
             self._at_work = False
             self._turn_off()
             self.context.notified.emit(f"The other prediction could not be read ({error}); choose another.", "warning")

@@ -17,6 +17,7 @@ from vqseg.annotations import SliceState
 from vqseg.comparison import ONLY_FIRST, ONLY_SECOND
 from vqseg.components import CleanUp
 from vqseg.config import preset
+from vqseg.io import write_map
 from vqseg.run import RunState
 
 for name in ("fakes", "canvas"):
@@ -102,6 +103,20 @@ def test_the_training_that_learnt_otherwise_is_compared_with(two):
     comparing.toggle()
     assert not desk.view.difference.visible
     assert comparing.found.other.run.id == again.id
+
+
+def test_what_fails_for_a_case_that_is_left_is_not_told_of_the_next(two, monkeypatch, tmp_path):
+    desk, waiting = two[0], []
+    with monkeypatch.context() as slow:
+        slow.setattr(desk.clock, "aside", lambda *task: waiting.append(task))
+        desk.session.comparing.toggle()
+    other = tmp_path / "other.nii.gz"
+    write_map(other, fakes.make_volume().array + 1, fakes.make_volume())
+    desk.session.open_volume(other)
+    for *_, failed in waiting:
+        failed(OSError("gone"))
+    assert waiting
+    assert not any("could not be read" in text for _, text in desk.heard)
 
 
 def test_a_new_slice_is_scored_for_both_and_kept(two, make_desk, image):
