@@ -81,6 +81,8 @@ class VQSegWidget(QWidget):
         scheduler.background(warm_up, lambda _: scheduler.in_turns(view.prepare()), lambda _: None)
         self._useful_soon = scheduler.debounce(UNFOLD_AFTER_S, self._show_useful)
         self._scroll_soon = scheduler.debounce(UNFOLD_AFTER_S, self._show_comparison)  # once it has its height
+        self._export_soon = scheduler.debounce(UNFOLD_AFTER_S, partial(self._reveal, "Export"))
+        self._codebook_soon = scheduler.debounce(UNFOLD_AFTER_S, partial(self._reveal, "Codebook"))
         view.keys.bind(self._keys(), {str(n): partial(self._select_nth, n) for n in range(1, 10)}
                   | {"0": partial(self.session.classes.select, PAINTED_BACKGROUND)})  # fmt: skip
         self.setAcceptDrops(True)
@@ -99,6 +101,8 @@ class VQSegWidget(QWidget):
         for signal in (session.reviewing.prediction_changed, session.training.changed):
             signal.connect(self._useful_soon.start)
         session.comparing.changed.connect(self._scroll_soon.start)
+        session.exporting.measured.connect(self._export_soon.start)
+        session.codebook.changed.connect(lambda survey: None if survey is None else self._codebook_soon.start())
         session.case_changed.connect(partial(self._show_pointed, None))
         session.cases.changed.connect(self._show_tasks)
         session.view.image.offer_changed.connect(self._show_offer)
@@ -291,6 +295,12 @@ class VQSegWidget(QWidget):
         if self._comparison_asked and isinstance(panel, ReviewPanel) and self.session.comparing.found.comparison:
             self._comparison_asked = False
             self.scroll_area.ensureWidgetVisible(panel.comparing.words)
+
+    def _reveal(self, title: str) -> None:
+        """Bring into sight what a person has asked a section for, once it has its height."""
+        section, _ = self.sections[title]
+        if section.expanded:
+            self.scroll_area.ensureWidgetVisible(section)
 
     def _hold_escape(self) -> None:
         """Esc is ours while something is proposed."""

@@ -24,11 +24,11 @@ __all__ = ["ExportPanel"]
 CHOICES = {
     Format.NIFTI: (
         "NIfTI, one file", "labels",
-        "The prediction, with your slices as you left them, on the voxels of the CT. Nothing of the patient in it.",
+        "The prediction, with your slices as you left them, on the voxels of the image. Nothing of the patient in it.",
     ),
     Format.NIFTI_PER_CLASS: (
         "NIfTI, one file a class", "labels",
-        "A mask of 0 and 1 for each class, on the voxels of the CT. Nothing of the patient in it.",
+        "A mask of 0 and 1 for each class, on the voxels of the image. Nothing of the patient in it.",
     ),
     Format.DICOM_SEG: (
         "DICOM segmentation", "segmentation",

@@ -144,11 +144,11 @@ def _draw_curve(painter: QPainter, frame: QRectF, curve: Curve, places: npt.NDAr
             QPointF(frame.left() + float(x) * frame.width(), frame.bottom() - float(y) * frame.height())
             for x, y in places[run]
         ]
-        if curve.dots:
-            painter.setBrush(colour)
-            painter.setPen(Qt.PenStyle.NoPen)
+        if curve.dots or len(spots) == 1:
+            painter.setBrush(colour if curve.line.style == Qt.PenStyle.SolidLine else Qt.BrushStyle.NoBrush)
+            painter.setPen(QPen(colour, 1.5))
             for spot in spots:
-                painter.drawEllipse(spot, 3.5, 3.5)
+                painter.drawEllipse(spot, 3.0, 3.0)
             continue
         if curve.filled:
             fill = QColor(colour)
@@ -159,8 +159,7 @@ def _draw_curve(painter: QPainter, frame: QRectF, curve: Curve, places: npt.NDAr
             painter.drawPolygon(QPolygonF([*spots, *ends]))
         painter.setBrush(Qt.BrushStyle.NoBrush)
         painter.setPen(QPen(colour, 2, curve.line.style))
-        alone = len(spots) == 1
-        painter.drawPolyline(QPolygonF([spots[0] - QPointF(1, 0), spots[0] + QPointF(1, 0)] if alone else spots))
+        painter.drawPolyline(QPolygonF(spots))
 
 
 def _runs(known: list[bool]) -> list[slice]:

@@ -229,8 +229,8 @@ class Training(Concern):
             text = f"{done} after {message.step} step{'s' * (message.step != 1)}."
             if message.untaught:
                 text += (
-                    f" Not learned yet: {', '.join(message.untaught)}; shown of that is the shape between your slices. "
-                    "Train longer."
+                    f" Not learned yet: {', '.join(message.untaught)}. What you see of that is the shape between your "
+                    "slices; train longer."
                 )
             self.context.notified.emit(text, "info")
 

@@ -41,7 +41,8 @@ def predict(session, tmp_path):
 
 
 def test_measure_choose_write_and_be_asked(make_napari_viewer, make_ct, qtbot, tmp_path, monkeypatch):
-    viewer = make_napari_viewer()
+    viewer = make_napari_viewer(show=True)
+    viewer.window.resize(1280, 800)
     widget = open_window(viewer, qtbot, make_ct(tmp_path / "ct", SeriesDescription="Thorax 1/2, venös"))
     panel, session = widget.panel("Export"), widget.session
     session.annotating.mark_complete(3)
@@ -49,10 +50,12 @@ def test_measure_choose_write_and_be_asked(make_napari_viewer, make_ct, qtbot, t
     session.reviewing.prediction_changed.connect(lambda: announced.append(session.reviewing.prediction))
     predict(session, tmp_path)
     qtbot.waitUntil(lambda: bool(announced), timeout=20000)
-    widget.sections["Export"][0].expand()
+    for section, _ in widget.sections.values():
+        section.expand()
+    widget.scroll_area.verticalScrollBar().setValue(0)
 
     click(panel.measure)
-    qtbot.waitUntil(lambda: not panel.figures.isHidden(), timeout=20000)
+    qtbot.waitUntil(lambda: not panel.figures.visibleRegion().isEmpty(), timeout=20000)
     shown = [panel.figures.item(0, column).text() for column in range(6)]
     assert shown[:2] == ["tumour", "1.73"] and shown[4:] == ["9", "0"]  # the empty slice is drawn, and no tumour
     assert sum(panel.figures.columnWidth(column) for column in range(6)) < 345, "the dock of a small screen"

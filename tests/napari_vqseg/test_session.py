@@ -176,7 +176,7 @@ def test_progress_pause_resume_stop(desk, tmp_path):
     worker.message.emit(protocol.TrainingEnded("stopped", 1, "x", ["tumour"]))
     level, text = desk.heard[-1]
     assert level == "info"
-    assert text.startswith("Training stopped after 1 step. Not learned yet: tumour;")
+    assert text.startswith("Training stopped after 1 step. Not learned yet: tumour.")
     assert states == ["starting", "running", "paused", "running", "stopping", "idle"]
     kinds = [type(message).__name__ for message in worker.sent]
     assert kinds == ["OpenCase", "StartTraining", "PauseTraining", "ResumeTraining", "StopTraining"]
