@@ -48,6 +48,8 @@ class Suggesting(Concern):
         self.suggestions: list[Suggestion] = []
         self.current: Suggestion | None = None
         self._used: list[int] = []
+        self._ranking: list[int] | None = None
+        self._awaited = False
 
     def announce(self) -> None:
         """Note what is labelled."""
@@ -56,6 +58,10 @@ class Suggesting(Concern):
     def next(self) -> None:
         """Key N: go to the slice most worth labelling next."""
         context = self.context
+        if self._ranking is not None:
+            self._awaited = True  # else it would go by what was worth labelling before the last slice was
+            context.busy_changed.emit("Looking for the next slice")
+            return
         if not self._remaining():
             names = context.case.project.class_names
             self.suggestions = suggest_slices(context.annotations, context.volume.spacing_mm, class_names=names)
@@ -117,15 +123,27 @@ class Suggesting(Concern):
         context, used = self.context, self._used
         opened, names, spacing_mm = context.case, context.case.project.class_names, context.volume.spacing_mm
         snapshot = self._annotating.snapshot()
+        self._ranking = used
 
-        def done(found: list[Suggestion]) -> None:
-            if context.opened is opened and self._used == used and not self._has_say:
+        def over(found: list[Suggestion] | None) -> None:
+            if context.opened is not opened or self._ranking is not used:
+                return
+            awaited, self._ranking, self._awaited = self._awaited, None, False
+            if found is not None and self._used is used and not self._has_say:
                 self.suggestions = found
                 self.changed.emit()
+            if awaited:
+                context.busy_changed.emit("")
+                self.next()
 
-        context.background(lambda: suggest_slices(snapshot(), spacing_mm, class_names=names), done)
+        def failed(error: BaseException) -> None:
+            over(None)
+            context.refused(error)
+
+        context.scheduler.background(lambda: suggest_slices(snapshot(), spacing_mm, class_names=names), over, failed)
 
     def _on_z(self, z: int) -> None:
+        self._awaited = False
         if self.current is not None and self.current.z != z:
             self.current = None
             self.changed.emit()

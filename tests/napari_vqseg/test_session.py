@@ -496,6 +496,29 @@ def test_next_suggestion_without_a_network_gives_a_reason(desk):
     assert suggesting.current is None, "what is labelled is asked for no longer"
 
 
+def test_the_next_slice_waits_for_the_ranking_that_knows_of_the_last_one(desk, monkeypatch):
+    session, suggesting = desk.session, desk.session.suggesting
+    desk.view.stroke(5)
+    session.annotating.mark_complete(5)
+    suggesting.next()
+    head = session.z
+    assert "towards the head" in suggesting.current.reason
+    at_work = []
+    with monkeypatch.context() as patched:
+        patched.setattr(desk.clock, "background", lambda *parts: at_work.append(parts))
+        session.annotating.mark_complete(head)  # empty: the end is known
+        suggesting.next()
+        assert session.z == head, "not by the ranking from before"
+        suggested = [parts for parts in at_work if "suggest_slices" in parts[0].__code__.co_names]
+        assert len(suggested) == 1
+    work, done, _ = suggested[0]
+    done(work())
+    assert session.z != head
+    assert "towards the feet" in suggesting.current.reason
+    suggesting.next()
+    assert session.z == suggesting.current.z, "and goes on by itself after that"
+
+
 def test_windows_set_training_too(desk):
     desk.session.windowing.choose("lung")
     assert desk.session.settings.config.data.window_level_hu == -500
