@@ -81,8 +81,6 @@ class VQSegWidget(QWidget):
         scheduler.background(warm_up, lambda _: scheduler.in_turns(view.prepare()), lambda _: None)
         self._useful_soon = scheduler.debounce(UNFOLD_AFTER_S, self._show_useful)
         self._scroll_soon = scheduler.debounce(UNFOLD_AFTER_S, self._show_comparison)  # once it has its height
-        self._export_soon = scheduler.debounce(UNFOLD_AFTER_S, partial(self._reveal, "Export"))
-        self._codebook_soon = scheduler.debounce(UNFOLD_AFTER_S, partial(self._reveal, "Codebook"))
         view.keys.bind(self._keys(), {str(n): partial(self._select_nth, n) for n in range(1, 10)}
                   | {"0": partial(self.session.classes.select, PAINTED_BACKGROUND)})  # fmt: skip
         self.setAcceptDrops(True)
@@ -93,7 +91,10 @@ class VQSegWidget(QWidget):
         self._card: KeyCard | None = None
         self.sections: dict[str, tuple[Section, Panel]] = {}
         self._unfolded: set[str] = set()
-        self._build()
+        answers = self._build()
+        self._reveals = [  # once they have their height
+            (signal, scheduler.debounce(UNFOLD_AFTER_S, partial(self._reveal, answer))) for signal, answer in answers
+        ]
         session = self.session
         for signal in (session.case_changed, session.annotating.slices_changed):
             signal.connect(self._show_useful)
@@ -101,8 +102,8 @@ class VQSegWidget(QWidget):
         for signal in (session.reviewing.prediction_changed, session.training.changed):
             signal.connect(self._useful_soon.start)
         session.comparing.changed.connect(self._scroll_soon.start)
-        session.exporting.measured.connect(self._export_soon.start)
-        session.codebook.changed.connect(lambda survey: None if survey is None else self._codebook_soon.start())
+        for signal, timer in self._reveals:
+            signal.connect(timer.start)
         session.case_changed.connect(partial(self._show_pointed, None))
         session.cases.changed.connect(self._show_tasks)
         session.view.image.offer_changed.connect(self._show_offer)
@@ -121,7 +122,8 @@ class VQSegWidget(QWidget):
 
     # ------------------------------------------------------------ building
 
-    def _build(self) -> None:
+    def _build(self) -> list[tuple[Any, QWidget]]:
+        """Build the sections; returns what they show when asked, and the signals that tell of it."""
         session = self.session
         self.bar = ViewBar(session)
         inside = QWidget()
@@ -130,10 +132,11 @@ class VQSegWidget(QWidget):
         self._column.setSpacing(2)
         train = self._train = TrainPanel(session)
         train.compared.connect(self.compare)
+        annotate, codebook, export = AnnotatePanel(session), CodebookPanel(session), ExportPanel(session)
         for title, panel in (
             ("Data", DataPanel(session)), ("Classes", ClassesPanel(session)),
-            ("Annotate", AnnotatePanel(session)), ("Train", train), ("Quality", QualityPanel(session)),
-            ("Review", ReviewPanel(session)), ("Codebook", CodebookPanel(session)), ("Export", ExportPanel(session)),
+            ("Annotate", annotate), ("Train", train), ("Quality", QualityPanel(session)),
+            ("Review", ReviewPanel(session)), ("Codebook", codebook), ("Export", export),
         ):  # fmt: skip
             section = Section(title, panel)
             self.sections[title] = (section, panel)
@@ -163,6 +166,11 @@ class VQSegWidget(QWidget):
         outer.addWidget(self.help)
         outer.addLayout(row(self.under_cursor, self.state))
         self._unfold("Data")
+        return [
+            (session.filling.changed, annotate.proposal),
+            (session.codebook.changed, codebook.pages),
+            (session.exporting.measured, export.figures),
+        ]
 
     def panel(self, title: str) -> Panel:
         """The panel of a section."""
@@ -296,11 +304,10 @@ class VQSegWidget(QWidget):
             self._comparison_asked = False
             self.scroll_area.ensureWidgetVisible(panel.comparing.words)
 
-    def _reveal(self, title: str) -> None:
-        """Bring into sight what a person has asked a section for, once it has its height."""
-        section, _ = self.sections[title]
-        if section.expanded:
-            self.scroll_area.ensureWidgetVisible(section)
+    def _reveal(self, answer: QWidget) -> None:
+        """Bring into sight what a person has asked for."""
+        if answer.isVisible():
+            self.scroll_area.ensureWidgetVisible(answer)
 
     def _hold_escape(self) -> None:
         """Esc is ours while something is proposed."""

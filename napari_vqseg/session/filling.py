@@ -90,7 +90,7 @@ class FillingBetween(Concern):
         try:
             gaps = find()
         except AnnotationError as error:
-            context.notified.emit(str(error), "warning")
+            context.notified.emit(str(error), "hint")
             return
         self._waiting_for = gaps
         snapshot, spacing_mm, shape = self._annotating.snapshot(), context.volume.spacing_mm, context.volume.shape

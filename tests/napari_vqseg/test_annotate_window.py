@@ -107,11 +107,16 @@ def test_a_person_annotates(window, qtbot):
     assert (labels[9] == 1).sum() == 12 * 12
 
     # Fill between shows the shape first; Esc takes it away, A takes one slice over, Shift+A the others.
+    session.go_to(1)
+    canvas.press(viewer, Qt.Key.Key_F)
+    assert "does not lie between" in widget.messages.words.text()
     session.go_to(6)
+    assert not widget.messages.isVisible(), "that was about another slice"
+    widget.scroll_area.verticalScrollBar().setValue(0)
     canvas.press(viewer, Qt.Key.Key_F)
     qtbot.waitUntil(lambda: bool(session.filling.proposals), timeout=20000)
     assert viewer.layers["fill between"].visible
-    assert panel.proposal.isVisible()
+    qtbot.waitUntil(lambda: not panel.accept_all.visibleRegion().isEmpty(), timeout=5000)
     assert "between slices 3 and 9" in panel.proposed.text()
     assert annotations.complete == [3, 9, 11]
     canvas.press(viewer, Qt.Key.Key_Escape)
