@@ -84,7 +84,8 @@ class DataPanel(Panel):
         self._show_apply()
 
     def show_busy(self, what: str) -> None:
-        """Say what is being read while there is nothing else to see."""
+        """Say what is being read while there is nothing else to see, and take nothing over meanwhile."""
+        self.take.setEnabled(not what)
         if not self.session.is_open:
             self.about.setText(f"{what}…" if what else NOTHING)
 

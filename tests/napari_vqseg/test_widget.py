@@ -488,6 +488,10 @@ def test_our_own_layers_are_never_offered(window, viewer):
     assert not take.isHidden()
     assert window.sections["Data"][0].expanded, "what is offered is in sight"
     assert take.text() == "Work on the layer 'theirs'"
+    window.session.busy_changed.emit("Taking over theirs")
+    assert not take.isEnabled(), "once is enough"
+    window.session.busy_changed.emit("")
+    assert take.isEnabled()
     viewer.layers.remove("theirs")
     assert take.isHidden()
     viewer.layers.selection.active = viewer.layers["ct"]
