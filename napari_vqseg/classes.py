@@ -127,7 +127,7 @@ class ClassList:
         name = name.strip()
         if not name or name in self.names.values():
             raise ProjectError(f"Give the new class a name of its own; {name or 'an empty name'!r} is taken.")
-        value = self._free_value()
+        value = _free_value(self.names)
         self.names[value] = name
         return value
 
@@ -190,35 +190,35 @@ class ClassList:
         -------
         list of str
             Sentences about classes that took another value than the set's.
+
+        Raises
+        ------
+        ProjectError
+            If there are not values enough for all; then nothing is changed.
         """
         keep = {value: name for value, name in self.names.items() if value in painted}
-        self._forget_looks(set(self.names) - keep.keys())
-        self.names.clear()
-        self.names.update(keep)
-        remarks, order = [], []
+        names, colours, remarks, order = dict(keep), dict[int, str](), [], []
         for item in classes:
             value = next((v for v, name in keep.items() if name.casefold() == item.name.casefold()), None)
             if value is None:
-                value = item.value if item.value not in self.names else self._free_value({c.value for c in classes})
+                value = item.value if item.value not in names else _free_value(names, {c.value for c in classes})
                 if value != item.value:
-                    remarks.append(f"{item.name!r} became {value}; {item.value} is {self.names[item.value]!r} here.")
-                self.names[value] = item.name
+                    remarks.append(f"{item.name!r} became {value}; {item.value} is {names[item.value]!r} here.")
+                names[value] = item.name
             if item.colour:
-                self.recolour(value, item.colour)
+                colours[value] = item.colour
             order.append(value)
+        self._forget_looks(set(self.names) - keep.keys())
+        self.names.clear()
+        self.names.update(names)
+        for value, colour in colours.items():
+            self.recolour(value, colour)
         self._project.info["class_order"] = order
         return remarks
 
     def as_set(self) -> list[LabelClass]:
         """The classes as a label set."""
         return [LabelClass(item.value, item.name, item.colour) for item in self.all]
-
-    def _free_value(self, taken: Collection[int] = ()) -> int:
-        free = (value for value in range(1, 255) if value not in self.names and value not in taken)
-        value = next(free, None)
-        if value is None:
-            raise ProjectError("All 254 label values are taken; remove a class first.")
-        return value
 
     def _forget_looks(self, values: Collection[int]) -> None:
         for name in ("class_order", "locked", "hidden", "hidden_prediction"):
@@ -227,3 +227,11 @@ class ClassList:
         self._project.info["colours"] = {
             value: colour for value, colour in self._colours.items() if int(value) not in values
         }
+
+
+def _free_value(names: Collection[int], taken: Collection[int] = ()) -> int:
+    """The first label value that no class has, and that is not taken."""
+    value = next((value for value in range(1, 255) if value not in names and value not in taken), None)
+    if value is None:
+        raise ProjectError("All 254 label values are taken; remove a class first.")
+    return value

@@ -122,6 +122,17 @@ def test_a_set_never_changes_what_a_painted_value_means(project):
     assert remarks == ["'Liver' became 3; 2 is 'left lung' here."]
 
 
+def test_a_set_that_finds_no_room_beside_what_is_painted_changes_nothing(project):
+    project.class_names.update({value: f"painted {value}" for value in range(1, 201)})
+    project.class_names[220] = "not painted"
+    project.info["hidden"] = [220]
+    before = dict(project.class_names)
+    with pytest.raises(ProjectError, match="All 254"):
+        ClassList(project).take_set([LabelClass(value, f"new {value}") for value in range(1, 101)], range(1, 201))
+    assert project.class_names == before
+    assert project.info["hidden"] == [220]
+
+
 @pytest.mark.parametrize("name", CLASS_SETS)
 def test_ready_sets(project, name):
     classes = ClassList(project)
