@@ -1,4 +1,4 @@
-"""Components: found under a voxel, kept by number and volume, their holes filled; anisotropic voxels count in ml."""
+"""Components: found under a voxel, kept by number and volume, their holes filled."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import pytest
 from vqseg.components import CleanUp, clean_up, component_at
 from vqseg.errors import ConfigError
 
-SPACING_MM = (5.0, 1.0, 2.0)  # 0.01 ml a voxel
+VOXEL_ML = 0.01
 
 
 @pytest.fixture
@@ -24,43 +24,43 @@ def labels():
 
 def test_no_rule_changes_nothing(labels):
     assert not CleanUp()
-    cleaned = clean_up(labels, {}, SPACING_MM)
+    cleaned = clean_up(labels, {}, VOXEL_ML)
     assert np.array_equal(cleaned, labels)
     assert cleaned is not labels
 
 
 def test_the_largest_components_stay(labels):
-    one = clean_up(labels, {1: CleanUp(keep_largest=1)}, SPACING_MM)
+    one = clean_up(labels, {1: CleanUp(keep_largest=1)}, VOXEL_ML)
     assert (one == 1).sum() == 5 * 7 * 7 - 2
     assert (one == 2).sum() == 2, "other classes are left alone"
-    two = clean_up(labels, {1: CleanUp(keep_largest=2)}, SPACING_MM)
+    two = clean_up(labels, {1: CleanUp(keep_largest=2)}, VOXEL_ML)
     assert (two == 1).sum() == (labels == 1).sum() - 1
-    assert np.array_equal(clean_up(labels, {1: CleanUp(keep_largest=9)}, SPACING_MM), labels)
+    assert np.array_equal(clean_up(labels, {1: CleanUp(keep_largest=9)}, VOXEL_ML), labels)
 
 
 def test_specks_below_a_volume_go(labels):
-    cleaned = clean_up(labels, {1: CleanUp(min_volume_ml=0.18), 2: CleanUp(min_volume_ml=0.02)}, SPACING_MM)
+    cleaned = clean_up(labels, {1: CleanUp(min_volume_ml=0.18), 2: CleanUp(min_volume_ml=0.02)}, VOXEL_ML)
     assert (cleaned == 1).sum() == (labels == 1).sum() - 1, "18 voxels of 0.01 ml are enough"
     assert not (cleaned == 2).any()
-    assert not (clean_up(labels, {1: CleanUp(min_volume_ml=0.181)}, SPACING_MM)[7:] == 1).any()
+    assert not (clean_up(labels, {1: CleanUp(min_volume_ml=0.181)}, VOXEL_ML)[7:] == 1).any()
 
 
 def test_holes_are_filled_with_background_only(labels):
-    filled = clean_up(labels, {1: CleanUp(fill_holes=True)}, SPACING_MM)
+    filled = clean_up(labels, {1: CleanUp(fill_holes=True)}, VOXEL_ML)
     assert filled[3, 3, 3] == 1
     assert filled[3, 5, 5] == 2
     assert (filled != labels).sum() == 1
     labels[3:, 3, 3] = 0  # a channel to the outside is no hole
-    assert np.array_equal(clean_up(labels, {1: CleanUp(fill_holes=True)}, SPACING_MM), labels)
+    assert np.array_equal(clean_up(labels, {1: CleanUp(fill_holes=True)}, VOXEL_ML), labels)
 
 
 def test_a_speck_dropped_inside_another_class_is_filled(labels):
     rules = {1: CleanUp(fill_holes=True), 2: CleanUp(min_volume_ml=1)}
-    assert clean_up(labels, rules, SPACING_MM)[3, 5, 5] == 1
+    assert clean_up(labels, rules, VOXEL_ML)[3, 5, 5] == 1
 
 
 def test_a_class_that_is_not_there_and_a_negative_number(labels):
-    assert np.array_equal(clean_up(labels, {7: CleanUp(keep_largest=1, fill_holes=True)}, SPACING_MM), labels)
+    assert np.array_equal(clean_up(labels, {7: CleanUp(keep_largest=1, fill_holes=True)}, VOXEL_ML), labels)
     with pytest.raises(ConfigError, match="0 or more"):
         CleanUp(min_volume_ml=-1)
 
@@ -71,7 +71,7 @@ def test_the_component_at_a_voxel(labels):
     assert found.box == (slice(7, 9), slice(12, 15), slice(12, 15))
     assert found.mask.all()
     assert list(found.slices) == [7, 8]
-    assert found.volume_ml(SPACING_MM) == pytest.approx(0.18)
+    assert found.volume_ml(VOXEL_ML) == pytest.approx(0.18)
     assert found.slice(8, (20, 20)).sum() == 9
     assert not found.slice(6, (20, 20)).any()
     large = component_at(labels, (2, 2, 2))

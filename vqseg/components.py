@@ -100,9 +100,9 @@ class Component:
         """The slices it lies in."""
         return range(self.box[0].start, self.box[0].stop)
 
-    def volume_ml(self, spacing_mm: Sequence[float]) -> float:
-        """Its volume, ml, at a spacing along (z, y, x) in mm."""
-        return float(self.mask.sum() * np.prod(spacing_mm) / 1000)
+    def volume_ml(self, voxel_ml: float) -> float:
+        """Its volume, ml, of voxels of so many ml each."""
+        return float(self.mask.sum() * voxel_ml)
 
     def slice(self, z: int, shape_yx: Sequence[int]) -> npt.NDArray[np.bool_]:
         """Its voxels in slice z, (y, x) bool."""
@@ -139,9 +139,7 @@ def component_at(labels: npt.NDArray[np.uint8], index: Sequence[int]) -> Compone
     return Component(value, (z, y, x), components[inner] == number)
 
 
-def clean_up(
-    labels: npt.NDArray[np.uint8], rules: Mapping[int, CleanUp], spacing_mm: Sequence[float]
-) -> npt.NDArray[np.uint8]:
+def clean_up(labels: npt.NDArray[np.uint8], rules: Mapping[int, CleanUp], voxel_ml: float) -> npt.NDArray[np.uint8]:
     """Clean a prediction, class by class; what is dropped becomes background, then holes are filled.
 
     Parameters
@@ -150,8 +148,8 @@ def clean_up(
         (z, y, x) uint8, may be a memory map; stays as it is.
     rules : mapping of int to CleanUp
         By class value; classes that are not in it are left alone.
-    spacing_mm : sequence of float
-        Spacing along (z, y, x), mm.
+    voxel_ml : float
+        Volume of a voxel, ml; see :attr:`vqseg.volume.Volume.voxel_ml`.
 
     Returns
     -------
@@ -161,7 +159,6 @@ def clean_up(
     cleaned = np.array(labels, dtype=np.uint8)
     boxes = dict(enumerate(ndimage.find_objects(cleaned, max_label=max(rules, default=1)), start=1))
     found = {value: cleaned[boxes[value]] for value in rules if boxes[value] is not None}
-    voxel_ml = float(np.prod(spacing_mm)) / 1000
     for value, part in found.items():
         if rules[value].drops:
             _drop(part, value, rules[value], voxel_ml)

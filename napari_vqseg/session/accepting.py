@@ -90,14 +90,14 @@ class Accepting(Concern):
 
     def _follow(self, prediction: npt.NDArray[np.uint8], index: tuple[int, int, int]) -> None:
         """Find the component at a voxel and take it over; once more, where a person has painted on it meanwhile."""
-        opened, annotations, spacing_mm = self.context.opened, self.context.annotations, self.context.volume.spacing_mm
+        opened, annotations, volume = self.context.opened, self.context.annotations, self.context.volume
 
         def find() -> tuple[dict[int, SliceChange], float, dict[int, object]]:
             component = component_at(prediction, index)
             assert component is not None
             before = _state(annotations, component.slices)
-            changes = accept_component(annotations, prediction, component, spacing_mm)
-            return changes, component.volume_ml(spacing_mm), before
+            changes = accept_component(annotations, prediction, component, volume.spacing_mm)
+            return changes, component.volume_ml(volume.voxel_ml), before
 
         def take(found: tuple[dict[int, SliceChange], float, dict[int, object]]) -> None:
             changes, volume_ml, before = found

@@ -166,7 +166,7 @@ class Comparing(Concern):
                 return found
             path = found.other.run.prediction_path(opened.case.id)
             labels = open_array(path)
-            labels = clean_up(labels, rules, opened.volume.spacing_mm) if rules else labels
+            labels = clean_up(labels, rules, opened.volume.voxel_ml) if rules else labels
             return TwoRuns(
                 found.shown, found.others, found.other, labels, compare(prediction, labels, classes, complete),
                 unseen(found.shown.run, found.other.run, opened.case.id),

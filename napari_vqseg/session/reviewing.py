@@ -171,10 +171,10 @@ class Reviewing(Concern):
         self._at_work = True
         if rules:
             self.context.busy_changed.emit("Cleaning up")
-        spacing_mm = self.context.volume.spacing_mm
+        voxel_ml = self.context.volume.voxel_ml
 
         def work() -> tuple[npt.NDArray[np.uint8], list[int]]:
-            cleaned = clean_up(raw, rules, spacing_mm) if rules else raw
+            cleaned = clean_up(raw, rules, voxel_ml) if rules else raw
             return cleaned, [z for z in range(len(cleaned)) if cleaned[z].any()]
 
         def done(result: tuple[npt.NDArray[np.uint8], list[int]]) -> None:

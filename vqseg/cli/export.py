@@ -135,13 +135,13 @@ def _segmentation(
     from vqseg.components import CLEAN_UP, clean_up, rules_from
     from vqseg.export import Content, Segmentation
 
-    prediction = None if trained is None else _load(trained, case.id)
+    volume, prediction = case.load_volume(), None if trained is None else _load(trained, case.id)
     rules = {}
     if what is Content.SEGMENTATION:
         rules = rules_for(wishes, project.class_names, rules_from(project.info.get(CLEAN_UP)))
     if prediction is not None and rules:
-        prediction = clean_up(prediction, rules, case.spacing_mm)
+        prediction = clean_up(prediction, rules, volume.voxel_ml)
     return Segmentation(
-        case, case.load_volume(), case.load_annotations(), project.class_names, prediction, trained, what, rules,
+        case, volume, case.load_annotations(), project.class_names, prediction, trained, what, rules,
         class_colours(project.info.get("colours"), project.class_names),
     )  # fmt: skip

@@ -136,7 +136,7 @@ def predict_image(job: Job, on_progress: Callable[[float], None] | None = None) 
     prediction = predictor.predict(volume, keep_probabilities=job.probabilities is not None, on_progress=on_progress)
     own = dict(zip(predictor.values, values, strict=True))
     cleaned = clean_up(prediction.labels, {k: rules[value] for k, value in own.items() if value in rules},
-                       volume.spacing_mm)  # fmt: skip
+                       volume.voxel_ml)  # fmt: skip
     value_of = np.zeros(max(own) + 1, np.int64)
     value_of[list(own)] = values
     labels = value_of[cleaned]

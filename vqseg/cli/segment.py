@@ -111,7 +111,7 @@ def run(args: argparse.Namespace) -> None:
         if args.checkpoint:
             in_any_case.callback(trainer.save, args.checkpoint, label_values=known.values.tolist())
         cleaned = clean_up(prediction.labels, {k: rules[value] for k, value in enumerate(classes, 1) if value in rules},
-                           volume.spacing_mm)  # fmt: skip
+                           volume.voxel_ml)  # fmt: skip
         cleaned[slices] = prediction.labels[slices]
         result = known.to_labels(cleaned)
         if not np.array_equal(result[slices], labels[slices]):
