@@ -14,11 +14,14 @@ import numpy.typing as npt
 
 __all__ = ["LastSlice", "OneSlice", "Replaceable"]
 
+AT_ONCE = 8
+"""Slices read ahead at once."""
+
 
 class LastSlice:
     """An array (z, y, x), lazy or not, of which the slice read last is kept: a brush asks for it at every move.
 
-    Whatever else is asked of it, the array itself answers.
+    Whatever else is asked of it, the array itself answers; a lazy one, once it has been read ahead, from memory.
 
     Parameters
     ----------
@@ -29,6 +32,22 @@ class LastSlice:
     def __init__(self, array: Any) -> None:
         self._array = array
         self._last: tuple[Any, npt.NDArray[Any]] = None, np.empty((0, 0))
+        self._ahead: tuple[int, npt.NDArray[Any]] | None = None
+
+    def read_ahead(self) -> bool:
+        """Read a few slices more of a lazy array, from any one thread; whether there are still more.
+
+        A plane across the slices has to read them all: 100 ms where they lie in a file as they are, seconds in DICOM.
+        """
+        if isinstance(self._array, np.ndarray):
+            return False
+        done, whole = self._ahead or (0, np.empty(self._array.shape, self._array.dtype))
+        for z in range(done, min(done + AT_ONCE, len(whole))):
+            whole[z] = self._read(z)
+        self._ahead = done + AT_ONCE, whole
+        if done + AT_ONCE >= len(whole):
+            self._array, self._ahead = whole, None
+        return self._ahead is not None
 
     def __getitem__(self, key: Any) -> npt.NDArray[Any]:
         z, *rest = key if isinstance(key, tuple) else (key,)

@@ -66,6 +66,11 @@ class ImageLayer:
         set_visible(layer, True)
         self._stage.listen(layer.events.contrast_limits, self._on_limits)
 
+    def read_ahead(self) -> bool:
+        """Read a few slices more of a volume that is not in memory, off the event loop; whether there are more."""
+        image = self._stage.layer("image")
+        return image is not None and isinstance(image.data, LastSlice) and image.data.read_ahead()
+
     # ------------------------------------------------------------ window
 
     def set_window(self, window: Window) -> None:

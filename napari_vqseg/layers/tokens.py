@@ -12,9 +12,10 @@ from napari.layers import Labels
 from napari.utils.colormaps import CyclicLabelColormap
 from psygnal import Signal
 
+from napari_vqseg.layers.gated_labels import GatedLabels
 from napari_vqseg.layers.geometry import layer_geometry
 from napari_vqseg.layers.keys import Keys
-from napari_vqseg.layers.stage import Stage
+from napari_vqseg.layers.stage import Stage, set_visible
 from vqseg.tokens import TokenGrid
 
 __all__ = ["TokenLayer"]
@@ -46,6 +47,7 @@ class TokenLayer:
 
     def __init__(self, stage: Stage, keys: Keys) -> None:
         self._stage, self._keys = stage, keys
+        self._codes: npt.NDArray[np.uint16] | None = None
         stage.lost.connect(self._on_lost)
 
     @property
@@ -59,10 +61,18 @@ class TokenLayer:
         volume = self._stage.volume
         if volume is None:
             return
-        labels, geometry = codes.astype(np.int32) + 1, _geometry(layer_geometry(volume), grid)
         layer = self._layer
+        if layer is None or self._codes is not codes:
+            layer = self._put(layer, codes.astype(np.int32) + 1, _geometry(layer_geometry(volume), grid))
+            self._codes = codes
+        set_visible(layer, True)
+        self._stage.viewer.layers.selection.active = layer
+        self.changed.emit()
+
+    def _put(self, layer: Labels | None, labels: npt.NDArray[np.int32], geometry: dict[str, Any]) -> Labels:
+        """The layer, or a new one, with such labels and geometry."""
         if layer is None:
-            layer = Labels(labels, name="codes", opacity=OPACITY, colormap=VIVID, **geometry)
+            layer = GatedLabels(labels, name="codes", opacity=OPACITY, colormap=VIVID, **geometry)
             self._stage.add("codes", layer)
             self._stage.seal(layer)
             layer.mouse_drag_callbacks.append(self._on_drag)
@@ -71,19 +81,14 @@ class TokenLayer:
         else:
             layer.data, layer.scale, layer.translate = labels, geometry["scale"], geometry["translate"]
         values = np.arange(1, labels.max() + 1)
-        layer.features = {
-            "index": values,
-            "code": values - 1,
-        }  # napari's status bar tells both
-        layer.visible = True
-        self._stage.viewer.layers.selection.active = layer
-        self.changed.emit()
+        layer.features = {"index": values, "code": values - 1}  # napari's status bar tells both
+        return layer
 
     def hide(self) -> None:
         """Hide the tokens and take the annotation in hand again."""
         layer, annotation = self._layer, self._stage.layer("annotation")
         if layer is not None:
-            layer.visible = False
+            set_visible(layer, False)
         if annotation is not None:
             self._stage.viewer.layers.selection.active = annotation
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -159,6 +160,12 @@ class Session:
             self.notified.emit(opened.recovered, "info")
         if opened.last_run is not None:
             self.reviewing.predict_with(opened.last_run)
+        self._read_ahead(opened)
+
+    def _read_ahead(self, opened: OpenedCase, more: bool = True) -> None:
+        """Have the volume in memory soon, for the planes across its slices; what fails says so where it is shown."""
+        if more and self._context.opened is opened:
+            self._scheduler.aside(self.view.image.read_ahead, partial(self._read_ahead, opened), lambda _: None)
 
     def _leave(self, opened: OpenedCase, why: str) -> None:
         """Let go of a case that was read, and stay with the one on show."""
@@ -195,6 +202,7 @@ class Session:
     def _show_layers_again(self, z: int) -> Iterator[None]:
         yield from self._show_layers()
         self.go_to(z)
+        self._read_ahead(self.case)
 
     # ------------------------------------------------------------ the case
 

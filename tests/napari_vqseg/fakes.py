@@ -253,6 +253,9 @@ class FakeImage:
     def visible_quantiles(self):
         return None
 
+    def read_ahead(self):
+        return False
+
     def selected_volume(self):
         return None
 

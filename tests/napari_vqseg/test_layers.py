@@ -614,3 +614,18 @@ def test_one_slice_of_a_lazy_array_is_read_at_a_time():
         assert np.array_equal(array[key], whole[::-1, :, ::-1][key])
     assert array.shape == (6, 4, 5)
     assert np.array_equal(array, whole[::-1, :, ::-1])
+
+
+def test_a_lazy_array_is_read_ahead_for_the_planes_across_its_slices():
+    whole = np.arange(400, dtype=np.int16).reshape(20, 4, 5)
+    array, plain = LastSlice(dask.array.from_array(whole, chunks=(1, 4, 5))), LastSlice(whole)
+    rounds = 1
+    while array.read_ahead():
+        assert np.array_equal(array[:, 2], whole[:, 2])
+        rounds += 1
+    assert rounds == 3
+    assert not isinstance(array._array, dask.array.Array)
+    assert np.array_equal(array[:, :, 3], whole[:, :, 3])
+    assert np.array_equal(array[7], whole[7])
+    assert array.shape == (20, 4, 5)
+    assert not plain.read_ahead()
