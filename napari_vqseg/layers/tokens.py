@@ -22,10 +22,7 @@ __all__ = ["TokenLayer"]
 
 OPACITY = 0.5
 HUES = [n * 0.618034 % 1 for n in range(48)]
-VIVID = CyclicLabelColormap(
-    colors=[(0, 0, 0, 0), *((*colorsys.hsv_to_rgb(hue, 0.9, 0.7 + 0.3 * (n % 2)), 1) for n, hue in enumerate(HUES))],
-    name="vqseg-codes",
-)
+VIVID = [(0, 0, 0, 0), *((*colorsys.hsv_to_rgb(hue, 0.9, 0.7 + 0.3 * (n % 2)), 1) for n, hue in enumerate(HUES))]
 """Napari's own colours of labels are pale now and then, and then not seen on bone."""
 CLICK_PX = 3
 """How far a hand may tremble in a click."""
@@ -72,7 +69,9 @@ class TokenLayer:
     def _put(self, layer: Labels | None, labels: npt.NDArray[np.int32], geometry: dict[str, Any]) -> Labels:
         """The layer, or a new one, with such labels and geometry."""
         if layer is None:
-            layer = GatedLabels(labels, name="codes", opacity=OPACITY, colormap=VIVID, **geometry)
+            # A colormap of its own, since it remembers whether one code only is shown.
+            colormap = CyclicLabelColormap(colors=VIVID, name="vqseg-codes")
+            layer = GatedLabels(labels, name="codes", opacity=OPACITY, colormap=colormap, **geometry)
             self._stage.add("codes", layer)
             self._stage.seal(layer)
             layer.mouse_drag_callbacks.append(self._on_drag)

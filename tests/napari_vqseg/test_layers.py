@@ -577,6 +577,9 @@ def test_codes_have_vivid_colours_of_their_own_and_napari_names_them(view, viewe
     show(view, volume)
     survey = fakes.make_survey(volume.shape)
     view.tokens.show(survey.codes, survey.grid)
+    view.tokens.highlight(2)
+    viewer.layers.remove("codes")
+    view.tokens.show(survey.codes, survey.grid)  # a new layer shows all codes
     layer = viewer.layers["codes"]
     assert viewer.layers.selection.active is layer
     assert layer.colormap.map(0)[3] == 0, "outside of the tokens nothing is drawn"
