@@ -43,6 +43,7 @@ WITHIN_S = 600.0
 SCROLLED = 100
 PREVIEWS = 8
 LABELLED = 3
+PAUSE_S = 0.5
 CHOOSING_S = 2.0
 """A person takes longer to choose a file."""
 
@@ -140,8 +141,12 @@ def measure(
     figures.append(Figure("scrolling through it", _scroll(session.go_to, shape[0]), "slices/s", "> 25"))
     say("training")
     figures += _train(session, labels, budget_s)
+    say("working on the predicted volume")
+    figures += _work(session)
     say("scrolling with a prediction, then napari alone")
     figures.append(Figure("scrolling through it and its prediction", _scroll(session.go_to, shape[0]), "slices/s", ""))
+    say("importing a mask of all slices")
+    figures.append(_import(session, labels, folder / "mask.nii.gz"))
     widget.release()
     scrolled = _scroll(partial(viewer.dims.set_current_step, 0), shape[0])
     figures.append(Figure("the same layers in napari, with nothing of ours listening", scrolled, "slices/s", ""))
@@ -242,6 +247,51 @@ def _train(session: Session, labels: npt.NDArray[np.uint8], budget_s: float) -> 
         Figure("event loop while training: longest own work", float(worked.max()), "ms", "< 50"),
         Figure(f"preview of a slice {when}, median", 1000 * float(np.median(previews)), "ms", "< 200"),
     ]
+
+
+def _work(session: Session) -> list[Figure]:
+    """What holds the event loop while a person works on the predicted volume."""
+    from napari_vqseg.looks import EVERY
+
+    navigation, looks, classes, codebook = session.view.navigation, session.looks, session.classes, session.codebook
+    value = classes.all[0].value
+    codebook.measure()
+    wait(lambda: codebook.survey is not None)
+    actions: dict[str, list[Callable[[], None]]] = {
+        "turning the plane": [partial(navigation.show_plane, to) for to in ("coronal", "sagittal", "axial")],
+        "choosing a window": [partial(session.windowing.choose, name) for name in ("lung", "mediastinum")],
+        "contours on and off": [partial(looks.draw_contour, EVERY, on) for on in (True, False)],
+        "hiding and showing a class": [partial(classes.show, value, shown) for shown in (False, True)],
+        "hiding and showing the overlay": [session.view.overlay.toggle] * 2,
+        "codes on the image for the first time": [partial(codebook.show_codes, True)],
+        "codes off and on": [partial(codebook.show_codes, on) for on in (False, True, False)],
+    }
+    return [Figure(f"{what}: longest own work", _longest_ms(todo), "ms", "< 50") for what, todo in actions.items()]
+
+
+def _longest_ms(actions: Sequence[Callable[[], None]]) -> float:
+    """The event loop's longest own work between two beats while things are done one after the other."""
+    with Heart() as heart:
+        wait(lambda: False, PAUSE_S)
+        for action in actions:
+            action()
+            wait(lambda: False, PAUSE_S)
+    return max(heart.worked_ms)
+
+
+def _import(session: Session, labels: npt.NDArray[np.uint8], path: Path) -> Figure:
+    """Import the reference as a file, for every slice that is not labelled yet."""
+    nifti.write(path, session.volume.stored.to_stored(labels), session.volume.stored)
+    found: list[Any] = []
+    session.importing.found.connect(found.append)
+    with Heart() as heart:
+        session.importing.read(path)
+        wait(lambda: bool(found))
+        names = {value: name for value, name in CLASS_NAMES.items() if value in found[0].names}
+        session.importing.take_over(found[0], names)
+        wait(lambda: set(found[0].slices) <= set(session.annotations.records))
+        wait(lambda: False, PAUSE_S)
+    return Figure("importing a mask of all slices: longest own work", max(heart.worked_ms), "ms", "< 50")
 
 
 def _preview(session: Session, epsilon: float) -> float:
