@@ -10,6 +10,7 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from numbers import Integral, Real
 from typing import Any, Literal, get_args, get_type_hints
 
 from vqseg.errors import ConfigError
@@ -79,14 +80,22 @@ def setting(
     })  # fmt: skip
 
 
+KINDS: dict[type, tuple[type, str]] = {
+    bool: (bool, "true or false"), int: (Integral, "a whole number"), float: (Real, "a number"), str: (str, "a text"),
+}  # fmt: skip
+"""What the values of a setting's type are, and what a person calls them."""
+
+
 class _Checked:
     """Checks each field against its type, choices and limits."""
 
     def __post_init__(self) -> None:
         hints = get_type_hints(type(self))
         for item in dataclasses.fields(self):  # type: ignore[arg-type]
-            value = getattr(self, item.name)
-            choices = get_args(hints[item.name]) if hints[item.name] not in (int, float, str, bool) else ()
+            value, kind = getattr(self, item.name), hints[item.name]
+            if kind in KINDS and not _is_of(kind, value):
+                raise ConfigError(f"{item.name} is {value!r}; it must be {KINDS[kind][1]}.")
+            choices = () if kind in KINDS else get_args(kind)
             limits = item.metadata.get("limits")
             if choices and all(isinstance(choice, str) for choice in choices) and value not in choices:
                 raise ConfigError(f"{item.name} is {value!r}; choose one of {', '.join(map(repr, choices))}.")
@@ -95,6 +104,11 @@ class _Checked:
             if limits and not limits[0] <= value <= limits[1]:
                 unit = f" {item.metadata['unit']}" if item.metadata["unit"] else ""
                 raise ConfigError(f"{item.name} is {value}; it must lie between {limits[0]:g} and {limits[1]:g}{unit}.")
+
+
+def _is_of(kind: type, value: Any) -> bool:
+    """Whether a value is of a setting's type; true and false are no numbers."""
+    return isinstance(value, KINDS[kind][0]) and (kind is bool or not isinstance(value, bool))
 
 
 def _check_joined(item: dataclasses.Field[Any], value: str) -> None:
@@ -274,10 +288,7 @@ class Config:
                 raise ConfigError(f"The settings in {name!r} are no group; restore config.json.")
             if unknown := set(value) - known:
                 raise ConfigError(f"Unknown setting {', '.join(sorted(unknown))} in {name!r}.")
-            try:
-                groups[name] = hints[name](**value)
-            except TypeError:
-                raise ConfigError(f"A setting in {name!r} is of the wrong kind; restore config.json.") from None
+            groups[name] = hints[name](**value)
         return cls(**groups)
 
     @classmethod
