@@ -150,6 +150,8 @@ class Session:
         self._context.opened, self._context.tasks = opened, opened.tasks
         self.windowing.restore(*opened.window)
         yield from self._show_layers()
+        if labelled := sorted(opened.annotations.records):
+            self.go_to(labelled[len(labelled) // 2])  # where the work is, not the middle of the volume
         self.busy_changed.emit("")
         self.case_changed.emit()
         for concern in self._concerns:

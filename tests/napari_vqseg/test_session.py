@@ -89,6 +89,7 @@ def test_work_is_found_again_and_said(desk, make_desk, image):
     assert other.session.annotations.complete == [4]
     assert other.view.annotation.labels[4].any()
     assert any("Recovered 1 annotated slice" in text for _, text in other.heard)
+    assert other.session.z == 4, "it opens where the work is"
 
 
 def test_a_second_window_on_the_same_project_is_refused(desk, make_desk, image):
