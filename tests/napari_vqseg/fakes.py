@@ -245,7 +245,7 @@ class FakeImage:
     offered = ""
 
     def __init__(self):
-        self.window = None
+        self.window, self.unread = None, 3
 
     def set_window(self, window):
         self.window = window
@@ -254,7 +254,8 @@ class FakeImage:
         return None
 
     def read_ahead(self):
-        return False
+        self.unread -= 1
+        return self.unread > 0
 
     def selected_volume(self):
         return None

@@ -80,6 +80,13 @@ def test_layers_are_drawn_anew_where_they_look_otherwise(desk, monkeypatch):
     assert drawn == ["prediction", "annotation", "prediction", "annotation", "prediction"]
 
 
+def test_a_volume_on_show_is_read_ahead_to_its_end(desk):
+    assert desk.view.image.unread == 0
+    desk.view.image.unread = 2
+    desk.session.show_layers()
+    assert desk.view.image.unread == 0
+
+
 def test_work_is_found_again_and_said(desk, make_desk, image):
     desk.view.stroke(4, value=1)
     desk.session.annotating.mark_complete(4)
