@@ -32,6 +32,7 @@ from vqseg.protocol import (
     CodebookReady,
     CodewordReady,
     Failed,
+    FillingReady,
     LoadCheckpoint,
     Notice,
     OpenCase,
@@ -42,6 +43,7 @@ from vqseg.protocol import (
     Ready,
     RequestCodebook,
     RequestCodeword,
+    RequestFilling,
     RequestPrediction,
     RequestPreview,
     RequestStability,
@@ -444,6 +446,31 @@ def test_memory_that_runs_out_makes_it_smaller(engine, project):
     assert {notice.level for notice in notices} == {"warning"}
     assert "1 + 1 slices at 192 pixels" in notices[-1].text
     assert engine.until(TrainingEnded).reason == "finished"
+
+
+def test_slices_are_filled_before_and_during_a_training(engine, project):
+    case = project.case("case-001")
+    annotations = case.load_annotations()
+    engine.send(OpenCase(str(project.path), case.id), RequestFilling(1, case.id, [4, 5]))
+    engine.until(FillingReady, request_id=1)
+    annotations.set_slice(6, annotations.labels[3], SliceState.COMPLETE)
+    case.save_annotations(annotations)
+    engine.send(StartTraining(str(new_run(project, 30).path)))
+    engine.until(Progress)
+    engine.send(RequestFilling(2, case.id, [4, 5]))
+    with np.load(engine.until(FillingReady, request_id=2).path) as file:
+        assert file["z"].tolist() == [4, 5]
+        assert file["labels"].shape == (2, 10, 12)
+        assert file["labels"].dtype == np.uint8
+        assert (file["labels"][:, 3, 3] == 1).all(), "as in slice 6, which was saved meanwhile"
+        assert not file["labels"][:, 9].any()
+    for z in (3, 6):
+        annotations.clear(z)
+    case.save_annotations(annotations)
+    engine.send(RequestFilling(3, case.id, [4, 5]), StopTraining())
+    failed = engine.until(Failed)
+    assert failed.request == "RequestFilling"
+    assert "complete one on either side" in failed.text
 
 
 def test_bad_requests_are_answered_and_survived(engine, project, tmp_path):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -26,11 +26,14 @@ class Filling:
         The complete slices.
     labels : ndarray
         (high - low - 1, y, x) uint8, from slice low + 1 on.
+    follows_anatomy : bool
+        Whether the shapes move as the image does, as far as that pays; or else straight from end to end.
     """
 
     low: int
     high: int
     labels: npt.NDArray[np.uint8]
+    follows_anatomy: bool = False
 
     @property
     def slices(self) -> range:
@@ -40,6 +43,11 @@ class Filling:
     def slice(self, z: int) -> npt.NDArray[np.uint8]:
         """The labels of slice z, (y, x) uint8."""
         return self.labels[z - self.low - 1]
+
+    def followed_by(self, labels: Mapping[int, npt.NDArray[np.uint8]]) -> Filling:
+        """The same with labels, (y, x) uint8, that follow the anatomy in some slices z."""
+        merged = np.stack([labels.get(z, self.slice(z)) for z in self.slices])
+        return Filling(self.low, self.high, merged, follows_anatomy=True)
 
 
 def gap_around(annotations: Annotations, z: int) -> tuple[int, int]:

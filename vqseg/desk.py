@@ -1,4 +1,4 @@
-"""Answers of the engine that need a network but no training: previews, predictions, codebook, suggestions.
+"""Answers of the engine that need no training: previews, predictions, codebook, suggestions; filling between slices.
 
 A thread of its own serves them from a copy of the weights, in the order of its tray (vqseg.tray) and in turns with the
 training's steps (vqseg.turns). Previews are served in the midst of a step, a prediction or a survey as well.
@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,7 @@ from vqseg.protocol import (
     CodebookReady,
     CodewordReady,
     Failed,
+    FillingReady,
     LoadCheckpoint,
     Message,
     OpenCase,
@@ -33,6 +34,7 @@ from vqseg.protocol import (
     PreviewReady,
     RequestCodebook,
     RequestCodeword,
+    RequestFilling,
     RequestPrediction,
     RequestPreview,
     RequestStability,
@@ -53,6 +55,8 @@ if TYPE_CHECKING:
     from vqseg.predict import Predictor
 
 __all__ = ["UNEXPECTED", "Desk"]
+
+T = TypeVar("T")
 
 KEPT_FILES = 16
 UNEXPECTED = "The engine could not do that because of an unexpected error; its log says more."
@@ -145,6 +149,8 @@ class Desk(threading.Thread):
                 self._answer_codebook(item)
             case RequestCodeword():
                 self._answer_codeword(item)
+            case RequestFilling():
+                self._answer_filling(item)
             case StabilitySurvey() | SuggestionSurvey():
                 self._advance(item)
 
@@ -198,7 +204,7 @@ class Desk(threading.Thread):
             yield
             self._between()
 
-    def _aside(self, work: Callable[[], None]) -> None:
+    def _aside(self, work: Callable[[], T]) -> T:
         """Have something done that needs no network, and serve previews meanwhile."""
         with ThreadPoolExecutor(1) as thread:
             future = thread.submit(work)
@@ -206,7 +212,7 @@ class Desk(threading.Thread):
             while not future.done():
                 self.tray.wait(future.done)
                 self._between()
-            future.result()
+            return future.result()
 
     def _answer_preview(self, message: RequestPreview) -> None:
         start = time.monotonic()
@@ -330,6 +336,14 @@ class Desk(threading.Thread):
         names = self.workspace.class_names
         self.tray.end(SuggestionSurvey)
         self._advance(SuggestionSurvey(message, predictor, case, predicted, uncertainty, names))
+
+    def _answer_filling(self, message: RequestFilling) -> None:
+        from vqseg.data.between import fill_along
+
+        case = self.workspace.reload_annotations(message.case_id)
+        labels = self._aside(lambda: fill_along(case, message.slices))
+        path = self._write(f"filling-{message.request_id % KEPT_FILES}.npz", z=np.array(message.slices), labels=labels)
+        self._send(FillingReady(message.request_id, message.case_id, str(path)))
 
 
 def _load_predictor(checkpoint: Path) -> Predictor:

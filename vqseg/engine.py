@@ -48,6 +48,7 @@ _DESK = (
     protocol.OpenCase,
     protocol.RequestCodebook,
     protocol.RequestCodeword,
+    protocol.RequestFilling,
     protocol.RequestPrediction,
     protocol.RequestPreview,
     protocol.RequestStability,

@@ -146,6 +146,18 @@ class RequestSuggestions(Message):
 
 
 @dataclass(frozen=True)
+class RequestFilling(Message):
+    """Fill slices between complete ones with shapes that follow the anatomy; answered by FillingReady.
+
+    It takes the annotations on disk and no network.
+    """
+
+    request_id: int
+    case_id: str
+    slices: list[int]
+
+
+@dataclass(frozen=True)
 class RequestStability(Message):
     """Stability of the predicted slices, `draws` times behind QPM, whenever nothing else is asked for.
 
@@ -279,6 +291,15 @@ class SuggestionsReady(Message):
     case_id: str
     suggestions: list[dict[str, Any]] = field(default_factory=list)
     final: bool = True
+
+
+@dataclass(frozen=True)
+class FillingReady(Message):
+    """Slices filled between complete ones: `path` is an .npz with z (n,) and labels uint8 (n, y, x)."""
+
+    request_id: int
+    case_id: str
+    path: str
 
 
 @dataclass(frozen=True)

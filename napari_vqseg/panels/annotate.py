@@ -17,6 +17,7 @@ from vqseg.annotations import SliceState
 
 if TYPE_CHECKING:
     from napari_vqseg.session import Session
+    from napari_vqseg.session.filling import FillingBetween
     from napari_vqseg.session.importing import Found
 
 __all__ = ["AnnotatePanel"]
@@ -128,7 +129,7 @@ class AnnotatePanel(Panel):
         if left:
             gaps, low, high = len(filling.proposals), filling.proposals[0].low, filling.proposals[-1].high
             where = f"between slices {low} and {high}" if gaps == 1 else f"in {gaps} gaps, from slice {low} to {high}"
-            self.proposed.setText(f"Proposed {where}, in pale contours.")
+            self.proposed.setText(f"Proposed {where}, in pale contours. {_how(filling)}")
             self.accept_all.setText(f"All {len(left)} (⇧A)")
             self.accept.setEnabled(self.session.z in left)
 
@@ -167,3 +168,15 @@ class AnnotatePanel(Panel):
         """Read the labels that were dropped."""
         for path in dropped(event):
             self.read_labels(path)
+
+
+def _how(filling: FillingBetween) -> str:
+    """How the proposed shapes get from slice to slice, in words."""
+    follow, gaps = sum(proposal.follows_anatomy for proposal in filling.proposals), len(filling.proposals)
+    if filling.awaited:
+        return "They run straight from shape to shape; those that follow the anatomy come in a moment."
+    if follow == gaps:
+        return "They follow the anatomy in the image, as far as that fits the labelled slices."
+    if follow:
+        return f"They follow the anatomy in {follow} of the gaps and run straight from shape to shape in the others."
+    return "They run straight from shape to shape: look where the anatomy moves between them."

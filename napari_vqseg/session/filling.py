@@ -1,8 +1,12 @@
-"""Fill between: the shape between complete slices, in one gap or in all of them, shown first, accepted then."""
+"""Fill between: the shape between complete slices, in one gap or in all of them, shown first, accepted then.
+
+It is interpolated at once; a moment later shapes that follow the anatomy, which the engine finds, take its place.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +14,8 @@ from psygnal import Signal
 
 from napari_vqseg.session.annotating import Annotating
 from napari_vqseg.session.context import Concern, Context
+from napari_vqseg.session.engine import Engine
+from vqseg import protocol
 from vqseg.accept import SliceChange, accept_filling
 from vqseg.between import Filling, fill_between, gap_around, gaps_between_shapes
 from vqseg.errors import AnnotationError
@@ -17,6 +23,7 @@ from vqseg.errors import AnnotationError
 __all__ = ["FillingBetween"]
 
 Gap = tuple[int, int]
+Slice = npt.NDArray[np.uint8]
 
 
 class FillingBetween(Concern):
@@ -28,20 +35,28 @@ class FillingBetween(Concern):
         Other proposals, fewer of them, or none any more.
     proposals : list of Filling
         One a gap.
+    awaited : bool
+        Whether the engine is at shapes that follow the anatomy.
     """
 
     changed = Signal()
 
-    def __init__(self, context: Context, annotating: Annotating) -> None:
+    def __init__(self, context: Context, engine: Engine, annotating: Annotating) -> None:
         super().__init__(context)
-        self._annotating = annotating
+        self._engine, self._annotating = engine, annotating
         self.forget()
         annotating.slices_changed.connect(self._check)
+        engine.on(protocol.FillingReady, self._on_filling)
+        engine.on(protocol.Failed, self._on_failed)
+        engine.crashed.connect(self._give_up)
 
     def forget(self) -> None:
         """Forget the proposal for the case before."""
         self.proposals: list[Filling] = []
         self._waiting_for: list[Gap] = []
+        self._ends: dict[int, Slice] = {}
+        self._request_id = -1
+        self.awaited = False
 
     def announce(self) -> None:
         """Tell that there is none."""
@@ -79,9 +94,7 @@ class FillingBetween(Concern):
         """Take the proposals away."""
         self._waiting_for = []
         if self.proposals:
-            self.proposals = []
-            self.context.view.proposal.hide()
-            self.changed.emit()
+            self._take_away()
 
     # ------------------------------------------------------------ showing
 
@@ -92,33 +105,35 @@ class FillingBetween(Concern):
         except AnnotationError as error:
             context.notified.emit(str(error), "hint")
             return
-        self._waiting_for = gaps
+        self._waiting_for, self.awaited = gaps, False
+        self._request_id = self._engine.new_request("filling")
         snapshot, spacing_mm, shape = self._annotating.snapshot(), context.volume.spacing_mm, context.volume.shape
 
-        def fill() -> tuple[list[Filling], npt.NDArray[np.uint8]]:
+        def fill() -> tuple[list[Filling], npt.NDArray[np.uint8], dict[int, Slice]]:
             annotations = snapshot()  # a person may go on, and reopen the end of a gap
+            ends = {z: annotations.labels[z].copy() for gap in gaps for z in gap}
             fillings = [fill_between(annotations, gap, spacing_mm) for gap in gaps]
-            shown = np.zeros(shape, dtype=np.uint8)
-            for filling in fillings:
-                shown[filling.low + 1 : filling.high] = filling.labels
-            return fillings, shown
+            return fillings, _shown(fillings, range(shape[0]), shape), ends
 
         context.busy_changed.emit("Filling between")
         context.background(fill, lambda filled: self._show(*filled))
 
-    def _show(self, fillings: list[Filling], shown: npt.NDArray[np.uint8]) -> None:
+    def _show(self, fillings: list[Filling], shown: npt.NDArray[np.uint8], ends: dict[int, Slice]) -> None:
         context = self.context
         context.busy_changed.emit("")
         if self._waiting_for != [(filling.low, filling.high) for filling in fillings] or not context.is_open:
             return
-        self._waiting_for, self.proposals = [], fillings
+        self._waiting_for, self.proposals, self._ends = [], fillings, ends
         context.view.proposal.show(shown, self.left, context.case.colours)
         if context.z not in self.left and context.view.navigation.plane == "axial":
             nearest = min(
                 fillings, key=lambda filling: min(abs(filling.low - context.z), abs(filling.high - context.z))
             )
             context.view.navigation.go_to((nearest.low + nearest.high) // 2)
+        self.awaited = True
         self._check()
+        if self.awaited:
+            self._annotating.save(then=self._ask, failed=self._give_up)
 
     def _accept(self, slices: Sequence[int]) -> None:
         left, changes = set(slices).intersection(self.left), dict[int, SliceChange]()
@@ -136,6 +151,76 @@ class FillingBetween(Concern):
             self.context.view.proposal.keep(self.left)
             self.changed.emit()
         else:
-            self.proposals = []
-            self.context.view.proposal.hide()
+            self._take_away()
+
+    def _take_away(self) -> None:
+        self.proposals, self.awaited = [], False
+        self.context.view.proposal.hide()
+        self.changed.emit()
+
+    # ------------------------------------------------------------ following the anatomy
+
+    def _ask(self) -> None:
+        """Ask the engine, which reads the labels from disk, once every save before this is done."""
+        request_id = self._request_id
+
+        def ask(_: None) -> None:
+            if self._awaits(request_id):
+                self._engine.send(protocol.RequestFilling(request_id, self.context.case.case.id, self.left))
+
+        self.context.background(lambda: None, ask)
+
+    def _awaits(self, request_id: int) -> bool:
+        return self.awaited and self._engine.is_newest("filling", request_id)
+
+    def _on_filling(self, message: protocol.FillingReady) -> None:
+        if self._awaits(message.request_id):
+            self._follow(message)
+
+    def _follow(self, message: protocol.FillingReady) -> None:
+        """Let the engine's shapes take the place of what is still proposed between ends that are as they were."""
+        proposals, left, shape = self.proposals, self.left, self.context.volume.shape
+        labels = self.context.annotations.labels
+        as_asked = {z for z, asked in self._ends.items() if np.array_equal(labels[z], asked)}
+
+        def read() -> tuple[list[Filling], npt.NDArray[np.uint8]]:
+            with np.load(Path(message.path)) as file:
+                found = dict(zip(file["z"].tolist(), file["labels"], strict=True))
+            fillings = [
+                filling.followed_by(found) if as_asked.issuperset((filling.low, filling.high)) else filling
+                for filling in proposals
+            ]
+            return fillings, _shown(fillings, left, shape)
+
+        def show(answer: tuple[list[Filling], npt.NDArray[np.uint8]]) -> None:
+            if not self._awaits(message.request_id):
+                return
+            if self.proposals is not proposals or self.left != left:  # accepted or changed meanwhile
+                self._follow(message)
+                return
+            self.proposals, shown = answer
+            self.awaited = False
+            self.context.view.proposal.show(shown, left, self.context.case.colours)
             self.changed.emit()
+
+        self.context.background(read, show)
+
+    def _on_failed(self, message: protocol.Failed) -> None:
+        if message.request == protocol.RequestFilling.__name__:
+            self._give_up()
+
+    def _give_up(self, *_why: str) -> None:
+        """Leave it at what is proposed."""
+        if self.awaited:
+            self.awaited = False
+            self.changed.emit()
+
+
+def _shown(fillings: Sequence[Filling], slices: Collection[int], shape: Sequence[int]) -> npt.NDArray[np.uint8]:
+    """Labels (z, y, x) of some of the slices of fillings, zero elsewhere."""
+    shown = np.zeros(shape, dtype=np.uint8)
+    for filling in fillings:
+        for z in filling.slices:
+            if z in slices:
+                shown[z] = filling.slice(z)
+    return shown

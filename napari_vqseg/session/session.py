@@ -90,7 +90,7 @@ class Session:
         self.training = Training(context, self.engine, self.annotating, self.settings)
         self.cases = Cases(context, self.annotating, self.training, preferences)
         self.cases.opened.connect(self._on_opened)
-        self.filling = FillingBetween(context, self.annotating)
+        self.filling = FillingBetween(context, self.engine, self.annotating)
         self.cleaning = Cleaning(context)
         self.reviewing = Reviewing(context, self.engine, self.cleaning)
         self.profiles = Profiles(context, self.engine, self.training, self.reviewing)

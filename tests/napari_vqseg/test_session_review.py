@@ -158,6 +158,93 @@ def test_all_gaps_at_once_are_one_step_and_lose_only_what_is_without_an_end(gap)
     assert "at least one of them with a structure" in gap.heard[-1][1]
 
 
+# ------------------------------------------------------------ fill between, along the anatomy
+
+
+def follow(gap, tmp_path, request=None, value=2):
+    """Answer, as the engine does, with a block of `value` in each slice that was asked for."""
+    request = request or gap.worker.last(protocol.RequestFilling)
+    labels = np.zeros((len(request.slices), *gap.session.volume.shape[1:]), np.uint8)
+    labels[:, 10:14, 10:14] = value
+    np.savez(tmp_path / "filling.npz", z=np.array(request.slices), labels=labels)
+    gap.worker.message.emit(protocol.FillingReady(request.request_id, request.case_id, str(tmp_path / "filling.npz")))
+
+
+def test_shapes_that_follow_the_anatomy_take_the_place_of_the_straight_ones(gap, tmp_path):
+    session, view = gap.session, gap.view
+    session.filling.propose()
+    assert view.proposal.shown[5][6, 6] == 1
+    assert session.filling.awaited
+    assert gap.worker.last(protocol.RequestFilling).slices == [3, 4, 5, 6, 7]
+    assert session.case.case.load_annotations().complete == [2, 8], "the engine reads them from disk"
+    session.filling.accept_slice()
+    follow(gap, tmp_path)
+    assert not session.filling.awaited
+    assert session.filling.proposals[0].follows_anatomy
+    assert sorted(view.proposal.shown) == [3, 4, 6, 7]
+    assert view.proposal.shown[4][11, 11] == 2
+    assert session.annotations.labels[5][6, 6] == 1, "what was taken over is what was on show"
+    assert not session.annotations.labels[5][11, 11]
+    view.stroke(4, value=255)
+    session.filling.accept_all()
+    assert session.annotations.records[6] == ACCEPTED
+    assert session.annotations.labels[6][11, 11] == 2
+    assert session.annotations.labels[4][6, 6] == 255
+    assert not session.annotations.labels[6][6, 6]
+
+
+def test_a_late_answer_changes_nothing(gap, tmp_path):
+    session, view = gap.session, gap.view
+    session.filling.propose()
+    first = gap.worker.last(protocol.RequestFilling)
+    session.filling.dismiss()
+    follow(gap, tmp_path)
+    assert not view.proposal.shown
+    session.filling.propose()
+    follow(gap, tmp_path, first)
+    assert view.proposal.shown[5][6, 6] == 1, "an answer to the question before"
+    session.filling.accept_all()
+    follow(gap, tmp_path)
+    assert not view.proposal.shown
+    assert session.annotations.labels[5][6, 6] == 1
+    view.annotation.undo()
+    session.filling.propose()
+    session.annotating.mark(SliceState.DRAFT, 8)
+    follow(gap, tmp_path)
+    assert not session.filling.proposals
+    assert not view.proposal.shown
+
+
+def test_between_ends_that_were_painted_on_meanwhile_the_straight_shapes_stay(gap, tmp_path):
+    session, view = gap.session, gap.view
+    view.stroke(11)
+    session.annotating.mark_complete(11)
+    session.filling.propose_all()
+    view.stroke(2, value=2, where=(slice(20, 24), slice(5, 9)))
+    follow(gap, tmp_path)
+    assert [filling.follows_anatomy for filling in session.filling.proposals] == [False, True]
+    assert view.proposal.shown[5][6, 6] == 1
+    assert view.proposal.shown[9][11, 11] == 2
+
+
+@pytest.mark.parametrize("how", ["refused", "crashed", "not saved"])
+def test_without_the_engine_the_straight_shapes_stay(gap, tmp_path, monkeypatch, how):
+    session, view = gap.session, gap.view
+    if how == "not saved":
+        gap.view.stroke(0)
+        monkeypatch.setattr(type(session.case.case), "save_annotations", lambda *_: 1 / 0)
+    session.filling.propose()
+    if how == "refused":
+        gap.worker.message.emit(protocol.Failed("No.", "RequestFilling"))
+    elif how == "crashed":
+        gap.worker.crashed.emit("The engine has gone.")
+    assert not session.filling.awaited
+    assert sorted(view.proposal.shown) == [3, 4, 5, 6, 7]
+    assert not session.filling.proposals[0].follows_anatomy
+    session.filling.accept_all()
+    assert session.annotations.labels[5][6, 6] == 1
+
+
 # ------------------------------------------------------------ accepting
 
 
