@@ -106,7 +106,7 @@ def test_a_person_annotates(window, qtbot):
     canvas.press(viewer, Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.ShiftModifier)
     assert (labels[9] == 1).sum() == 12 * 12
 
-    # Fill between shows the shape first; Esc takes it away, A takes one slice over, Shift+A the others.
+    # Fill between shows the shape first, then, though nothing is trained yet, the one that follows the anatomy.
     session.go_to(1)
     canvas.press(viewer, Qt.Key.Key_F)
     assert "does not lie between" in widget.messages.words.text()
@@ -119,6 +119,14 @@ def test_a_person_annotates(window, qtbot):
     qtbot.waitUntil(lambda: not panel.accept_all.visibleRegion().isEmpty(), timeout=5000)
     assert "between slices 3 and 9" in panel.proposed.text()
     assert annotations.complete == [3, 9, 11]
+    qtbot.waitUntil(lambda: "They follow the anatomy" in panel.proposed.text(), timeout=WAIT_MS)
+    assert session.filling.left == [4, 5, 6, 7, 8]
+    shown = np.asarray(viewer.layers["fill between"].data)
+    assert (shown[4:9, BLOCK[0], BLOCK[1]] == 1).all()
+    assert not shown[4:9, outside].any()
+    assert panel.proposed.height() >= panel.proposed.heightForWidth(panel.proposed.width())
+
+    # Esc takes it away, A takes one slice over, Shift+A the others.
     canvas.press(viewer, Qt.Key.Key_Escape)
     assert not session.filling.proposals
     assert not viewer.layers["fill between"].visible
