@@ -129,7 +129,7 @@ class AnnotatePanel(Panel):
         if left:
             gaps, low, high = len(filling.proposals), filling.proposals[0].low, filling.proposals[-1].high
             where = f"between slices {low} and {high}" if gaps == 1 else f"in {gaps} gaps, from slice {low} to {high}"
-            self.proposed.setText(f"Proposed {where}, in pale contours. {_how(filling)}")
+            self.proposed.setText(f"Proposed {where}, in pale contours: {_how(filling)}.")
             self.accept_all.setText(f"All {len(left)} (⇧A)")
             self.accept.setEnabled(self.session.z in left)
 
@@ -171,12 +171,12 @@ class AnnotatePanel(Panel):
 
 
 def _how(filling: FillingBetween) -> str:
-    """How the proposed shapes get from slice to slice, in words."""
+    """How the proposed shapes get from slice to slice; as long in every case, so that no button moves meanwhile."""
     follow, gaps = sum(proposal.follows_anatomy for proposal in filling.proposals), len(filling.proposals)
     if filling.awaited:
-        return "They run straight from shape to shape; those that follow the anatomy come in a moment."
+        return "straight from shape to shape; one that follows the anatomy is coming"
     if follow == gaps:
-        return "They follow the anatomy in the image, as far as that fits the labelled slices."
+        return "following the anatomy as far as that fits the labelled slices"
     if follow:
-        return f"They follow the anatomy in {follow} of the gaps and run straight from shape to shape in the others."
-    return "They run straight from shape to shape: look where the anatomy moves between them."
+        return f"following the anatomy in {follow} of them, straight from shape to shape in the others"
+    return "straight from shape to shape, however the anatomy moves between them"

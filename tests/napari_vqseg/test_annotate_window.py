@@ -119,7 +119,7 @@ def test_a_person_annotates(window, qtbot):
     qtbot.waitUntil(lambda: not panel.accept_all.visibleRegion().isEmpty(), timeout=5000)
     assert "between slices 3 and 9" in panel.proposed.text()
     assert annotations.complete == [3, 9, 11]
-    qtbot.waitUntil(lambda: "They follow the anatomy" in panel.proposed.text(), timeout=WAIT_MS)
+    qtbot.waitUntil(lambda: "following the anatomy" in panel.proposed.text(), timeout=WAIT_MS)
     assert session.filling.left == [4, 5, 6, 7, 8]
     shown = np.asarray(viewer.layers["fill between"].data)
     assert (shown[4:9, BLOCK[0], BLOCK[1]] == 1).all()
