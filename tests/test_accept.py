@@ -108,3 +108,17 @@ def test_a_component_leaves_what_a_person_has_painted(annotations, prediction):
     take(annotations, prediction, (4, 4, 4))
     assert (annotations.labels[4, 5, 5], annotations.labels[4, 5, 6]) == (3, PAINTED_BACKGROUND)
     assert annotations.labels[4, 4, 4] == 1
+
+
+@pytest.mark.parametrize("again", [accept_slices, lambda *given: accept_component(
+    *given[:2], component_at(given[1], (4, 4, 4)), (3.0, 1.0, 1.0)
+)])  # fmt: skip
+def test_strokes_outlast_a_second_acceptance(annotations, prediction, again):
+    annotations.mark(4, SliceState.SCRIBBLED)
+    annotations.labels[4, 5, 5], annotations.labels[4, 5, 6] = 3, PAINTED_BACKGROUND
+    change = accept_slices(annotations, prediction, [4])[4]
+    assert change.record == SliceRecord(SliceState.COMPLETE, Origin.MIXED)
+    annotations.set_slice(4, change.labels, change.record.state, change.record.origin)
+    changes = again(annotations, prediction, [4])
+    kept = changes[4].labels if 4 in changes else annotations.labels[4]
+    assert (kept[5, 5], kept[5, 6]) == (3, PAINTED_BACKGROUND)

@@ -81,7 +81,7 @@ def test_the_table():
     rows = list(csv.DictReader(io.StringIO(as_csv(measure(labels, make_volume(labels), names, predicted(labels))))))
     assert list(rows[0]) == [
         "class", "value", "volume_ml", "mean_hu", "sd_hu", "median_hu", "surface_mm2", "slices",
-        "share_drawn", "share_accepted", "share_imported", "share_predicted",
+        "share_drawn", "share_accepted", "share_mixed", "share_imported", "share_predicted",
     ]  # fmt: skip
     assert rows[0]["class"] == "'=HYPERLINK(1)"
     assert rows[1] == {**rows[1], "class": 'Lunge, "links"', "value": "2", "mean_hu": "", "slices": "0"}

@@ -33,6 +33,13 @@ def is_drawn(annotations: Annotations, z: int) -> bool:
     return record is not None and record.state is SliceState.COMPLETE and record.origin is not Origin.ACCEPTED
 
 
+def _record(annotations: Annotations, z: int, state: SliceState) -> SliceRecord:
+    """The record of slice z once something in it is accepted: mixed where a person has painted there before."""
+    record = annotations.records.get(z)
+    alone = record is None or record.origin is Origin.ACCEPTED or not annotations.labels[z].any()
+    return SliceRecord(state, Origin.ACCEPTED if alone else Origin.MIXED)
+
+
 def _over(annotations: Annotations, z: int, proposed: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     """A proposal for slice z under what a person has painted there; an earlier accepted proposal gives way."""
     record = annotations.records.get(z)
@@ -56,16 +63,18 @@ def accept_slices(
     slices : iterable of int
         Canonical slice indices.
     """
-    record = SliceRecord(SliceState.COMPLETE, Origin.ACCEPTED)
     return {
-        z: SliceChange(_over(annotations, z, prediction[z]), record) for z in slices if not is_drawn(annotations, z)
-    }
+        z: SliceChange(_over(annotations, z, prediction[z]), _record(annotations, z, SliceState.COMPLETE))
+        for z in slices if not is_drawn(annotations, z)
+    }  # fmt: skip
 
 
 def accept_filling(annotations: Annotations, filling: Filling, slices: Iterable[int]) -> dict[int, SliceChange]:
     """Slices filled between complete ones as complete annotations."""
-    record = SliceRecord(SliceState.COMPLETE, Origin.ACCEPTED)
-    return {z: SliceChange(_over(annotations, z, filling.slice(z)), record) for z in slices if z in filling.slices}
+    return {
+        z: SliceChange(_over(annotations, z, filling.slice(z)), _record(annotations, z, SliceState.COMPLETE))
+        for z in slices if z in filling.slices
+    }  # fmt: skip
 
 
 def accept_component(
@@ -109,7 +118,7 @@ def _beside(
     labels[around & (predicted > 0)] = 0  # an older prediction's background
     if annotations.state(z) is SliceState.COMPLETE or not (predicted[labels == 0] > 0).any():
         labels[around] = 0
-        return SliceChange(labels, SliceRecord(SliceState.COMPLETE, Origin.ACCEPTED))
+        return SliceChange(labels, _record(annotations, z, SliceState.COMPLETE))
     near = ndimage.distance_transform_edt(~mask, sampling=spacing_mm[1:]) <= MARGIN_MM
     labels[near & (predicted == 0) & (labels == 0)] = PAINTED_BACKGROUND
-    return SliceChange(labels, SliceRecord(SliceState.SCRIBBLED, Origin.ACCEPTED))
+    return SliceChange(labels, _record(annotations, z, SliceState.SCRIBBLED))

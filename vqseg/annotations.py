@@ -41,10 +41,11 @@ class SliceState(StrEnum):
 
 
 class Origin(StrEnum):
-    """Who made a slice's labels: a person here, the network with a person's consent, or somebody elsewhere."""
+    """Who made a slice's labels: a person here, the network with a person's consent, both, or somebody elsewhere."""
 
     DRAWN = "drawn"
     ACCEPTED = "accepted"
+    MIXED = "mixed"
     IMPORTED = "imported"
 
 

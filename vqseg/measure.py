@@ -18,7 +18,7 @@ from vqseg.volume import Volume
 __all__ = ["MAKERS", "PREDICTED", "Measurement", "as_csv", "measure"]
 
 MAKERS = (*Origin, "predicted")
-"""Who made a voxel, by index: a person here, the network with a person's consent, somebody elsewhere, the network."""
+"""Who made a voxel, by index: as :class:`vqseg.annotations.Origin` has it of its slice, or the network alone."""
 
 PREDICTED = MAKERS.index("predicted")
 
@@ -55,7 +55,7 @@ class Measurement:
         tenth; a mesh of the mask itself follows the voxels' steps and is up to a quarter too large.
     slices : int
         Number of slices with a voxel.
-    drawn, accepted, imported, predicted : float
+    drawn, accepted, mixed, imported, predicted : float
         Share of the voxels, 0..1, by who made them (:data:`MAKERS`).
     """
 
@@ -69,6 +69,7 @@ class Measurement:
     slices: int
     drawn: float
     accepted: float
+    mixed: float
     imported: float
     predicted: float
 

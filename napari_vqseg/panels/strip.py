@@ -49,7 +49,7 @@ def marks_of(annotations: Annotations, suggested: Iterable[int], empty: Collecti
 def _mark(record: SliceRecord, empty: bool) -> str:
     if record.state is not SliceState.COMPLETE:
         return str(record.state.value)
-    if record.origin is Origin.ACCEPTED:
+    if record.origin in (Origin.ACCEPTED, Origin.MIXED):
         return "accepted empty" if empty else "accepted"
     return "empty" if empty else "complete"
 

@@ -84,7 +84,7 @@ class Quality(Concern):
         changed = [z for z, record in records.items() if self._records.get(z) != record]
         self._records = dict(records)
         for z in changed:
-            if records[z].origin is Origin.ACCEPTED:
+            if records[z].origin in (Origin.ACCEPTED, Origin.MIXED):
                 self.curve.note_accepted(z)
                 self._save()
             elif records[z].state is not SliceState.DRAFT:
