@@ -18,12 +18,14 @@ from scipy import ndimage
 from torch import Tensor
 
 from vqseg.annotations import Annotations
+from vqseg.data import TrainingCase
+from vqseg.data.between import fill_along
 from vqseg.errors import VQSegError
 from vqseg.interpolation import interpolate_labels
 from vqseg.losses import segmentation_loss
 from vqseg.volume import Volume
 
-__all__ = ["BASELINES", "Baseline", "interpolation", "random_forest", "unet"]
+__all__ = ["BASELINES", "Baseline", "interpolation", "random_forest", "registration", "unet"]
 
 Labels = npt.NDArray[np.uint8]
 Clock = Callable[[], float]
@@ -48,6 +50,21 @@ def interpolation(
 ) -> Labels:
     """Linear interpolation of signed distances between the labelled slices; takes no training."""
     return interpolate_labels(annotations, classes, volume.spacing_mm)
+
+
+def registration(
+    volume: Volume,
+    annotations: Annotations,
+    classes: Sequence[int],
+    budget_s: float,
+    seed: int,
+    clock: Clock = time.monotonic,
+) -> Labels:
+    """The labelled shapes carried along with the anatomy: what VQ-Seg starts from; takes no training."""
+    unlabelled = [z for z in range(volume.shape[0]) if z not in annotations.complete]
+    labels = annotations.labels.copy()
+    labels[unlabelled] = fill_along(TrainingCase(volume, annotations), unlabelled)
+    return labels
 
 
 # ---------------------------------------------------------------- random forest
@@ -200,4 +217,6 @@ def _windowed(volume: Volume, annotations: Annotations) -> npt.NDArray[np.float3
     return np.clip((array - np.float32(low)) / np.float32(max(high - low, 1e-6)), 0, 1)
 
 
-BASELINES: dict[str, Baseline] = {"interpolation": interpolation, "random-forest": random_forest, "unet": unet}
+BASELINES: dict[str, Baseline] = {
+    "interpolation": interpolation, "registration": registration, "random-forest": random_forest, "unet": unet,
+}  # fmt: skip

@@ -41,8 +41,7 @@ __all__ = ["Subject", "add_arguments", "evenly_spaced", "measure", "run"]
 
 DEFAULT_VOLUMES = "lung1_nsclc,abdomen_3mm,lidc_voi/LIDC-IDRI-0702_R_5,lidc_voi/LIDC-IDRI-0066_R_2"
 BUDGETS = "30,60,180,600"
-NEEDS_NO_TIME = ("interpolation",)
-NEEDS_NO_SEED = ("interpolation",)
+NEEDS_NO_TIME = NEEDS_NO_SEED = ("interpolation", "registration")
 PLAIN: dict[str, Any] = {"fuse_geometry": False, "keep_connected": False, "register_slices": False}
 """Rivals predict as their papers do; ``supervised:fuse_geometry=true:keep_connected=true`` gives them VQ-Seg's help."""
 IMAGE_NAMES = ("image.nii.gz", "image.nii", "image.nrrd")
