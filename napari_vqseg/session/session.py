@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -39,6 +38,8 @@ from vqseg.volume import Volume
 __all__ = ["Session"]
 
 LOST_AFTER_S = 0.5
+RESTS_AFTER_S = 0.5
+"""Without another slice for so long, a person is not scrolling."""
 
 
 class Session:
@@ -112,6 +113,9 @@ class Session:
         self._on_show = self._closed = False
         self._lost: set[str] = set()
         self._lost_timer = scheduler.debounce(LOST_AFTER_S, self._say_lost)
+        self._reads_ahead = False
+        self._rest_timer = scheduler.debounce(RESTS_AFTER_S, self._read_ahead)
+        view.navigation.z_changed.connect(self._on_z)
         view.lost.connect(self._note_lost)
 
     # ------------------------------------------------------------ opening
@@ -162,12 +166,24 @@ class Session:
             self.notified.emit(opened.recovered, "info")
         if opened.last_run is not None:
             self.reviewing.predict_with(opened.last_run)
-        self._read_ahead(opened)
+        self._read_ahead()
 
-    def _read_ahead(self, opened: OpenedCase, more: bool = True) -> None:
+    def _read_ahead(self) -> None:
         """Have the volume in memory soon, for the planes across its slices; what fails says so where it is shown."""
-        if more and self._context.opened is opened:
-            self._scheduler.aside(self.view.image.read_ahead, partial(self._read_ahead, opened), lambda _: None)
+        opened, self._reads_ahead = self._context.opened, True
+
+        def go_on(more: bool) -> None:
+            if self._context.opened is opened:
+                self._reads_ahead = more
+                if more and not self._rest_timer.waiting:
+                    self._read_ahead()
+
+        self._scheduler.aside(self.view.image.read_ahead, go_on, lambda _: None)
+
+    def _on_z(self, z: int) -> None:
+        """Leave a person who scrolls the processor: read on once they rest."""
+        if self._reads_ahead:
+            self._rest_timer.start()
 
     def _leave(self, opened: OpenedCase, why: str) -> None:
         """Let go of a case that was read, and stay with the one on show."""
@@ -204,7 +220,7 @@ class Session:
     def _show_layers_again(self, z: int) -> Iterator[None]:
         yield from self._show_layers()
         self.go_to(z)
-        self._read_ahead(self.case)
+        self._read_ahead()
 
     # ------------------------------------------------------------ the case
 

@@ -87,6 +87,22 @@ def test_a_volume_on_show_is_read_ahead_to_its_end(desk):
     assert desk.view.image.unread == 0
 
 
+def test_reading_ahead_waits_while_a_person_scrolls(desk, monkeypatch):
+    image = desk.view.image
+    image.unread, read_ahead = 4, image.read_ahead
+
+    def scrolled_meanwhile():
+        if image.unread == 3:
+            desk.view.navigation.z_changed.emit(5)
+        return read_ahead()
+
+    monkeypatch.setattr(image, "read_ahead", scrolled_meanwhile)
+    desk.session.show_layers()
+    assert image.unread == 2
+    desk.clock.fire()
+    assert image.unread == 0
+
+
 def test_work_is_found_again_and_said(desk, make_desk, image):
     desk.view.stroke(4, value=1)
     desk.session.annotating.mark_complete(4)
