@@ -178,7 +178,7 @@ class Session:
                 if more and not self._rest_timer.waiting:
                     self._read_ahead()
 
-        self._scheduler.aside(self.view.image.read_ahead, go_on, lambda _: None)
+        self._scheduler.aside(self.view.image.read_ahead, go_on, lambda _error: go_on(False))
 
     def _on_z(self, z: int) -> None:
         """Leave a person who scrolls the processor: read on once they rest."""

@@ -30,7 +30,7 @@ def fill_along(case: TrainingCase, slices: Sequence[int]) -> npt.NDArray[np.uint
     case : TrainingCase
         A volume and what is labelled on it.
     slices : sequence of int
-        Those to fill, z.
+        Those to fill, z; at least one.
 
     Returns
     -------

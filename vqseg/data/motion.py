@@ -27,6 +27,8 @@ SMALLEST_LEVEL = 8
 """Levels with a side of fewer pixels are left out."""
 SMOOTHNESS = 1.0
 """Standard deviation of the Gaussian that smooths the displacements after each iteration, px."""
+NEGLIGIBLE = 1e-12
+"""Weights below it are none: denormal numbers, which its tails would be, slow a processor down tenfold."""
 
 
 class SliceMotion:
@@ -72,7 +74,8 @@ class SliceMotion:
         """
         if source == z:
             return maps
-        return _sample(maps[None], _resize(self._path(source, z).float(), maps.shape[-2:]))[0]
+        path = _resize(self._path(source, z).float(), maps.shape[-2:])
+        return _sample(maps[None], path, _undisplaced(path))[0]
 
     def _path(self, source: int, z: int) -> Tensor:
         """From the pixels of slice z to where they come from in slice source, float16."""
@@ -83,7 +86,7 @@ class SliceMotion:
         path = self._paths.get((source, known))
         for here in range(known + step, z + step, step):
             last = self._step(here, here - step)
-            path = last if path is None else last + _sample(path.float(), last)
+            path = last if path is None else last + _sample(path.float(), last, _undisplaced(last))
             self._paths[source, here] = path = path.half()
         assert path is not None
         return path
@@ -134,9 +137,9 @@ def _demons(fixed: Tensor, moving: Tensor, field: Tensor, iterations: int) -> Te
     """Better displacements (B, 2, h, w) at one resolution of the images (B, 1, h, w)."""
     rows, columns = (_gaussian(side).to(field.device) for side in field.shape[-2:])
     pixel = torch.tensor([2 / side for side in (len(columns), len(rows))]).view(1, 2, 1, 1).to(field.device)
-    slope_of_fixed = _slope(fixed)
+    slope_of_fixed, places = _slope(fixed), _undisplaced(field)
     for _ in range(iterations):
-        warped = _sample(moving, field)
+        warped = _sample(moving, field, places)
         difference = warped - fixed
         slope = (slope_of_fixed + _slope(warped)) / 2
         force = difference * slope / (slope.square().sum(1, keepdim=True) + difference.square() + 1e-6)
@@ -148,6 +151,7 @@ def _gaussian(side: int) -> Tensor:
     """(side, side) matrix that smooths along an axis; two small products are quicker than a convolution."""
     position = torch.arange(side, dtype=torch.float32)
     weights = (-((position[:, None] - position) / SMOOTHNESS).square() / 2).exp()
+    weights[weights < NEGLIGIBLE] = 0
     return weights / weights.sum(1, keepdim=True)
 
 
@@ -159,11 +163,15 @@ def _slope(images: Tensor) -> Tensor:
     return torch.cat([along_x, along_y], 1) / 2
 
 
-def _sample(images: Tensor, field: Tensor) -> Tensor:
+def _undisplaced(field: Tensor) -> Tensor:
+    """(1, h, w, 2) places of the pixels of displacements (B, 2, h, w), as ``grid_sample`` has them."""
+    identity = torch.eye(2, 3, device=field.device)[None]
+    return F.affine_grid(identity, [1, 1, *field.shape[-2:]], align_corners=False)
+
+
+def _sample(images: Tensor, field: Tensor, places: Tensor) -> Tensor:
     """Images (B, C, h, w) at displaced places; beyond the border the edge is repeated."""
-    still = torch.eye(2, 3, device=field.device).expand(len(field), -1, -1)
-    grid = F.affine_grid(still, [len(field), 1, *field.shape[-2:]], align_corners=False)
-    return F.grid_sample(images, grid + field.permute(0, 2, 3, 1), padding_mode="border", align_corners=False)
+    return F.grid_sample(images, places + field.permute(0, 2, 3, 1), padding_mode="border", align_corners=False)
 
 
 def _resize(images: Tensor, size: Sequence[int]) -> Tensor:

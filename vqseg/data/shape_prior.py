@@ -37,7 +37,7 @@ DEFAULT_ERROR_RATE = 0.5
 """Error of the interpolated edge, mm per mm from the nearest labelled slice, where it cannot be measured."""
 CARRIED_ERROR_RATE = 0.3
 """The same of maps that are carried along."""
-RESTLESSNESS = 0.05
+CARRYING_COST = 0.05
 """Added to the error of carried maps, mm per mm: at half the gap, as in prediction, it is less than halved."""
 FOLLOWED_RATIO = (0.75, 0.95)
 """Error standing still over error carried along: below, a class's shape stands still; above, it is carried along."""
@@ -148,7 +148,7 @@ class ShapePrior:
             self.followed = torch.ones(n_classes)
             carried = self._measure_error_rate(CARRIED_ERROR_RATE, weight=0.5)
             low, high = FOLLOWED_RATIO
-            self.followed = ((still / (carried + RESTLESSNESS) - low) / (high - low)).clamp(0, 1)
+            self.followed = ((still / (carried + CARRYING_COST) - low) / (high - low)).clamp(0, 1)
         self.error_rate = self._measure_error_rate(DEFAULT_ERROR_RATE)
         bytes_each = 4 * n_classes * size[0] * size[1]
         self._remembered = lru_cache(max(1, REMEMBERED_BYTES // bytes_each))(self._interpolate)
