@@ -424,6 +424,21 @@ def test_another_axis(files):
     assert np.array_equal(array_of(files.output)[[15, 34]], array_of(files.labels)[[15, 34]])
 
 
+def test_labels_drawn_across_the_slices_are_not_taken_for_complete_slices(tmp_path, capsys):
+    files = make_files(tmp_path, "LAS")  # i is stored from right to left, so the planes count from the other side
+    labels = nibabel.load(files.labels)
+    drawn = np.zeros(labels.shape, np.uint8)
+    drawn[[13, 31]] = array_of(files.labels)[[13, 31]]
+    nibabel.save(nibabel.Nifti1Image(drawn, labels.affine, labels.header), files.labels)
+    assert "the labels lie in slices 13, 31 along axis 0" in error_of(files.segment(slices="all"), capsys)
+    capsys.readouterr()
+    listed = [option for option in files.segment(slices="3,99") if option != "--quiet"]
+    assert main(listed) == 2, "a slice beyond the image stops it before the training"
+    assert "warning: the labels lie in slices 13, 31 along axis 0" in capsys.readouterr().err
+    assert main(files.segment("--axis", "0", slices="all")) == 0
+    assert np.array_equal(array_of(files.output)[[13, 31]], drawn[[13, 31]])
+
+
 def test_slices_from_a_file_and_an_empty_slice(files):
     array = array_of(files.labels).copy()
     array[..., 12] = 0
@@ -728,6 +743,7 @@ def test_info(files, capsys):
     assert result["shape"] == [48, 40, 14]
     assert result["orientation"] == "RAS"
     assert (result["slice_axis"], result["slices"], result["slice_0_is"]) == (2, 14, "at the feet")
+    assert result["warnings"] == [], "always a list, for machines"
     assert main(["info"]) == 2
 
 

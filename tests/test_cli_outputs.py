@@ -42,7 +42,7 @@ def change(path, voxel=None):
 
 
 def test_an_earlier_result_is_replaced_and_told(written):
-    assert replaced(written) == [f"Replacing {written}"]
+    assert replaced(written) == [f"To be replaced: {written}"]
     change(written)
     assert is_as_written(written), "saved anew it still holds what we wrote"
 
@@ -57,7 +57,7 @@ def test_what_was_drawn_on_a_result_stays(written):
     change(written, voxel=(1, 2, 3))
     with pytest.raises(VQSegError, match="not as vqseg wrote it"):
         replaced(written)
-    assert replaced(written, overwrite=True) == [f"Replacing {written}"]
+    assert replaced(written, overwrite=True) == [f"To be replaced: {written}"]
 
 
 def test_an_export_stays(written):
@@ -104,7 +104,7 @@ def test_a_table_of_scores_is_made_anew(written, name, capsys):
     table = written.with_name(name)
     evaluate = ["evaluate", str(written), str(written), "--output", str(table)]
     assert main(evaluate) == main(evaluate) == 0
-    assert capsys.readouterr().err == f"Replacing {table}\n"
+    assert capsys.readouterr().err == f"To be replaced: {table}\n"
     table.write_text(json.dumps([{"my": "notes"}]))
     assert main(evaluate) == 2
     assert main([*evaluate, "--overwrite"]) == 0

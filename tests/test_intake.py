@@ -7,7 +7,7 @@ import pytest
 
 from vqseg.annotations import Annotations, SliceState
 from vqseg.errors import AnnotationError
-from vqseg.intake import labelled_slices, prepare
+from vqseg.intake import labelled_slices, planes_across, prepare
 from vqseg.io import LabelMap
 
 SHAPE = (6, 4, 4)
@@ -65,3 +65,21 @@ def test_no_more_than_254_classes():
     with pytest.raises(AnnotationError, match="more than 254 classes"):
         prepare(found({1: "one more"}, z4=1), Annotations.empty(SHAPE), full)
     assert prepare(found({}, z4=9), Annotations.empty(SHAPE), full).class_names == full
+
+
+@pytest.mark.parametrize(
+    ("drawn", "expected"),
+    [
+        (np.s_[:, :, [1, 4, 7]], (2, [1, 4, 7])),  # sagittal
+        (np.s_[:, [3], :], (1, [3])),  # one coronal slice
+        (np.s_[[0, 5], :, :], None),  # axial
+        (np.s_[[2], :, [4]], None),  # a single line tells nothing
+        (np.s_[:, 2:4, [1, 4]], (2, [1, 4])),
+        (np.s_[:, :, 2:4], None),  # filled
+        (np.s_[:0], None),
+    ],
+)
+def test_labels_drawn_across_the_slices_are_known(drawn, expected):
+    labels = np.zeros((6, 8, 9), np.uint8)
+    labels[drawn] = 1
+    assert planes_across(labels) == expected

@@ -12,7 +12,7 @@ from vqseg.annotations import Annotations
 from vqseg.errors import AnnotationError
 from vqseg.io.labels import MAX_LABEL, LabelMap
 
-__all__ = ["Intake", "labelled_slices", "prepare", "slices_by_label"]
+__all__ = ["Intake", "labelled_slices", "planes_across", "prepare", "slices_by_label"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +47,30 @@ def slices_by_label(found: LabelMap) -> dict[int, frozenset[int]]:
     holds = np.stack([np.bincount(labels_yx.ravel(), minlength=256) > 0 for labels_yx in found.array])
     slices = {value: frozenset(np.flatnonzero(held).tolist()) for value, held in enumerate(holds.T)}
     return {value: held for value, held in slices.items() if value and held}
+
+
+def planes_across(labels: npt.NDArray[np.integer]) -> tuple[int, list[int]] | None:
+    """The planes in which labels were drawn, where that was across the slices: in sagittal or coronal ones.
+
+    Such labels show in nearly every slice, as lines with nothing beside them, and none of these slices is complete.
+
+    Parameters
+    ----------
+    labels : ndarray
+        (z, y, x).
+
+    Returns
+    -------
+    axis : int
+        1 or 2, the axis that the planes count along.
+    planes : list of int
+        Ascending; no two are neighbours.
+    None
+        Where the labels fill neighbouring planes along y and along x, as any that are drawn slice by slice do.
+    """
+    held = [np.flatnonzero(labels.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
+    apart = [axis for axis, planes in enumerate(held) if (np.diff(planes) > 1).all()]
+    return (apart[0], held[apart[0]].tolist()) if apart in ([1], [2]) else None
 
 
 def prepare(

@@ -79,7 +79,9 @@ def _lines(value: Any) -> list[str]:
         if any(isinstance(item, dict) for item in value.values()):
             return [f"{name}: {', '.join(_lines(item))}" for name, item in value.items()]
         return [", ".join(f"{name} {' '.join(_lines(item))}" for name, item in value.items())]
-    if isinstance(value, list) and value and all(isinstance(item, str) for item in value):
+    if value == []:
+        return ["none"]
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
         return value
     if isinstance(value, list) and len(value) > MOST_NUMBERS:
         return [f"{len(value)} numbers from {value[0]:g} to {value[-1]:g}"]
@@ -107,7 +109,7 @@ def _image(console: Console, path: str, chosen: str | int | None, axis: int | No
         "slice_axis": volume.stored.slice_axis,
         "slices": volume.shape[0],
         "slice_0_is": "at the head" if volume.to_stored_index(0) else "at the feet",
-        "warnings": list(volume.warnings) or "none",
+        "warnings": list(volume.warnings),
     })  # fmt: skip
 
 

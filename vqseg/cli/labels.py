@@ -13,11 +13,12 @@ import numpy.typing as npt
 import vqseg.io as io
 from vqseg.cli.console import listed
 from vqseg.errors import AnnotationError, VolumeError
+from vqseg.intake import planes_across
 from vqseg.io.labels import MASK, MAX_LABEL, align
 from vqseg.prediction import Prediction
 from vqseg.volume import Volume
 
-__all__ = ["LabelValues", "canonical_slices", "mask_as_one", "read_values", "write_prediction"]
+__all__ = ["LabelValues", "canonical_slices", "drawn_across", "mask_as_one", "read_values", "write_prediction"]
 
 
 def read_values(
@@ -116,6 +117,20 @@ def canonical_slices(stored: list[int], volume: Volume) -> list[int]:
             f"its slices run from 0 to {volume.shape[0] - 1} along axis {volume.stored.slice_axis}"
         )
     return sorted(volume.to_stored_index(index) for index in stored)
+
+
+def drawn_across(labels: npt.NDArray[Any], volume: Volume) -> str:
+    """What to say of labels that were drawn across the slices, in slices as stored; empty for all others."""
+    if not (found := planes_across(labels)):
+        return ""
+    axis, planes = found
+    layout = volume.stored
+    last = volume.shape[axis] - 1
+    drawn = sorted(last - plane if layout.flipped[axis] else plane for plane in planes)
+    return (
+        f"the labels lie in {listed(drawn, 'slice')} along axis {layout.permutation[axis]}, and cross those along axis "
+        f"{layout.slice_axis}, which count here"
+    )
 
 
 def write_prediction(

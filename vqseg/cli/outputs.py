@@ -91,7 +91,7 @@ def check_outputs(
 
         require_sidecar(mask)
     if replaced:
-        say(f"Replacing {listed(replaced)}")
+        say(f"To be replaced: {listed(replaced)}")
 
 
 def _require_replaceable(path: Path, overwrite: bool) -> None:

@@ -52,7 +52,7 @@ class Parser(argparse.ArgumentParser):
 def add_output_flags(parser: argparse.ArgumentParser) -> None:
     """``--json`` and ``--quiet``, the same for every verb."""
     parser.add_argument("--json", action="store_true", help="JSON lines on stdout, for machines")
-    parser.add_argument("--quiet", action="store_true", help="no progress; errors only")
+    parser.add_argument("--quiet", action="store_true", help="no progress and no warnings; the result and errors only")
 
 
 # ---------------------------------------------------------------- settings

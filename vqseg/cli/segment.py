@@ -25,8 +25,9 @@ __all__ = ["add_arguments", "run"]
 
 EPILOG = """\
 The listed slices are taken as complete: what is unlabelled there is background. All other slices count as
-unlabelled, whatever LABELS holds there. The listed slices come back unchanged. Label values may have gaps and any
-size; a class must be in at least one listed slice to be found elsewhere.
+unlabelled, whatever LABELS holds there. Labels drawn in sagittal or coronal slices need their --axis. The listed
+slices come back unchanged. Label values may have gaps and any size; a class must be in at least one listed slice to
+be found elsewhere.
 
 The time budget is seconds of training; reading, --warmup and the prediction come on top. Ctrl-C ends it without PRED;
 --checkpoint then keeps what was learnt so far.
@@ -136,12 +137,16 @@ def _read(
 ) -> tuple[Volume, npt.NDArray[Any], dict[int, str], list[int]]:
     """The image, the label values on its voxels, their names in the file, and the listed slices (canonical)."""
     import vqseg.io as io
-    from vqseg.cli.labels import canonical_slices, read_values
+    from vqseg.cli.labels import canonical_slices, drawn_across, read_values
 
     volume = io.read_volume(args.image, series=args.series, axis=args.axis).load()
     labels, names, warnings = read_values(args.labels, volume)
     for warning in (*volume.warnings, *warnings):
         console.say(f"warning: {warning}")
+    if args.axis is None and (across := drawn_across(labels, volume)):
+        if not stored:
+            raise AnnotationError(f"{across}; choose the axis with --axis")
+        console.say(f"warning: {across}; --axis chooses another")
     labelled = np.flatnonzero(labels.any(axis=(1, 2))).tolist()
     if not labelled:
         raise AnnotationError(f"{args.labels} holds no label at all; choose the file with the labelled slices")
