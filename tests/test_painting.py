@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from vqseg.painting import flood, in_range, protect
+from vqseg.painting import SPECK_MM2, flood, in_range, protect
 
 
 def test_locked_classes_stay():
@@ -35,3 +35,17 @@ def test_the_flood_stays_in_range_joined_and_off_locked_classes():
     assert not part[:, 10:].any()
     assert not flood(hu, labels, (10, 10), limits, locked={2}).any()
     assert not flood(hu, labels, (18, 18), limits).any()
+
+
+def test_the_flood_fills_the_specks_that_it_encloses_and_nothing_larger():
+    hu = np.full((30, 30), 40.0)
+    hu[5, 5:8] = hu[20:24, 20:24] = 500
+    labels = np.zeros((30, 30), np.uint8)
+    limits, pixel_mm2 = (0.0, 100.0), SPECK_MM2 / 4
+    part = flood(hu, labels, (10, 10), limits, pixel_mm2=pixel_mm2)
+    assert part[5, 5:8].all(), "three voxels are noise"
+    assert not part[20:24, 20:24].any(), "sixteen are a vessel"
+    assert flood(hu, labels, (10, 10), limits, pixel_mm2=pixel_mm2 / 4)[20:24, 20:24].all(), "in mm², not in voxels"
+    assert not flood(hu, labels, (10, 10), limits, pixel_mm2=SPECK_MM2)[5, 5:8].any()
+    labels[5, 6] = 2
+    assert not flood(hu, labels, (10, 10), limits, {2}, pixel_mm2)[5, 5:8].any(), "a locked class stays"

@@ -43,6 +43,7 @@ class GatedLabels(Labels):
         self.protected_values: Collection[int] = ()
         self.limits_hu: tuple[float, float] | None = None
         self.image: Any = None
+        self._filling = False
         for aid in self._aids:
             aid.visible = False  # it takes half of adding a layer to make them
 
@@ -81,7 +82,7 @@ class GatedLabels(Labels):
             if protected.any():
                 self.refused.emit({int(value) for value in np.unique(data[protected])})
                 mask = mask & ~protected
-        if self.limits_hu is not None and new_label != self.colormap.background_value:
+        if self.limits_hu is not None and not self._filling and new_label != self.colormap.background_value:
             paintable = mask & in_range(self.image[volume_slice], self.limits_hu)
             if mask.any() and not paintable.any():
                 self.outside.emit()
@@ -89,8 +90,16 @@ class GatedLabels(Labels):
         painted: npt.NDArray[np.bool_] | None = super()._apply_mask_to_data(data, mask, new_label, volume_slice)
         return painted
 
+    def fill(self, *args: Any, **kwargs: Any) -> None:
+        """Fill as napari does; what the bucket fills has been kept to the range already, but for specks."""
+        self._filling = True
+        try:
+            super().fill(*args, **kwargs)
+        finally:
+            self._filling = False
+
     def _get_flood_mask_and_bbox(self, coord: Any, new_label: int, dims_to_paint: list[int]) -> Any:
-        """What the bucket fills: with a range, the voxels in it that are joined to the clicked one in the slice."""
+        """What the bucket fills: with a range, what :func:`vqseg.painting.flood` reaches from the clicked voxel."""
         if self.limits_hu is None or new_label == self.colormap.background_value:
             return super()._get_flood_mask_and_bbox(coord, new_label, dims_to_paint)
         index = [round(float(i)) for i in coord]
@@ -98,7 +107,8 @@ class GatedLabels(Labels):
             return None
         plane: tuple[Any, ...] = tuple(slice(None) if dim in dims_to_paint else i for dim, i in enumerate(index))
         labels, seed = np.asarray(self.data[plane]), [index[dim] for dim in dims_to_paint]
-        mask = flood(self.image[plane], labels, seed, self.limits_hu, self.protected_values)
+        pixel_mm2 = float(np.prod([self.scale[dim] for dim in dims_to_paint]))
+        mask = flood(self.image[plane], labels, seed, self.limits_hu, self.protected_values, pixel_mm2)
         if not mask.any():
             self.outside.emit()
             return None

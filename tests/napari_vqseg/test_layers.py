@@ -216,6 +216,7 @@ def test_brush_and_bucket_stay_within_a_range_of_hu(view, viewer):
     hu = np.full(volume.shape, -800, np.int16)
     hu[4, 5:15, 5:15] = 40
     hu[4, 20:25, 20:23] = 40
+    hu[4, 10, 7] = -800
     volume = replace(volume, array=hu)
     labels = show(view, volume)
     heard = []
@@ -232,7 +233,7 @@ def test_brush_and_bucket_stay_within_a_range_of_hu(view, viewer):
     assert heard == ["outside"]
     labels[4, 14, 5:15] = 2
     layer.fill((4, 7, 7), 3)
-    assert (labels[4] == 3).sum() == 9 * 10, "joined in the slice, in range, not over a locked class"
+    assert (labels[4] == 3).sum() == 9 * 10, "joined in the slice, in range but for a speck, not over a locked class"
     assert (labels[4] == 2).sum() == 10
     layer.fill((4, 0, 0), 3)
     assert heard == ["outside"] * 2
