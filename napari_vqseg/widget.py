@@ -167,7 +167,7 @@ class VQSegWidget(QWidget):
         outer.addLayout(row(self.under_cursor, self.state))
         self._unfold("Data")
         return [
-            (session.filling.changed, annotate.proposal),
+            (session.filling.proposed, annotate.proposal),
             (session.codebook.changed, codebook.pages),
             (session.exporting.measured, export.figures),
         ]

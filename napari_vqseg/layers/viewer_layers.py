@@ -6,6 +6,8 @@ import contextlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from napari.components.overlays import BrushCircleOverlay
+
 from napari_vqseg.layers.annotation import AnnotationLayer
 from napari_vqseg.layers.difference import Difference
 from napari_vqseg.layers.image import ImageLayer
@@ -96,6 +98,7 @@ class ViewerLayers:
         self.navigation.letter_edges()
         yield
         self._show_scale()
+        self._clear_cursor()
         yield
 
     def _go_to_middle(self) -> None:
@@ -116,6 +119,12 @@ class ViewerLayers:
         bar = self._stage.viewer.canvas.overlays.scale_bar
         if not bar.visible:
             bar.position, bar.visible = "top_left", True
+
+    def _clear_cursor(self) -> None:
+        """Take the dark box out of the brush's circle, which napari may draw there over what is painted."""
+        for overlay in self._stage.viewer.canvas.overlays.values():
+            if isinstance(overlay, BrushCircleOverlay):
+                overlay.box = False
 
     def close(self) -> None:
         """Let go of the viewer: connections, keys and edge letters; the layers stay."""

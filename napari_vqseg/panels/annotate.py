@@ -174,7 +174,7 @@ def _how(filling: FillingBetween) -> str:
     """How the proposed shapes get from slice to slice; as long in every case, so that no button moves meanwhile."""
     follow, gaps = sum(proposal.follows_anatomy for proposal in filling.proposals), len(filling.proposals)
     if filling.awaited:
-        return "straight from shape to shape; one that follows the anatomy is coming"
+        return "straight from shape to shape; shapes that follow the anatomy are coming"
     if follow == gaps:
         return "following the anatomy as far as that fits the labelled slices"
     if follow:

@@ -33,6 +33,8 @@ class FillingBetween(Concern):
     ----------
     changed : Signal()
         Other proposals, fewer of them, or none any more.
+    proposed : Signal()
+        What a person has asked for is on show.
     proposals : list of Filling
         One a gap.
     awaited : bool
@@ -40,6 +42,7 @@ class FillingBetween(Concern):
     """
 
     changed = Signal()
+    proposed = Signal()
 
     def __init__(self, context: Context, engine: Engine, annotating: Annotating) -> None:
         super().__init__(context)
@@ -133,6 +136,7 @@ class FillingBetween(Concern):
         self.awaited = True
         self._check()
         if self.awaited:
+            self.proposed.emit()
             self._annotating.save(then=self._ask, failed=self._give_up)
 
     def _accept(self, slices: Sequence[int]) -> None:

@@ -112,6 +112,7 @@ def test_a_person_annotates(window, qtbot):
     assert "does not lie between" in widget.messages.words.text()
     session.go_to(6)
     assert not widget.messages.isVisible(), "that was about another slice"
+    viewer.window.resize(1280, 600)
     widget.scroll_area.verticalScrollBar().setValue(0)
     canvas.press(viewer, Qt.Key.Key_F)
     qtbot.waitUntil(lambda: bool(session.filling.proposals), timeout=20000)
@@ -119,7 +120,11 @@ def test_a_person_annotates(window, qtbot):
     qtbot.waitUntil(lambda: not panel.accept_all.visibleRegion().isEmpty(), timeout=5000)
     assert "between slices 3 and 9" in panel.proposed.text()
     assert annotations.complete == [3, 9, 11]
+    widget.scroll_area.verticalScrollBar().setValue(0)
     qtbot.waitUntil(lambda: "following the anatomy" in panel.proposed.text(), timeout=WAIT_MS)
+    qtbot.wait(300)
+    assert widget.scroll_area.verticalScrollBar().value() == 0, "a late answer leaves the sections where they are"
+    viewer.window.resize(1280, 800)
     assert session.filling.left == [4, 5, 6, 7, 8]
     shown = np.asarray(viewer.layers["fill between"].data)
     assert (shown[4:9, BLOCK[0], BLOCK[1]] == 1).all()

@@ -11,6 +11,7 @@ from pathlib import Path
 import dask.array
 import numpy as np
 import pytest
+from napari.components.overlays import BrushCircleOverlay
 
 from napari_vqseg.layers import ViewerLayers, direction_letters, layer_geometry, volume_of
 from napari_vqseg.layers.arrays import LastSlice
@@ -115,6 +116,13 @@ def test_the_scale_bar_is_where_no_notification_covers_it_until_a_person_moves_i
     bar.position = "top_right"
     show(view, fakes.make_volume())
     assert str(bar.position) == "top_right"
+
+
+def test_nothing_dark_lies_in_the_brush_s_circle(view, viewer):
+    show(view, fakes.make_volume())
+    circles = [overlay for overlay in viewer.canvas.overlays.values() if isinstance(overlay, BrushCircleOverlay)]
+    assert circles
+    assert not any(circle.box for circle in circles), "napari's own box would hide what is painted"
 
 
 def test_world_is_the_patient_in_mm():
