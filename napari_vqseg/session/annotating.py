@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -42,6 +43,7 @@ class Annotating(Concern):
     def __init__(self, context: Context) -> None:
         super().__init__(context)
         self.unsaved = False
+        self._saves_under_way = 0
         self._training_slices_changed = False
         self._told_of: set[str] = set()
         self._painted: set[int] = set()
@@ -221,17 +223,30 @@ class Annotating(Concern):
     # ------------------------------------------------------------ saving
 
     def save(self, then: Callable[[], None] | None = None, failed: Callable[[], None] | None = None) -> None:
-        """Save the annotations in the background, whole or not at all; `then` is called afterwards, or `failed`."""
+        """Save the annotations in the background, whole or not at all.
+
+        Parameters
+        ----------
+        then : callable, optional
+            Called once all that is painted is on disk, by this save or by one that is under way.
+        failed : callable, optional
+            Called where it could not be written; the work stays unsaved.
+        """
         self._timer.stop()
         if not self.context.is_open or not self.unsaved:
-            if then is not None:
+            if then is not None and self._saves_under_way:
+                again = partial(self.save, then, failed)  # the one under way may fail
+                self.context.scheduler.background(_nothing, lambda _: again(), lambda _: again())
+            elif then is not None:
                 then()
             return
         case, snapshot = self.context.case.case, self.snapshot()
         for_training, self._training_slices_changed = self._training_slices_changed, False
         self.unsaved = False
+        self._saves_under_way += 1
 
         def saved(_: Any) -> None:
+            self._saves_under_way -= 1
             self.saved_changed.emit(not self.unsaved)
             if for_training:
                 self.training_slices_saved.emit()
@@ -239,6 +254,7 @@ class Annotating(Concern):
                 then()
 
         def refused(error: BaseException) -> None:
+            self._saves_under_way -= 1
             self.unsaved = True
             self._training_slices_changed = self._training_slices_changed or for_training
             self.context.refused(error)
@@ -257,3 +273,7 @@ class Annotating(Concern):
         self.unsaved = True
         self.saved_changed.emit(False)
         self._timer.start()
+
+
+def _nothing() -> None:
+    """What takes its turn behind the saves under way."""

@@ -6,6 +6,7 @@ It is interpolated at once; a moment later shapes that follow the anatomy, which
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -137,7 +138,7 @@ class FillingBetween(Concern):
         self._check()
         if self.awaited:
             self.proposed.emit()
-            self._annotating.save(then=self._ask, failed=self._give_up)
+            self._annotating.save(then=partial(self._ask, self._request_id), failed=self._give_up)
 
     def _accept(self, slices: Sequence[int]) -> None:
         left, changes = set(slices).intersection(self.left), dict[int, SliceChange]()
@@ -164,15 +165,10 @@ class FillingBetween(Concern):
 
     # ------------------------------------------------------------ following the anatomy
 
-    def _ask(self) -> None:
-        """Ask the engine, which reads the labels from disk, once every save before this is done."""
-        request_id = self._request_id
-
-        def ask(_: None) -> None:
-            if self._awaits(request_id):
-                self._engine.send(protocol.RequestFilling(request_id, self.context.case.case.id, self.left))
-
-        self.context.background(lambda: None, ask)
+    def _ask(self, request_id: int) -> None:
+        """Ask the engine, which reads the labels from disk."""
+        if self._awaits(request_id):
+            self._engine.send(protocol.RequestFilling(request_id, self.context.case.case.id, self.left))
 
     def _awaits(self, request_id: int) -> bool:
         return self.awaited and self._engine.is_newest("filling", request_id)

@@ -263,6 +263,36 @@ def test_a_correction_made_while_another_is_being_saved_reaches_the_training_too
     assert worker.sent[told:] == [protocol.UpdateAnnotations(session.case.case.id)]
 
 
+@pytest.mark.parametrize(("refusals", "heard"), [(0, "then"), (1, "then"), (2, "failed")])
+def test_what_waits_for_a_save_waits_for_the_one_under_way(desk, monkeypatch, refusals, heard):
+    session, jobs, told, written = desk.session, [], [], []
+    monkeypatch.setattr(desk.clock, "background", lambda *job: jobs.append(job))
+
+    def save(annotations):
+        if len(written) < refusals:
+            written.append(False)
+            raise OSError(28, "No space left on device")
+        written.append(annotations.complete)
+
+    monkeypatch.setattr(session.case.case, "save_annotations", save)
+    session.annotating.mark(SliceState.COMPLETE, 4)
+    desk.clock.fire()  # it is being saved...
+    session.annotating.save(then=lambda: told.append("then"), failed=lambda: told.append("failed"))
+    assert not told  # ...and may not be on the disk before a case is closed, or another process reads it
+    while jobs:
+        work, done, failed = jobs.pop(0)
+        try:
+            answer = work()
+        except OSError as error:
+            failed(error)
+        else:
+            done(answer)
+    assert told == [heard]
+    assert session.annotating.unsaved == (heard == "failed")
+    assert (written[-1] == [4]) == (heard == "then")
+    monkeypatch.undo()
+
+
 def test_a_training_stopped_before_it_has_begun_does_not_begin(desk, monkeypatch):
     session, worker, later = desk.session, desk.worker, []
     session.annotating.mark_complete(4)
