@@ -104,19 +104,19 @@ def test_a_codeword_shows_itself_and_its_likely_substitutes(predictor: Predictor
     assert found.code == 3
     assert 3 not in found.substitutes.codes
     assert (np.diff(found.substitutes.shares) <= 0).all()
-    assert found.looks_hu.shape == (6, 16, 16)
+    assert found.decoded_hu.shape == (6, 16, 16)
     quantizer = predictor.codebook_network.quantizer
     nearest = (quantizer.codebook - quantizer.codebook[3]).norm(dim=1)
     assert found.substitutes.codes[0] == int(nearest.argsort()[1])
     alone = decode_codes(predictor, [int(found.substitutes.codes[0])])[0]
-    np.testing.assert_allclose(found.looks_hu[1], alone, atol=1e-3)
+    np.testing.assert_allclose(found.decoded_hu[1], alone, atol=1e-3)
     everything = substitutes(quantizer, 3, SIZE)
     assert len(everything.codes) == SIZE - 1
     assert everything.shares.sum() == pytest.approx(1)
 
 
 def test_without_an_image_decoder_there_is_nothing_to_look_at(volume: Volume) -> None:
-    assert codeword(trained(volume, image_branch=False), 0).looks_hu.shape == (8, 0, 0)
+    assert codeword(trained(volume, image_branch=False), 0).decoded_hu.shape == (8, 0, 0)
 
 
 def test_methods_without_a_codebook_say_so(volume: Volume) -> None:

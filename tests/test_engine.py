@@ -520,15 +520,15 @@ def test_the_real_trainer_in_a_real_process(tmp_path):
         survey = CodebookSurvey.load(codebook.path)
         assert survey.codes.shape[0] == 14
         assert survey.history[-1, 0] <= codebook.step
-        code = survey.code_at(7, 24, 24)
+        code = int(survey.codes[7][survey.grid.token_at(24, 24)])
         assert code is not None
         first = engine.until(SuggestionsReady, final=False)
         final = engine.until(SuggestionsReady, final=True)
         assert len(first.suggestions) == len(final.suggestions) == 2
         engine.send(RequestCodeword(5, code))
-        looks = Codeword.load(engine.until(CodewordReady, request_id=5).path)
-        assert looks.code == code
-        assert looks.looks_hu.shape == (1 + len(looks.substitutes.codes), 16, 16)
+        word = Codeword.load(engine.until(CodewordReady, request_id=5).path)
+        assert word.code == code
+        assert word.decoded_hu.shape == (1 + len(word.substitutes.codes), 16, 16)
         engine.send(RequestCodeword(6, 99999))
         assert "not in the codebook" in engine.until(Failed).text
         engine.send(RequestStability(5, case.id, 0.7))

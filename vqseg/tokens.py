@@ -163,11 +163,6 @@ class CodebookSurvey:
         """(K,) the label value that most voxels of each code have."""
         return self.class_voxels.argmax(1).astype(np.uint8)
 
-    def code_at(self, z: int, y: int, x: int) -> int | None:
-        """Code of the token that covers a voxel; None outside the network's frame."""
-        token = self.grid.token_at(y, x)
-        return None if token is None else int(self.codes[z][token])
-
     def occurrence(self, code: int) -> Occurrence:
         """Where a code occurs."""
         per_slice = (self.codes == code).sum((1, 2))
@@ -229,19 +224,19 @@ class Codeword:
         Its index in [0, K).
     substitutes : Substitutes
         Its nearest codewords.
-    looks_hu : ndarray of float32
+    decoded_hu : ndarray of float32
         (1 + n, p, p) the codeword and its substitutes as the image decoder paints them, HU; n = 0 and p = 0 where the
         network has no image decoder.
     """
 
     code: int
     substitutes: Substitutes
-    looks_hu: npt.NDArray[np.float32]
+    decoded_hu: npt.NDArray[np.float32]
 
     def save(self, path: Path) -> None:
         """Write an .npz of plain arrays, whole or not at all."""
         _save(path, code=np.int64(self.code), codes=self.substitutes.codes, shares=self.substitutes.shares,
-              looks_hu=self.looks_hu)  # fmt: skip
+              decoded_hu=self.decoded_hu)  # fmt: skip
 
     @classmethod
     def load(cls, path: str | Path) -> Codeword:
@@ -254,7 +249,7 @@ class Codeword:
         """
         values = _load(path)
         substitutes = Substitutes(values["codes"], values["shares"])
-        return cls(int(values["code"]), substitutes, values["looks_hu"])
+        return cls(int(values["code"]), substitutes, values["decoded_hu"])
 
 
 def _save(path: Path, **arrays: Any) -> None:

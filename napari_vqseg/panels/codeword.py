@@ -13,9 +13,9 @@ from qtpy.QtWidgets import QLabel, QSizePolicy, QWidget
 from vqseg.tokens import Codeword
 from vqseg.volume import Window
 
-__all__ = ["Look", "SubstitutionBars"]
+__all__ = ["SubstitutionBars", "Thumbnail"]
 
-LOOK_PX = 60
+THUMBNAIL_PX = 60
 ROW_PX, ROWS = 19, 9
 KEPT, REPLACED = "#56B4E9", "#F6A600"
 
@@ -29,12 +29,12 @@ def picture(hu: npt.NDArray[np.float32], window: Window, side: int) -> QPixmap:
     return QPixmap.fromImage(image).scaled(side, side, Qt.AspectRatioMode.KeepAspectRatio, fast)
 
 
-class Look(QLabel):
-    """A small picture with a word under it in its tooltip."""
+class Thumbnail(QLabel):
+    """A small picture of a patch; its tooltip says of what."""
 
     def __init__(self, tip: str) -> None:
         super().__init__()
-        self.setFixedSize(LOOK_PX, LOOK_PX)
+        self.setFixedSize(THUMBNAIL_PX, THUMBNAIL_PX)
         self.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self.setStyleSheet("border: 1px solid #8a93a3;")
         self.setToolTip(tip)
@@ -44,7 +44,7 @@ class Look(QLabel):
         shown = hu is not None and hu.size > 0
         self.setVisible(shown)
         if hu is not None and shown:
-            self.setPixmap(picture(hu, window, LOOK_PX - 4))
+            self.setPixmap(picture(hu, window, THUMBNAIL_PX - 4))
 
 
 class SubstitutionBars(QWidget):
@@ -54,7 +54,7 @@ class SubstitutionBars(QWidget):
         super().__init__()
         self._choose = choose
         self._word: Codeword | None = None
-        self._looks: list[QPixmap] = []
+        self._thumbnails: list[QPixmap] = []
         self.epsilon = 0.0
         self.setFixedHeight(ROW_PX * ROWS + 2)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
@@ -80,8 +80,8 @@ class SubstitutionBars(QWidget):
     def show_word(self, word: Codeword | None, window: Window) -> None:
         """Show a codeword's substitutes."""
         self._word = word
-        looks = () if word is None or not word.looks_hu.size else word.looks_hu
-        self._looks = [picture(look, window, ROW_PX - 3) for look in looks]
+        decoded_hu = () if word is None or not word.decoded_hu.size else word.decoded_hu
+        self._thumbnails = [picture(hu, window, ROW_PX - 3) for hu in decoded_hu]
         self.update()
 
     def show_epsilon(self, epsilon: float) -> None:
@@ -97,8 +97,8 @@ class SubstitutionBars(QWidget):
         room = self.width() - left - right
         for number, (name, _, value) in enumerate(self.rows):
             top = ROW_PX * number
-            if number < len(self._looks):
-                painter.drawPixmap(QPointF(0, top + 1), self._looks[number])
+            if number < len(self._thumbnails):
+                painter.drawPixmap(QPointF(0, top + 1), self._thumbnails[number])
             painter.setPen(text)
             middle = Qt.AlignmentFlag.AlignVCenter
             painter.drawText(QRectF(22, top, left - 26, ROW_PX), middle, name)

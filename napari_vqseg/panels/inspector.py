@@ -9,7 +9,7 @@ import numpy as np
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QLabel, QSlider, QVBoxLayout, QWidget
 
-from napari_vqseg.panels.codeword import Look, SubstitutionBars
+from napari_vqseg.panels.codeword import SubstitutionBars, Thumbnail
 from napari_vqseg.panels.parts import note, row, silently
 
 if TYPE_CHECKING:
@@ -28,8 +28,8 @@ class CodewordInspector(QWidget):
     def __init__(self, session: Session) -> None:
         super().__init__()
         self._session = session
-        self.look = Look("The codeword as the image decoder paints it, from the codeword alone.")
-        self.here = Look("The image under the patch that was clicked.")
+        self.decoded = Thumbnail("The codeword as the image decoder paints it, from the codeword alone.")
+        self.here = Thumbnail("The image under the patch that was clicked.")
         self.words = note()
         self.words.setTextInteractionFlags(Qt.TextInteractionFlag.LinksAccessibleByMouse)
         self.words.linkActivated.connect(lambda z: session.go_to(int(z)))
@@ -43,7 +43,7 @@ class CodewordInspector(QWidget):
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 2, 0, 0)
         column.setSpacing(3)
-        column.addLayout(row(self.look, self.here, self.words, stretch=2))
+        column.addLayout(row(self.decoded, self.here, self.words, stretch=2))
         column.addLayout(row(self.epsilon_words, self.epsilon, stretch=1))
         column.addWidget(self.bars)
         column.addStretch(1)
@@ -52,7 +52,7 @@ class CodewordInspector(QWidget):
         """Show a code, and what is known of it so far."""
         window = self._session.windowing.window
         word = None if inspected is None else inspected.word
-        self.look.show_hu(None if word is None or not word.looks_hu.size else word.looks_hu[0], window)
+        self.decoded.show_hu(None if word is None or not word.decoded_hu.size else word.decoded_hu[0], window)
         self.here.show_hu(None if inspected is None else inspected.here_hu, window)
         self.words.setText("" if inspected is None else self._describe(inspected))
         self.bars.show_word(word, window)

@@ -117,7 +117,7 @@ class Annotating(Concern):
             )  # fmt: skip
 
     def mark(self, state: SliceState, z: int | None = None) -> None:
-        """Give the shown slice, or slice z, a state; complete means that unpainted is background."""
+        """Give the shown slice, or slice z, a state; in a complete one unpainted means background."""
         context = self.context
         z = context.axial_slice() if z is None else z
         if z is None:
@@ -126,10 +126,6 @@ class Annotating(Concern):
         context.annotations.mark(z, state)
         self._note_change(for_training=was_used or state is not SliceState.DRAFT)
         self.slices_changed.emit()
-
-    def mark_complete(self, z: int | None = None) -> None:
-        """Declare a slice finished; an empty one says that nothing is there."""
-        self.mark(SliceState.COMPLETE, z)
 
     def toggle_complete(self) -> None:
         """Key C: declare the shown slice finished, or a draft again."""

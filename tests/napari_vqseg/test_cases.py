@@ -76,7 +76,7 @@ def test_a_training_begun_while_another_volume_is_read_keeps_its_case(make_desk,
     session = desk.session
     session.open_volume(paths[0])
     desk.view.stroke(4)
-    session.annotating.mark_complete(4)
+    session.annotating.mark(SliceState.COMPLETE, 4)
     session.annotating.save()
     before, waiting = session.case, []
     with monkeypatch.context() as slow:
@@ -149,7 +149,7 @@ def test_switching_saves_and_brings_everything_back(desk):
     session = desk.session
     project = session.case.project
     desk.view.stroke(4)
-    session.annotating.mark_complete(4)
+    session.annotating.mark(SliceState.COMPLETE, 4)
     session.classes.add("vessel")
     session.cases.open_case("case-002")
     assert project.case("case-001").load_annotations().complete == [4]  # without waiting for the timer
@@ -325,7 +325,7 @@ def test_training_takes_all_labelled_volumes_if_told_so(desk):
     assert project.runs[-1].case_ids == ["case-003"]
     desk.worker.message.emit(protocol.TrainingEnded("finished", 5, "x"))
     desk.view.stroke(4)
-    session.annotating.mark_complete(4)
+    session.annotating.mark(SliceState.COMPLETE, 4)
     session.training.start()
     assert project.runs[-1].case_ids == ["case-001", "case-003"]
     desk.worker.message.emit(protocol.TrainingEnded("finished", 5, "x"))
@@ -337,7 +337,7 @@ def test_training_takes_all_labelled_volumes_if_told_so(desk):
 def test_while_training_volumes_are_added_and_none_is_opened(desk, tmp_path):
     session = desk.session
     desk.view.stroke(4)
-    session.annotating.mark_complete(4)
+    session.annotating.mark(SliceState.COMPLETE, 4)
     session.training.start()
     write_map(tmp_path / "d.nii.gz", fakes.make_volume().array + 9, fakes.make_volume())
     session.cases.add([Source(tmp_path / "d.nii.gz")])

@@ -19,6 +19,7 @@ from napari_vqseg.classes import CLASS_SETS
 from napari_vqseg.preferences import Preferences, from_napari
 from napari_vqseg.session import AUTO
 from napari_vqseg.widget import VQSegWidget
+from vqseg.annotations import SliceState
 from vqseg.config import PRESETS, WINDOWS
 from vqseg.errors import ProjectError
 from vqseg.io import write_map
@@ -83,7 +84,7 @@ def test_from_the_menus_of_napari(viewer, qtbot, tmp_path, monkeypatch):
     monkeypatch.setattr(commands, "show_warning", told.append)
     choose(file, "IO Utilities", "Export segmentation")
     assert "label a slice" in told[0]
-    session.annotating.mark_complete(4)
+    session.annotating.mark(SliceState.COMPLETE, 4)
     target = tmp_path / "out.nii.gz"
     monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *args, **options: (str(target), ""))
     choose(file, "IO Utilities", "Export segmentation")

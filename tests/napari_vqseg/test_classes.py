@@ -170,7 +170,7 @@ def test_copy_accept_and_clear_leave_locked_voxels_alone(desk):
     labels = desk.annotations.labels
     desk.view.stroke(4, value=2)
     desk.view.stroke(2, value=1, where=(slice(0, 30), slice(0, 24)))
-    desk.annotating.mark_complete(2)
+    desk.annotating.mark(SliceState.COMPLETE, 2)
     desk.classes.lock(2, True)
     assert desk.view.annotation.locked == {2}
     desk.go_to(4)

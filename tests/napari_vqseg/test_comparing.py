@@ -86,7 +86,7 @@ def test_the_training_that_learnt_otherwise_is_compared_with(two):
     assert comparing.found.other.run.id == with_them.id, "not the newest, which was trained alike"
     assert comparing.found.comparison is None, "nobody has asked"
     desk.view.stroke(3)
-    session.annotating.mark_complete(3)
+    session.annotating.mark(SliceState.COMPLETE, 3)
     comparing.toggle()
     first, second, left_out = desk.view.difference.shown
     assert np.array_equal(first, box(10))
@@ -127,7 +127,7 @@ def test_a_new_slice_is_scored_for_both_and_kept(two, make_desk, image):
     drawn = (slice(0, 10), slice(4, 20))
     for z in (5, LEARNT):
         desk.view.stroke(z, where=drawn)
-        session.annotating.mark_complete(z)
+        session.annotating.mark(SliceState.COMPLETE, z)
         desk.clock.fire()
     assert comparing.found.unseen.slices == [5], "the other one was learnt from"
     assert comparing.found.unseen.dice == (pytest.approx(1.0), pytest.approx(2 / 3))
@@ -153,7 +153,7 @@ def test_nothing_is_trained_unasked_and_once_it_is_the_two_are_compared(desk):
     desk.clock.fire()
     desk.clock.fire()
     desk.view.stroke(4)
-    session.annotating.mark_complete(4)
+    session.annotating.mark(SliceState.COMPLETE, 4)
     assert not [sent for sent in desk.worker.sent if isinstance(sent, protocol.StartTraining)]
     comparing.train_otherwise()
     assert not session.settings.config.train.use_unlabelled

@@ -18,6 +18,7 @@ from qtpy.QtWidgets import QApplication, QDialogButtonBox, QFileDialog, QLabel
 from napari_vqseg.panels.series import SeriesDialog
 from napari_vqseg.panels.tasks import PROGRESS, TITLE
 from napari_vqseg.widget import VQSegWidget
+from vqseg.annotations import SliceState
 from vqseg.io import write_map
 
 for name in ("fakes", "canvas"):
@@ -171,7 +172,7 @@ def test_volumes_from_everywhere_in_one_project(window, study, tmp_path, qtbot, 
     itk.SetSpacing((0.8, 0.9, 2.5))
     SimpleITK.WriteImage(itk, str(nrrd))
     canvas.drag(viewer, viewer.layers["annotation"], (z, 10, 8), (z, 10, 8))  # a pan, in no tool's hand
-    session.annotating.mark_complete(2)
+    session.annotating.mark(SliceState.COMPLETE, 2)
     drop(widget, nifti, nrrd)
     qtbot.waitUntil(lambda: len(rows(panel)) == 3 and session.is_open and session.case.name == "one", timeout=20000)
     assert rows(panel) == [

@@ -12,6 +12,7 @@ from qtpy.QtWidgets import QApplication, QMessageBox
 from napari_vqseg.panels import export
 from napari_vqseg.widget import VQSegWidget
 from vqseg import protocol
+from vqseg.annotations import SliceState
 from vqseg.io import read_labels, write_map
 
 spec = importlib.util.spec_from_file_location("fakes", Path(__file__).with_name("fakes.py"))
@@ -45,7 +46,7 @@ def test_measure_choose_write_and_be_asked(make_napari_viewer, make_ct, qtbot, t
     viewer.window.resize(1280, 800)
     widget = open_window(viewer, qtbot, make_ct(tmp_path / "ct", SeriesDescription="Thorax 1/2, venös"))
     panel, session = widget.panel("Export"), widget.session
-    session.annotating.mark_complete(3)
+    session.annotating.mark(SliceState.COMPLETE, 3)
     announced = []
     session.reviewing.prediction_changed.connect(lambda: announced.append(session.reviewing.prediction))
     predict(session, tmp_path)
@@ -64,7 +65,7 @@ def test_measure_choose_write_and_be_asked(make_napari_viewer, make_ct, qtbot, t
     table = [line.split("\t") for line in QApplication.clipboard().text().splitlines()]
     assert [row[0] for row in table] == ["class", "tumour"]
     viewer.layers["annotation"].paint((5, 5, 5), 1)
-    session.annotating.mark_complete(5)
+    session.annotating.mark(SliceState.COMPLETE, 5)
     assert not panel.figures.isEnabled()  # greyed: of labels that have changed since
 
     panel.format.setFocus()
@@ -106,7 +107,7 @@ def test_without_a_series_there_is_no_dicom_segmentation(make_napari_viewer, qtb
     assert not panel.format.model().item(position).isEnabled()
     assert "opened as DICOM" in panel.format.model().item(position).toolTip()
     assert panel.wanted is export.Format.NIFTI
-    widget.session.annotating.mark_complete(3)
+    widget.session.annotating.mark(SliceState.COMPLETE, 3)
     panel.format.setCurrentIndex(panel.format.findData(export.Format.NIFTI_PER_CLASS))
     monkeypatch.setattr(export.QFileDialog, "getSaveFileName", lambda *a, **k: (str(tmp_path / "out"), ""))
     panel.ask()

@@ -10,6 +10,7 @@ import pytest
 
 from napari_vqseg.session import Session
 from vqseg import protocol
+from vqseg.annotations import SliceState
 from vqseg.export import Format
 from vqseg.io import read_labels, read_volume, write_map
 from vqseg.project import Run
@@ -66,7 +67,7 @@ def test_the_prediction_of_another_case_is_not_where_this_one_comes_from(open_se
 def test_a_dicom_segmentation_with_its_provenance(open_session, make_ct, tmp_path):
     session = open_session(make_ct(tmp_path / "ct"))
     run = predict(session)
-    session.annotating.mark_complete(2)  # empty: a true negative
+    session.annotating.mark(SliceState.COMPLETE, 2)  # empty: a true negative
     assert session.exporting.from_dicom
     written = []
     session.exporting.exported.connect(written.append)
@@ -103,6 +104,6 @@ def test_a_volume_that_is_no_series_and_another_case(open_session, make_ct, tmp_
     assert "export NIfTI instead" in session.heard[-1][1]
     assert not (tmp_path / "seg.dcm").exists()
     session.open_volume(make_ct(tmp_path / "other"))
-    session.annotating.mark_complete(1)
+    session.annotating.mark(SliceState.COMPLETE, 1)
     session.exporting.export(tmp_path / "table.csv", Format.CSV)
     assert json.loads((tmp_path / "table.csv.provenance.json").read_text())["run"] is None

@@ -128,7 +128,7 @@ def test_learning_from_the_machine(make_napari_viewer, qtbot, ball):
     survey, z = session.codebook.survey, 14
     session.go_to(z)
     voxel = (z, 24, 36)
-    code = survey.code_at(*voxel)
+    code = int(survey.codes[voxel[0]][survey.grid.token_at(*voxel[1:])])
     assert tokens.get_value(viewer.layers[0].data_to_world(voxel), world=True) == code + 1, "codes lie on their voxels"
     qtbot.wait(200)
     QTest.mouseClick(canvas.native(viewer), LEFT, pos=canvas.point(viewer, viewer.layers[0], voxel))
@@ -137,7 +137,7 @@ def test_learning_from_the_machine(make_napari_viewer, qtbot, ball):
     assert session.codebook.inspected.voxel == voxel
     qtbot.waitUntil(lambda: session.codebook.inspected.word is not None, timeout=WAIT_MS)
     assert f"Code {code}" in panel.inspector.words.text()
-    assert panel.inspector.look.isVisible()
+    assert panel.inspector.decoded.isVisible()
     assert panel.inspector.here.isVisible()
     assert panel.inspector.bars.rows[0][2] == 1.0, "at epsilon 0 the code is kept"
     panel.inspector.epsilon.setValue(14)

@@ -48,8 +48,8 @@ def test_unpainting_a_draft_forgets_it(desk):
 
 def test_a_stroke_in_an_empty_complete_slice_is_told(desk):
     annotating, heard = desk.session.annotating, []
-    annotating.mark_complete(4)
-    annotating.mark_complete(6)
+    annotating.mark(SliceState.COMPLETE, 4)
+    annotating.mark(SliceState.COMPLETE, 6)
     assert annotating.empty_complete == [4, 6]
     annotating.slices_changed.connect(lambda: heard.append(annotating.empty_complete))
     desk.view.stroke(4)
@@ -105,7 +105,7 @@ def test_reading_ahead_waits_while_a_person_scrolls(desk, monkeypatch):
 
 def test_work_is_found_again_and_said(desk, make_desk, image):
     desk.view.stroke(4, value=1)
-    desk.session.annotating.mark_complete(4)
+    desk.session.annotating.mark(SliceState.COMPLETE, 4)
     desk.session.close()  # without waiting for the timer
     other = make_desk()
     other.session.open_volume(image)
@@ -153,7 +153,7 @@ def test_training_saves_first_then_starts(desk):
     session.training.start()
     assert desk.heard[-1][0] == "warning"
     desk.view.stroke(4)
-    session.annotating.mark_complete(4)
+    session.annotating.mark(SliceState.COMPLETE, 4)
     session.training.start()
     opened, started = desk.worker.sent[-2:]
     assert isinstance(opened, protocol.OpenCase)
@@ -168,7 +168,7 @@ def test_training_saves_first_then_starts(desk):
 def test_training_can_be_started_again_after_labels_could_not_be_saved(desk, monkeypatch):
     session = desk.session
     desk.view.stroke(4)
-    session.annotating.mark_complete(4)
+    session.annotating.mark(SliceState.COMPLETE, 4)
 
     def full(self, annotations):
         raise OSError(28, "No space left on device")
@@ -187,7 +187,7 @@ def test_training_can_be_started_again_after_labels_could_not_be_saved(desk, mon
 def test_progress_pause_resume_stop(desk, tmp_path):
     session, worker = desk.session, desk.worker
     desk.view.stroke(4)
-    session.annotating.mark_complete(4)
+    session.annotating.mark(SliceState.COMPLETE, 4)
     states = []
     session.training.changed.connect(states.append)
     session.training.start()
@@ -209,20 +209,20 @@ def test_progress_pause_resume_stop(desk, tmp_path):
 def test_slices_finished_after_a_training_reach_the_engine_that_predicts_with_it(desk):
     session, worker = desk.session, desk.worker
     desk.view.stroke(4)
-    session.annotating.mark_complete(4)
+    session.annotating.mark(SliceState.COMPLETE, 4)
     desk.clock.fire()
     assert worker.sent == [], "no engine is started for that"
     session.training.start()
     worker.message.emit(protocol.Progress(1, 0.1, 50.0))
     session.training.stop()
     desk.view.stroke(8)
-    session.annotating.mark_complete(8)
+    session.annotating.mark(SliceState.COMPLETE, 8)
     desk.clock.fire()
     assert not any(isinstance(sent, protocol.UpdateAnnotations) for sent in worker.sent), "not learnt from any more"
     worker.message.emit(protocol.TrainingEnded("stopped", 5, "x"))
     assert worker.sent[-1] == protocol.UpdateAnnotations(session.case.case.id)
     desk.view.stroke(9)
-    session.annotating.mark_complete(9)
+    session.annotating.mark(SliceState.COMPLETE, 9)
     desk.clock.fire()
     assert [type(message).__name__ for message in worker.sent[-2:]] == ["UpdateAnnotations", "UpdateAnnotations"]
 
@@ -230,13 +230,13 @@ def test_slices_finished_after_a_training_reach_the_engine_that_predicts_with_it
 def test_corrections_reach_a_running_training_after_they_are_saved(desk):
     session, worker = desk.session, desk.worker
     desk.view.stroke(4)
-    session.annotating.mark_complete(4)
+    session.annotating.mark(SliceState.COMPLETE, 4)
     session.training.start()
     worker.message.emit(protocol.Progress(1, 0.1, 50.0))
     desk.view.stroke(8)
     desk.clock.fire()
     assert not isinstance(worker.sent[-1], protocol.UpdateAnnotations)  # a draft is not learnt from
-    session.annotating.mark_complete(8)
+    session.annotating.mark(SliceState.COMPLETE, 8)
     desk.clock.fire()
     assert worker.sent[-1] == protocol.UpdateAnnotations(session.case.case.id)
     assert stored(session).complete == [4, 8]
@@ -244,15 +244,15 @@ def test_corrections_reach_a_running_training_after_they_are_saved(desk):
 
 def test_a_correction_made_while_another_is_being_saved_reaches_the_training_too(desk, monkeypatch):
     session, worker = desk.session, desk.worker
-    session.annotating.mark_complete(4)
+    session.annotating.mark(SliceState.COMPLETE, 4)
     session.training.start()
     worker.message.emit(protocol.Progress(1, 0.1, 50.0))
     later = []
     with monkeypatch.context() as slow:
         slow.setattr(desk.clock, "background", lambda *job: later.append(job))
-        session.annotating.mark_complete(6)
+        session.annotating.mark(SliceState.COMPLETE, 6)
         desk.clock.fire()  # the first is being saved...
-        session.annotating.mark_complete(8)  # ...when the second is made
+        session.annotating.mark(SliceState.COMPLETE, 8)  # ...when the second is made
     [(work, done, _)] = later
     done(work())
     assert stored(session).complete == [4, 6]
@@ -295,7 +295,7 @@ def test_what_waits_for_a_save_waits_for_the_one_under_way(desk, monkeypatch, re
 
 def test_a_training_stopped_before_it_has_begun_does_not_begin(desk, monkeypatch):
     session, worker, later = desk.session, desk.worker, []
-    session.annotating.mark_complete(4)
+    session.annotating.mark(SliceState.COMPLETE, 4)
     desk.clock.fire()
     with monkeypatch.context() as slow:
         slow.setattr(desk.clock, "background", lambda *job: later.append(job))
@@ -318,7 +318,7 @@ def test_live_settings_reach_a_running_training_and_others_wait(desk):
     session.settings.update("epsilon", 7)
     assert desk.heard[-1][0] == "warning"
     desk.view.stroke(4)
-    session.annotating.mark_complete(4)
+    session.annotating.mark(SliceState.COMPLETE, 4)
     session.training.start()
     worker.message.emit(protocol.Progress(1, 0.1, 50.0))
     session.settings.update("epsilon", 0.2)
@@ -380,7 +380,7 @@ def test_result_and_export_keep_what_was_drawn(desk, tmp_path):
     session = desk.session
     session.engine.send(protocol.LoadCheckpoint("x"))
     fakes.ready_to_predict(desk, tmp_path)
-    session.annotating.mark_complete(2)  # empty
+    session.annotating.mark(SliceState.COMPLETE, 2)  # empty
     desk.view.stroke(5, value=255)
     session.annotating.mark(SliceState.SCRIBBLED, 5)
     session.exporting.export(tmp_path / "out.nii.gz")
@@ -394,7 +394,7 @@ def test_result_and_export_keep_what_was_drawn(desk, tmp_path):
 def test_a_crash_keeps_the_work_and_says_so(desk):
     session = desk.session
     desk.view.stroke(4)
-    session.annotating.mark_complete(4)
+    session.annotating.mark(SliceState.COMPLETE, 4)
     session.training.start()
     desk.worker.crashed.emit("The engine ended unexpectedly.")
     assert session.training.state is TrainingState.IDLE
@@ -409,7 +409,7 @@ def test_a_crash_keeps_the_work_and_says_so(desk):
 def test_a_run_whose_engine_crashed_can_be_resumed_at_once(desk):
     session, worker = desk.session, desk.worker
     desk.view.stroke(4)
-    session.annotating.mark_complete(4)
+    session.annotating.mark(SliceState.COMPLETE, 4)
     session.training.start()
     run = session.case.project.runs[-1]
     run.set_state(RunState.RUNNING)  # as the engine does, which leaves a checkpoint now and then
@@ -473,7 +473,7 @@ def test_a_crashed_engine_comes_back_with_the_case_and_the_newest_network_once(d
 def test_damaged_annotations_are_told_of_once(desk, make_desk, image):
     desk.view.stroke(4)
     for _ in range(2):
-        desk.session.annotating.mark_complete(4)
+        desk.session.annotating.mark(SliceState.COMPLETE, 4)
         desk.clock.fire()
     path = desk.session.case.case.annotations_path
     desk.session.close()
@@ -541,26 +541,26 @@ def test_next_suggestion_without_a_network_gives_a_reason(desk):
     assert session.z != middle
     for z in (5, 6):
         desk.view.stroke(z)
-        session.annotating.mark_complete(z)
+        session.annotating.mark(SliceState.COMPLETE, z)
     for side in ("head", "feet"):
         suggesting.next()
         assert f"end towards the {side}" in suggesting.current.reason, "what is found is followed to its ends first"
         desk.view.stroke(session.z)
-        session.annotating.mark_complete(session.z)
+        session.annotating.mark(SliceState.COMPLETE, session.z)
     assert suggesting.current is None, "what is labelled is asked for no longer"
 
 
 def test_the_next_slice_waits_for_the_ranking_that_knows_of_the_last_one(desk, monkeypatch):
     session, suggesting = desk.session, desk.session.suggesting
     desk.view.stroke(5)
-    session.annotating.mark_complete(5)
+    session.annotating.mark(SliceState.COMPLETE, 5)
     suggesting.next()
     head = session.z
     assert "towards the head" in suggesting.current.reason
     at_work = []
     with monkeypatch.context() as patched:
         patched.setattr(desk.clock, "background", lambda *parts: at_work.append(parts))
-        session.annotating.mark_complete(head)  # empty: the end is known
+        session.annotating.mark(SliceState.COMPLETE, head)  # empty: the end is known
         suggesting.next()
         assert session.z == head, "not by the ranking from before"
         suggested = [parts for parts in at_work if "suggest_slices" in parts[0].__code__.co_names]
@@ -603,7 +603,7 @@ def test_a_wrong_protocol_line_is_an_error():
 
 def test_until_the_volume_is_predicted_the_shown_slice_is_followed(desk, tmp_path):
     session, worker = desk.session, desk.worker
-    session.annotating.mark_complete(4)
+    session.annotating.mark(SliceState.COMPLETE, 4)
     session.training.start()
     worker.message.emit(protocol.Progress(1, 0.1, 50.0))
     desk.clock.fire()

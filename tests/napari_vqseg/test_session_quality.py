@@ -27,14 +27,14 @@ def square(shape, y=5):
 def predicted(desk, tmp_path):
     """Slice 2 learnt, and a prediction half a square too low, in all slices."""
     desk.view.stroke(2)
-    desk.session.annotating.mark_complete(2)
+    desk.session.annotating.mark(SliceState.COMPLETE, 2)
     fakes.ready_to_predict(desk, tmp_path, square(desk.session.volume.shape, y=7), learnt=[2], step=40)
     return desk
 
 
 def draw(desk, z):
     desk.view.stroke(z)
-    desk.session.annotating.mark_complete(z)
+    desk.session.annotating.mark(SliceState.COMPLETE, z)
 
 
 def on_disk(desk):
@@ -94,7 +94,7 @@ def test_scribbles_teach_and_are_scored_once_the_slice_is_finished(predicted, tm
     session.annotating.mark(SliceState.SCRIBBLED, 6)
     assert session.quality.curve.scores == []
     fakes.ready_to_predict(predicted, tmp_path, square(session.volume.shape), learnt=[2, 6], step=90)
-    session.annotating.mark_complete(6)
+    session.annotating.mark(SliceState.COMPLETE, 6)
     assert session.quality.curve.score_of(6).step == 40, "the newer prediction has seen the scribbles"
 
 

@@ -41,7 +41,7 @@ def two_parts(shape):
 def test_undo_gives_back_the_state_of_a_slice_too(desk):
     session = desk.session
     desk.view.stroke(4)
-    session.annotating.mark_complete(4)
+    session.annotating.mark(SliceState.COMPLETE, 4)
     session.annotating.clear_slice(4)
     assert not session.annotations.records
     desk.view.annotation.undo()
@@ -56,7 +56,7 @@ def test_copying_takes_the_nearest_complete_slice_as_a_draft(desk):
     assert desk.heard[-1][0] == "warning"
     for z, value in ((1, 1), (6, 2)):
         desk.view.stroke(z, value)
-        session.annotating.mark_complete(z)
+        session.annotating.mark(SliceState.COMPLETE, z)
     session.annotating.copy_nearest()
     assert np.array_equal(session.annotations.labels[5], session.annotations.labels[6])
     assert session.annotations.state(5) is SliceState.DRAFT
@@ -70,7 +70,7 @@ def gap(desk):
     """Slices 2 and 8 complete with a square, slice 5 on show."""
     for z in (2, 8):
         desk.view.stroke(z)
-        desk.session.annotating.mark_complete(z)
+        desk.session.annotating.mark(SliceState.COMPLETE, z)
     desk.session.go_to(5)
     return desk
 
@@ -136,8 +136,8 @@ def test_from_a_finished_slice_the_gap_beside_it_is_filled_and_shown(gap):
 def test_all_gaps_at_once_are_one_step_and_lose_only_what_is_without_an_end(gap):
     session, view = gap.session, gap.view
     view.stroke(11)
-    session.annotating.mark_complete(11)
-    session.annotating.mark_complete(0)
+    session.annotating.mark(SliceState.COMPLETE, 11)
+    session.annotating.mark(SliceState.COMPLETE, 0)
     session.go_to(11)
     session.filling.propose_all()
     assert sorted(view.proposal.shown) == session.filling.left == [1, 3, 4, 5, 6, 7, 9, 10]
@@ -153,7 +153,7 @@ def test_all_gaps_at_once_are_one_step_and_lose_only_what_is_without_an_end(gap)
     assert session.annotations.complete == [2, 8, 9, 11]
     for z in (2, 8, 9, 11):
         session.annotating.clear_slice(z)
-        session.annotating.mark_complete(z)
+        session.annotating.mark(SliceState.COMPLETE, z)
     session.filling.propose_all()
     assert "at least one of them with a structure" in gap.heard[-1][1]
 
@@ -218,7 +218,7 @@ def test_a_late_answer_changes_nothing(gap, tmp_path):
 def test_between_ends_that_were_painted_on_meanwhile_the_straight_shapes_stay(gap, tmp_path):
     session, view = gap.session, gap.view
     view.stroke(11)
-    session.annotating.mark_complete(11)
+    session.annotating.mark(SliceState.COMPLETE, 11)
     session.filling.propose_all()
     view.stroke(2, value=2, where=(slice(20, 24), slice(5, 9)))
     follow(gap, tmp_path)
@@ -285,7 +285,7 @@ def test_accepting_makes_a_complete_slice_that_remembers_the_machine(desk, tmp_p
 def test_a_range_leaves_drawn_slices_and_is_one_step_of_undo(desk, tmp_path):
     session = predict(desk, tmp_path)
     desk.view.stroke(4, value=2)
-    session.annotating.mark_complete(4)
+    session.annotating.mark(SliceState.COMPLETE, 4)
     session.accepting.range(6, 3)
     assert session.annotations.complete == [3, 4, 5, 6]
     assert session.annotations.records[4].origin is Origin.DRAWN

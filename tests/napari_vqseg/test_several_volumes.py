@@ -49,7 +49,7 @@ def test_a_network_learns_from_two_volumes_and_segments_a_third(qtbot, tmp_path)
             )
             for z in range(2, SHAPE[0], 4):
                 session.annotations.set_slice(z, references[number][z], SliceState.COMPLETE)
-                session.annotating.mark_complete(z)
+                session.annotating.mark(SliceState.COMPLETE, z)
         session.training.use_all(True)
         session.settings.replace(**SMALL)
         session.training.start()

@@ -104,7 +104,7 @@ def test_sections_show_what_can_be_done(viewer, qtbot, image, tmp_path):
     assert shown(widget) == ["Data", "Classes", "Annotate"]
     viewer.layers["annotation"].paint((4, 10, 10), 1)
     assert shown(widget) == ["Data", "Classes", "Annotate", "Export"]
-    session.annotating.mark_complete(4)
+    session.annotating.mark(SliceState.COMPLETE, 4)
     assert shown(widget) == ["Data", "Classes", "Annotate", "Train", "Export"]
     predict(widget, tmp_path, qtbot)
     everything = ["Data", "Classes", "Annotate", "Train", "Quality", "Review", "Codebook", "Export"]
@@ -155,7 +155,7 @@ def test_keys_in_the_dock(window, qtbot):
 
 def test_an_interrupted_training_goes_on_or_is_begun_anew(window, qtbot):
     panel, session = window.panel("Train"), window.session
-    session.annotating.mark_complete(3)
+    session.annotating.mark(SliceState.COMPLETE, 3)
     assert panel.anew.isHidden()
     QTest.mouseClick(panel.start, Qt.MouseButton.LeftButton)
     qtbot.waitUntil(lambda: session.engine.worker is not None and len(session.engine.worker.sent) == 2, timeout=20000)
@@ -242,7 +242,7 @@ def test_the_wheel_over_the_sections_changes_no_value(window):
 def test_the_strip_jumps_and_marks(window, qtbot):
     panel, session = window.panel("Annotate"), window.session
     panel.strip.resize(300, 34)
-    session.annotating.mark_complete(2)
+    session.annotating.mark(SliceState.COMPLETE, 2)
     session.annotating.mark(SliceState.SCRIBBLED, 7)
     assert panel.strip.marks == {2: "empty", 7: "scribbled"}
     place = panel.strip.rect().center()
@@ -287,7 +287,7 @@ def test_training_buttons_and_the_task_of_napari(window, viewer, qtbot):
     panel, session = window.panel("Train"), window.session
     tasks = viewer.window._task_status_manager
     assert panel.foot.isHidden()
-    session.annotating.mark_complete(3)
+    session.annotating.mark(SliceState.COMPLETE, 3)
     assert not panel.foot.isHidden()
     assert not window.scroll_area.isAncestorOf(panel.foot), "it never scrolls out of sight"
     QTest.mouseClick(panel.start, Qt.MouseButton.LeftButton)
@@ -340,7 +340,7 @@ def test_nothing_is_cut_off_in_any_unfolded_section(make_napari_viewer, image, t
     session = widget.session
     session.open_volume(image)
     qtbot.waitUntil(lambda: session.is_open, timeout=60000)
-    session.annotating.mark_complete(4)
+    session.annotating.mark(SliceState.COMPLETE, 4)
     session.classes.rename(1, "lymph nodes of the upper mediastinum")
     predict(widget, tmp_path, qtbot)
     score = {1: (80, 100, 100)}
@@ -431,7 +431,7 @@ def test_where_nothing_is_predicted_nothing_is_offered_or_drawn(window, tmp_path
     qtbot.waitUntil(panel.accept.isEnabled, timeout=2000)
     assert panel.accept.text() == "Accept (A)"
     qtbot.waitUntil(lambda: drawn() == [2, 3, 4], timeout=5000)
-    session.annotating.mark_complete(3)
+    session.annotating.mark(SliceState.COMPLETE, 3)
     qtbot.waitUntil(lambda: drawn() == [2, 4], timeout=5000)
     assert "Slice 3 is complete" in panel.words.text()
     session.go_to(7)
@@ -464,7 +464,7 @@ def test_overwriting_asks(window, qtbot, tmp_path, monkeypatch):
 
     target = tmp_path / "out.nii.gz"
     panel, session = window.panel("Export"), window.session
-    session.annotating.mark_complete(3)
+    session.annotating.mark(SliceState.COMPLETE, 3)
     monkeypatch.setattr(export.QFileDialog, "getSaveFileName", lambda *a, **k: (str(target), ""))
     heard = []
     session.exporting.exported.connect(lambda paths: heard.append(paths))
@@ -502,7 +502,7 @@ def test_other_layers_themes_and_a_second_viewer(window, viewer, make_napari_vie
     viewer.theme = "light"
     viewer.layers["annotation"].name = "renamed"
     viewer.add_image(np.zeros((4, 4)))
-    window.session.annotating.mark_complete(1)
+    window.session.annotating.mark(SliceState.COMPLETE, 1)
     viewer.layers.remove("renamed")
     window.session.show_layers()
     qtbot.waitUntil(lambda: "annotation" in viewer.layers and window.session.is_open, timeout=20000)
