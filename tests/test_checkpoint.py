@@ -69,17 +69,19 @@ def test_after_such_a_crash_the_previous_one_stays_until_the_next_is_in_place(tm
     assert os.listdir(tmp_path) == ["checkpoint"]
 
 
-@pytest.mark.parametrize("damage", ["missing", "truncated", "json", "version", "pickle"])
+@pytest.mark.parametrize("damage", ["missing", "no model", "truncated", "json", "list", "version", "pickle"])
 def test_damaged_checkpoints_are_refused_in_one_sentence(tmp_path, damage):
     path = tmp_path / "checkpoint"
     write_checkpoint(path, {"step": 1}, {"model": {"w": torch.ones(64)}})
     model, text = path / "model.safetensors", path / "checkpoint.json"
     if damage == "missing":
         text.unlink()
+    elif damage == "no model":
+        model.unlink()
     elif damage == "truncated":
         model.write_bytes(model.read_bytes()[:100])
-    elif damage == "json":
-        text.write_text("{")
+    elif damage in ("json", "list"):
+        text.write_text({"json": "{", "list": "[1]"}[damage])
     elif damage == "version":
         text.write_text(json.dumps({"format_version": 99}))
     else:

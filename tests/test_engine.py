@@ -521,7 +521,6 @@ def test_the_real_trainer_in_a_real_process(tmp_path):
         assert survey.codes.shape[0] == 14
         assert survey.history[-1, 0] <= codebook.step
         code = int(survey.codes[7][survey.grid.token_at(24, 24)])
-        assert code is not None
         first = engine.until(SuggestionsReady, final=False)
         final = engine.until(SuggestionsReady, final=True)
         assert len(first.suggestions) == len(final.suggestions) == 2

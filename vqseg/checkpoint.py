@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -101,8 +101,8 @@ def read_description(path: Path) -> dict[str, Any]:
     """
     path = _whole(Path(path))
     try:
-        description: dict[str, Any] = json.loads((path / DESCRIPTION).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        description: dict[str, Any] = dict(json.loads((path / DESCRIPTION).read_text(encoding="utf-8")))
+    except (OSError, TypeError, ValueError) as error:
         raise _not_whole(path, error) from None
     version = description.get("format_version")
     if version != FORMAT_VERSION:
@@ -113,8 +113,17 @@ def read_description(path: Path) -> dict[str, Any]:
     return description
 
 
-def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, dict[str, Tensor]]]:
+def read_checkpoint(
+    path: Path, groups: Sequence[str] = ("model",)
+) -> tuple[dict[str, Any], dict[str, dict[str, Tensor]]]:
     """Read a checkpoint folder, or its previous version where the machine stopped between the two renames.
+
+    Parameters
+    ----------
+    path : Path
+        The folder.
+    groups : sequence of str
+        Names of the safetensors files to read; a prediction needs no optimizer, which is twice as large as the model.
 
     Returns
     -------
@@ -130,7 +139,7 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, dict[str, Ten
     path = _whole(Path(path))
     description = read_description(path)
     try:
-        tensors = {file.stem: load_file(file) for file in sorted(path.glob("*.safetensors"))}
+        tensors = {name: load_file(path / f"{name}.safetensors") for name in groups}
     except (OSError, ValueError, SafetensorError) as error:
         raise _not_whole(path, error) from None
     return description, tensors

@@ -369,7 +369,7 @@ class Trainer:
         CheckpointError
             If the checkpoint is damaged or was made for other classes.
         """
-        description, tensors = read_checkpoint(Path(path))
+        description, tensors = read_checkpoint(Path(path), ("model", "optimizer", "random"))
         before, framing, class_names = restore_settings(description)
         config = config or before
         coarser = before.data.size / config.data.size
