@@ -753,6 +753,13 @@ def test_tables_put_numbers_to_the_right_and_words_to_the_left():
     )
 
 
+def test_info_on_a_checkpoint_of_many_cases_tells_their_ends(tmp_path, capsys):
+    described = {"classes": {"1": "lung"}, "spacing_mm": [[3.0, 0.5 + index / 100, 0.5] for index in range(20)]}
+    (tmp_path / "checkpoint.json").write_text(json.dumps(described))
+    assert main(["info", str(tmp_path)]) == 0
+    assert "60 numbers from 0.5 to 3" in capsys.readouterr().out
+
+
 def test_info_tells_series_apart_by_the_number_that_chooses_one(make_ct, tmp_path, capsys):
     make_ct(tmp_path / "ct")
     for file in make_ct(tmp_path / "thin", SeriesNumber=1, SeriesDescription="Thin").iterdir():

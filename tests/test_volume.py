@@ -45,6 +45,13 @@ def test_canonical_runs_to_head_back_and_left(affine):
         assert VOXELS[i, j, k] == array[index]
 
 
+def test_the_orientation_names_each_axis_of_the_body_once():
+    assert layout(np.diag([-1.0, -1.0, 2.0, 1.0])).orientation == "LPS"
+    sheared = np.eye(4)
+    sheared[:3, 1] = 0.75, -0.66, 0.0  # nearest to the right as well, which the first axis is nearer to
+    assert layout(sheared).orientation == "RPS"
+
+
 @pytest.mark.parametrize("affine", list(affines())[::7])
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_any_slice_axis_comes_back(affine, axis):

@@ -74,6 +74,11 @@ class StoredLayout:
     header: bytes | None = None
     slice_axis: int = 2
 
+    @property
+    def orientation(self) -> str:
+        """Where the stored axes point, each nearest to another one of the body's: RAS, LPS, ..."""
+        return "".join(orientations.aff2axcodes(self.affine))
+
     def _canonical(self) -> npt.NDArray[np.float64]:
         """Nibabel orientation (3, 2) of the stored axes with respect to the canonical x, y, z."""
         ornt = orientations.io_orientation(self.affine)

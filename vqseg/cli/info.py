@@ -10,6 +10,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, get_args
 
+import numpy as np
+
 from vqseg.cli.console import Console, table
 from vqseg.cli.parser import add_output_flags, known_settings, series
 from vqseg.errors import CheckpointError, ProjectError, VQSegError
@@ -84,7 +86,8 @@ def _lines(value: Any) -> list[str]:
     if isinstance(value, list) and all(isinstance(item, str) for item in value):
         return value
     if isinstance(value, list) and len(value) > MOST_NUMBERS:
-        return [f"{len(value)} numbers from {value[0]:g} to {value[-1]:g}"]
+        numbers = np.array(value, dtype=float)
+        return [f"{numbers.size} numbers from {numbers.min():g} to {numbers.max():g}"]
     return [f"{value:.6g}" if isinstance(value, float) else str(value)]
 
 
@@ -105,21 +108,12 @@ def _image(console: Console, path: str, chosen: str | int | None, axis: int | No
         "modality": volume.modality or "not told",
         "shape": list(volume.stored.shape),
         "spacing_mm": [round(float(size), 4) for size in (volume.stored.affine[:3, :3] ** 2).sum(axis=0) ** 0.5],
-        "orientation": _orientation(volume.stored.affine),
+        "orientation": volume.stored.orientation,
         "slice_axis": volume.stored.slice_axis,
         "slices": volume.shape[0],
         "slice_0_is": "at the head" if volume.to_stored_index(0) else "at the feet",
         "warnings": list(volume.warnings),
     })  # fmt: skip
-
-
-def _orientation(affine: Any) -> str:
-    """Where the stored axes point, as three letters: RAS, LPS, ..."""
-    letters = ""
-    for direction in affine[:3, :3].T:
-        world = int(abs(direction).argmax())
-        letters += ("RAS" if direction[world] > 0 else "LPI")[world]
-    return letters
 
 
 def _project(console: Console, project: Any) -> None:
