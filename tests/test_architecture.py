@@ -37,7 +37,7 @@ MAY_IMPORT = {
         "codebook",
         "distributed",
     },
-    "segment": {STARRED, "data", "train", "predict"},
+    "segment": {STARRED, "data", "train", "predict", "checkpoint"},
     "engine": {STARRED, "data", "train", "predict", "codebook", "checkpoint", "device"},
     "benchmark": {STARRED, "device", "losses", "data", "models", "methods", "train", "predict", "codebook", "segment"},
     "cli": {STARRED, "segment", "train", "predict", "codebook", "benchmark", "demo", "engine", "device"},

@@ -27,9 +27,10 @@ from vqseg.cli.parser import parse_slices
 from vqseg.client import Engine
 from vqseg.components import CleanUp
 from vqseg.config import Config
-from vqseg.errors import AnnotationError, EngineError
+from vqseg.errors import AnnotationError, CheckpointError, EngineError
 from vqseg.io import read_labels, read_volume, write_segmentation
 from vqseg.project import Project, RunState
+from vqseg.train import Trainer
 
 QUICK = ["--time-budget", "2", "--set", "size=64", "--set", "encoder=conv", "--set", "codebook_size=64", "--quiet"]
 """A training too short to learn much; what is tested is everything around it."""
@@ -293,6 +294,52 @@ def test_ctrl_c_in_the_prediction_keeps_what_was_learnt(files, monkeypatch, caps
     assert main(files.segment("--checkpoint", str(files.folder / "model"))) == 130
     assert (files.folder / "model" / "checkpoint.json").is_file()
     assert not files.output.exists()
+
+
+def test_a_training_that_was_killed_goes_on_from_its_checkpoint_as_if_it_had_not_been(files, monkeypatch, capsys):
+    class KilledError(BaseException):
+        pass
+
+    def kill(console, report):
+        if report.step == 5:
+            raise KilledError
+
+    model, steps = files.folder / "model", ["--set", "time_budget_s=0", "--set", "iterations=8"]
+    assert main(files.segment(*steps)) == 0
+    whole = array_of(files.output)
+    files.output.unlink()
+    monkeypatch.setattr("vqseg.schedule.CHECKPOINT_EVERY_S", 0.0)
+    monkeypatch.setattr("vqseg.schedule.CHECKPOINT_SHARE", float("inf"))
+    with monkeypatch.context() as killed:
+        killed.setattr("vqseg.cli.console.Console.training", kill)
+        with pytest.raises(KilledError):
+            main(files.segment("--checkpoint", str(model), *steps))
+    capsys.readouterr()
+    resume = ["segment", str(files.image), str(files.labels), "--output", str(files.output), "--resume"]
+    assert "give that folder" in error_of([*resume, "--slices", "3,9"], capsys)
+    resume += ["--checkpoint", str(model)]
+    assert "leave out --time-budget, --set" in error_of(files.segment("--resume", "--checkpoint", str(model)), capsys)
+    assert "with other labelled slices" in error_of([*resume, "--slices", "3,8", "--quiet"], capsys)
+    assert main([*resume, "--slices", "3,9", "--json"]) == 0
+    events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert next(event["step"] for event in events if "step" in event) == 5
+    assert events[-1]["steps"] == 8
+    assert np.array_equal(array_of(files.output), whole)
+
+
+def test_a_disk_that_refuses_the_checkpoint_on_the_way_does_not_end_the_training(files, monkeypatch, capsys):
+    def refuse(trainer, path, **notes):
+        if not trainer.finished:
+            raise CheckpointError("The checkpoint could not be written (No space left on device); make room there.")
+        save(trainer, path, **notes)
+
+    save = Trainer.save
+    monkeypatch.setattr(Trainer, "save", refuse)
+    monkeypatch.setattr("vqseg.schedule.CHECKPOINT_EVERY_S", 0.0)
+    arguments = files.segment("--checkpoint", str(files.folder / "model"))
+    assert main([word for word in arguments if word != "--quiet"]) == 0
+    assert capsys.readouterr().err.count("goes on meanwhile") == 1
+    assert (files.folder / "model" / "checkpoint.json").is_file()
 
 
 def test_a_mask_that_cannot_be_written_does_not_take_the_training_along(files, monkeypatch, capsys):

@@ -593,7 +593,7 @@ def test_a_run_that_goes_on_is_not_begun_anew_where_the_memory_is_full(project):
 
 
 def test_a_disk_that_is_full_for_a_while_does_not_end_the_training(project, monkeypatch):
-    monkeypatch.setattr("vqseg.run_loop.CHECKPOINT_EVERY_S", 0.0)
+    monkeypatch.setattr("vqseg.schedule.CHECKPOINT_EVERY_S", 0.0)
     monkeypatch.setattr("vqseg.run_loop.METRICS_EVERY_S", 0.0)
     run, notices, saves = new_run(project, 0.6), [], itertools.count(1)
     save, append = fake.FakeTrainer.save, Run.append_metrics

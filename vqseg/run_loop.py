@@ -17,6 +17,7 @@ from vqseg.config import Config
 from vqseg.errors import AnnotationError, CheckpointError, DeviceError
 from vqseg.memory import free_memory, is_out_of_memory, step_down
 from vqseg.run import Run, RunState
+from vqseg.schedule import CheckpointTimer
 
 if TYPE_CHECKING:
     from vqseg.data import TrainingCase
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 __all__ = ["PausableClock", "RunLoop", "TrainerFactory", "make_trainer"]
 
-CHECKPOINT_EVERY_S = 20.0
 METRICS_EVERY_S = 0.5
 
 log = logging.getLogger(__name__)
@@ -139,8 +139,8 @@ class RunLoop:
         self._checkpoint: Path | None = None
         self._on_notice = on_notice or (lambda text: log.info("%s", text))
         self._config: Config | None = run.config
-        self._saved_at = self._written_at = time.monotonic()
-        self._save_cost_s = 0.0
+        self._checkpoint_timer = CheckpointTimer()
+        self._written_at = time.monotonic()
         self._told_of_the_disk = False
         run.claim()
         try:
@@ -236,8 +236,7 @@ class RunLoop:
         if now - self._written_at >= METRICS_EVERY_S:
             self._written_at = now
             self.run.append_metrics(report.as_metrics())
-        if now - self._saved_at >= max(CHECKPOINT_EVERY_S, 20 * self._save_cost_s):
-            self._saved_at = now
+        if self._checkpoint_timer.due:
             self.save()
             self._told_of_the_disk = False
 
@@ -257,10 +256,8 @@ class RunLoop:
 
     def save(self) -> None:
         """Write the checkpoint now."""
-        start = time.monotonic()
-        self.trainer.save(self.run.checkpoint_path)
-        self._saved_at = time.monotonic()
-        self._save_cost_s = self._saved_at - start
+        with self._checkpoint_timer.writing():
+            self.trainer.save(self.run.checkpoint_path)
 
     def pause(self) -> None:
         """Hold the time budget; the checkpoint is written, for a pause may be long."""

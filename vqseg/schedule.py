@@ -1,17 +1,23 @@
-"""How long a training lasts, where it stands, and how fast it learns by then."""
+"""How long a training lasts, where it stands, how fast it learns by then, and when it is banked."""
 
 from __future__ import annotations
 
 import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from vqseg.config import TrainConfig
 from vqseg.errors import ConfigError
 
-__all__ = ["Schedule"]
+__all__ = ["CheckpointTimer", "Schedule"]
 
 RISE_STEPS = 20
 """Steps over which the learning rate rises."""
+CHECKPOINT_EVERY_S = 20.0
+CHECKPOINT_SHARE = 0.05
+"""Of the time, at most, that goes into writing checkpoints on the way."""
 
 
 class Schedule:
@@ -100,3 +106,26 @@ class Schedule:
         """Go on from a :attr:`state`; other entries are passed over."""
         self.step_index = int(state["step"])
         self._elapsed_s, self._warmup_elapsed_s = float(state["elapsed_s"]), float(state["warmup_elapsed_s"])
+
+
+class CheckpointTimer:
+    """When the next checkpoint is due: in a while, later where writing one takes long or the disk refuses it."""
+
+    def __init__(self) -> None:
+        self._written_at = time.monotonic()
+        self._cost_s = 0.0
+
+    @property
+    def due(self) -> bool:
+        """Whether to write one now."""
+        return time.monotonic() - self._written_at >= max(CHECKPOINT_EVERY_S, self._cost_s / CHECKPOINT_SHARE)
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Around the writing of a checkpoint, due or not; the wait begins anew."""
+        start = time.monotonic()
+        try:
+            yield
+        finally:
+            self._written_at = time.monotonic()
+            self._cost_s = self._written_at - start
