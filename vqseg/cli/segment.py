@@ -37,8 +37,8 @@ slices come back unchanged. Label values may have gaps and any size; a class mus
 be found elsewhere.
 
 The time budget is seconds of training; reading, --warmup and the prediction come on top. Ctrl-C ends it without PRED;
---checkpoint then keeps what was learnt so far, as it does every half minute, so that a kill loses no more than that. The
-same line with --resume, and without settings, goes on.
+--checkpoint then keeps what was learnt so far, as it does every half minute, so that a kill loses no more than that.
+The same line with --resume, and without settings, goes on.
 Probabilities are written as (i, j, k, 1 + classes): background first, then the classes by rising label value.
 Where they are largest need not be what PRED says: see --set keep_connected and the clean-up, which are PRED's alone.
 
