@@ -12,7 +12,7 @@ from psygnal import Signal
 
 from napari_vqseg.layers.arrays import Replaceable
 from napari_vqseg.layers.gated_labels import GatedLabels
-from napari_vqseg.layers.stage import Stage, set_visible
+from napari_vqseg.layers.stage import Stage
 from napari_vqseg.looks import STRIPES
 from vqseg.comparison import ONLY_FIRST, ONLY_SECOND, difference
 
@@ -97,13 +97,13 @@ class Difference:
             layer.data.replace(Hatched(first, second, left_out))
             if layer.visible:
                 layer.refresh(extent=False, thumbnail=False)
-            set_visible(layer, True)  # draws a layer that was hidden
+            self._stage.set_visible(layer, True)  # draws a layer that was hidden
 
     def hide(self) -> None:
         """Take it away."""
         layer = self._layer()
         if layer is not None:
-            set_visible(layer, False)
+            self._stage.set_visible(layer, False)
 
     def _layer(self) -> GatedLabels | None:
         volume, layer = self._stage.volume, self._stage.labels("difference")

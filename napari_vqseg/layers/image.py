@@ -11,7 +11,7 @@ from psygnal import Signal
 
 from napari_vqseg.layers.arrays import LastSlice
 from napari_vqseg.layers.geometry import layer_geometry, volume_of
-from napari_vqseg.layers.stage import Stage, set_visible
+from napari_vqseg.layers.stage import Stage
 from vqseg.volume import Volume, Window
 
 __all__ = ["ImageLayer"]
@@ -63,7 +63,7 @@ class ImageLayer:
             yield
         else:
             layer.name, layer.contrast_limits = name, limits
-        set_visible(layer, True)
+        self._stage.set_visible(layer, True)
         self._stage.listen(layer.events.contrast_limits, self._on_limits)
 
     def read_ahead(self) -> bool:

@@ -15,7 +15,7 @@ from napari_vqseg.layers.arrays import OneSlice, Replaceable
 from napari_vqseg.layers.contoured_labels import ContouredLabels
 from napari_vqseg.layers.geometry import layer_geometry
 from napari_vqseg.layers.navigation import Navigation
-from napari_vqseg.layers.stage import Stage, label_colormap, set_visible
+from napari_vqseg.layers.stage import Stage, label_colormap
 
 __all__ = ["Overlay"]
 
@@ -41,6 +41,7 @@ class Overlay:
         self._stage, self._navigation = stage, navigation
         self._colours: Mapping[int, str] = {}
         self._contoured: Collection[int] = ()
+        self._has_stability = False
 
     # ------------------------------------------------------------ showing
 
@@ -82,10 +83,11 @@ class Overlay:
                 blending="translucent", visible=False, multiscale=False, **layer_geometry(volume),
             )  # fmt: skip
             self._stage.add("stability", layer)
+        self._has_stability = stability_yx is not None
         if stability_yx is not None:
             layer.data.put(z, 1.0 - np.asarray(stability_yx, dtype=np.float32))
             layer.refresh(extent=False, thumbnail=False)
-        set_visible(layer, stability_yx is not None)
+        self._stage.set_visible(layer, self._has_stability)
 
     # ------------------------------------------------------------ how it is drawn
 
@@ -97,9 +99,11 @@ class Overlay:
 
     @visible.setter
     def visible(self, visible: bool) -> None:
-        for layer in (self._stage.layer("prediction"), self._stage.layer("stability")):
-            if layer is not None:
-                set_visible(layer, visible)
+        prediction, stability = self._stage.layer("prediction"), self._stage.layer("stability")
+        if prediction is not None:
+            self._stage.set_visible(prediction, visible)
+        if stability is not None:
+            self._stage.set_visible(stability, visible and self._has_stability)
 
     def toggle(self) -> None:
         """Key G: show or hide the overlay."""

@@ -11,7 +11,7 @@ from napari.utils.colormaps.standardize_color import transform_color
 
 from napari_vqseg.layers.arrays import Replaceable
 from napari_vqseg.layers.gated_labels import GatedLabels
-from napari_vqseg.layers.stage import Stage, label_colormap, set_visible
+from napari_vqseg.layers.stage import Stage, label_colormap
 
 __all__ = ["Proposal"]
 
@@ -37,7 +37,7 @@ class Proposal:
         self._shown = set(slices)
         if layer.visible:
             layer.refresh(extent=False, thumbnail=False)
-        set_visible(layer, True)  # draws a layer that was hidden
+        self._stage.set_visible(layer, True)  # draws a layer that was hidden
 
     def keep(self, slices: Collection[int]) -> None:
         """Take all slices away but these."""
@@ -52,7 +52,7 @@ class Proposal:
         """Take the proposal away."""
         layer = self._layer()
         if layer is not None:
-            set_visible(layer, False)
+            self._stage.set_visible(layer, False)
 
     def _layer(self) -> Labels | None:
         volume, layer = self._stage.volume, self._stage.labels("fill between")

@@ -14,6 +14,7 @@ from napari.utils.colormaps import DirectLabelColormap
 from psygnal import Signal
 from vispy.visuals.line.dash_atlas import DashAtlas
 
+from napari_vqseg.layers.boxes import boxes_kept
 from napari_vqseg.layers.gated_labels import GatedLabels
 from napari_vqseg.layers.geometry import layer_geometry
 from vqseg.volume import Volume
@@ -21,7 +22,7 @@ from vqseg.volume import Volume
 if TYPE_CHECKING:
     import napari
 
-__all__ = ["Kind", "Stage", "label_colormap", "set_visible", "warm_up"]
+__all__ = ["Kind", "Stage", "label_colormap", "warm_up"]
 
 L = TypeVar("L", bound=GatedLabels)
 Kind = Literal["image", "annotation", "prediction", "stability", "fill between", "difference", "codes"]
@@ -76,8 +77,14 @@ class Stage:
         """Put a new layer of ours on top, but below the annotation; what is selected stays selected."""
         layers, annotation = self.viewer.layers, self._layers.get("annotation")
         self._layers[kind] = layer  # before napari tells of it, lest it be taken for somebody else's
-        with _selection_kept(layers):
+        with _selection_kept(layers), boxes_kept(self.viewer):
             layers.insert(len(layers) if annotation is None else layers.index(annotation), layer)
+
+    def set_visible(self, layer: Layer, visible: bool) -> None:
+        """Show or hide a layer; told what is so already, napari would build its scene and shaders anew, 50 ms."""
+        if layer.visible != visible:
+            with boxes_kept(self.viewer):
+                layer.visible = visible
 
     def make_room(self) -> None:
         """Let napari make the sliders of a volume, which it else does while it adds the first layer."""
@@ -127,7 +134,7 @@ class Stage:
         if isinstance(before, make):
             before.forget_history()
             before.colormap = label_colormap(colours)
-            set_visible(before, visible)
+            self.set_visible(before, visible)
             return before
         layer = make(
             labels, name=kind, opacity=opacity, visible=visible, colormap=label_colormap(colours),
@@ -218,12 +225,6 @@ def label_colormap(colours: Mapping[int, Any]) -> DirectLabelColormap:
     for value, colour in colours.items():
         shown[value] = colour
     return DirectLabelColormap(color_dict=shown)
-
-
-def set_visible(layer: Layer, visible: bool) -> None:
-    """Show or hide a layer; told what is so already, napari would build its scene and shaders anew, 50 ms."""
-    if layer.visible != visible:
-        layer.visible = visible
 
 
 def warm_up() -> None:

@@ -15,7 +15,7 @@ from psygnal import Signal
 from napari_vqseg.layers.gated_labels import GatedLabels
 from napari_vqseg.layers.geometry import layer_geometry
 from napari_vqseg.layers.keys import Keys
-from napari_vqseg.layers.stage import Stage, set_visible
+from napari_vqseg.layers.stage import Stage
 from vqseg.tokens import TokenGrid
 
 __all__ = ["TokenLayer"]
@@ -62,7 +62,7 @@ class TokenLayer:
         if layer is None or self._codes is not codes:
             layer = self._put(layer, codes.astype(np.int32) + 1, _geometry(layer_geometry(volume), grid))
             self._codes = codes
-        set_visible(layer, True)
+        self._stage.set_visible(layer, True)
         self._stage.viewer.layers.selection.active = layer
         self.changed.emit()
 
@@ -87,7 +87,7 @@ class TokenLayer:
         """Hide the tokens and take the annotation in hand again."""
         layer, annotation = self._layer, self._stage.layer("annotation")
         if layer is not None:
-            set_visible(layer, False)
+            self._stage.set_visible(layer, False)
         if annotation is not None:
             self._stage.viewer.layers.selection.active = annotation
 

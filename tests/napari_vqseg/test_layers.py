@@ -373,8 +373,38 @@ def test_stability_lies_on_its_slice(view, viewer):
     assert everywhere[5] == pytest.approx(0.75)
     assert everywhere.sum() == pytest.approx(0.75 * everywhere[5].size)
     assert np.array_equal(layer.data[:, 3, 2:9], everywhere[:, 3, 2:9])  # a coronal slice
+    view.overlay.toggle()
+    assert not layer.visible
+    view.overlay.toggle()
+    assert layer.visible, "shown again with the overlay"
     view.overlay.show_stability(5, None)
     assert not layer.visible
+    view.overlay.toggle()
+    view.overlay.toggle()
+    assert not layer.visible, "there is none to show"
+
+
+def test_layers_come_and_go_without_a_new_box_behind_each_letter(view, viewer, monkeypatch):
+    from vispy.scene.visuals import Rectangle
+
+    volume, made = fakes.make_volume(), []
+    show(view, volume)
+    letters = [item for name, item in viewer.canvas.overlays.items() if name.startswith("vqseg")]
+    monkeypatch.setattr(Rectangle, "_update", lambda box: made.append(box))
+    view.overlay.toggle()
+    survey = fakes.make_survey(volume.shape)
+    view.tokens.show(survey.codes, survey.grid)
+    assert not made
+    assert not viewer.layers["prediction"].visible
+    assert viewer.layers["codes"].visible
+    assert viewer.canvas.overlays.scale_bar.visible
+    assert all(letter.visible and letter.box for letter in letters)
+    letters[0].text = "H"
+    assert made, "it is seen here where napari makes one"
+    made.clear()
+    viewer.canvas.overlays.text.position, viewer.canvas.overlays.text.visible = letters[0].position, True
+    view.overlay.toggle()
+    assert made, "what shares its place with a letter is put beside it"
 
 
 def test_removing_renaming_and_other_layers(view, viewer):
