@@ -74,8 +74,8 @@ class VQSegWidget(QWidget):
 
     def __init__(self, napari_viewer: napari.Viewer, make_worker: Callable[[], Worker] = _engine_worker) -> None:
         super().__init__()
-        view = ViewerLayers(napari_viewer)
         scheduler = QtScheduler()
+        view = ViewerLayers(napari_viewer, scheduler.in_turns)
         self.session = Session(view, scheduler, make_worker, from_napari)
         # What fails here fails again in use.
         scheduler.background(warm_up, lambda _: scheduler.in_turns(view.prepare()), lambda _: None)

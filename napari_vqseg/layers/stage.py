@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import numpy as np
 from napari.components import Camera
 from napari.layers import Image, Layer
-from napari.utils.colormaps import DirectLabelColormap
+from napari.utils.colormaps import CyclicLabelColormap, DirectLabelColormap
 from psygnal import Signal
 from vispy.visuals.line.dash_atlas import DashAtlas
 
@@ -236,6 +236,7 @@ def warm_up() -> None:
     Camera().view_direction  # noqa: B018 - imports scipy's rotations
     labels = np.zeros((1, 1, 1), dtype=np.uint8)
     label_colormap({1: "white"}).map(labels[0])
+    CyclicLabelColormap(colors=[(0, 0, 0, 0), (1, 1, 1, 1)]).map(labels[0].astype(np.int32))
     Image(labels, contrast_limits=(0, 1), units=("mm", "mm", "mm"))
     GatedLabels(labels, units=("mm", "mm", "mm"))
     DashAtlas()  # works out the dashes of lines, which all of them share

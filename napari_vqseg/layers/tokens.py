@@ -53,43 +53,54 @@ class TokenLayer:
         layer = self._layer
         return layer is not None and bool(layer.visible)
 
-    def show(self, codes: npt.NDArray[np.uint16], grid: TokenGrid) -> None:
-        """Show the codes (z, h, w) of the volume and select the layer, so that a click asks about one."""
-        volume = self._stage.volume
-        if volume is None:
+    def prepare(self, codes: npt.NDArray[np.uint16], grid: TokenGrid) -> Iterator[None]:
+        """Have the codes (z, h, w) of the volume ready to be shown, step by step: adding a layer takes napari long."""
+        volume, layer = self._stage.volume, self._layer
+        if volume is None or (layer is not None and self._codes is codes):
             return
-        layer = self._layer
-        if layer is None or self._codes is not codes:
-            layer = self._put(layer, codes.astype(np.int32) + 1, _geometry(layer_geometry(volume), grid))
-            self._codes = codes
-        self._stage.set_visible(layer, True)
-        self._stage.viewer.layers.selection.active = layer
-        self.changed.emit()
-
-    def _put(self, layer: Labels | None, labels: npt.NDArray[np.int32], geometry: dict[str, Any]) -> Labels:
-        """The layer, or a new one, with such labels and geometry."""
+        labels, geometry = codes.astype(np.int32) + 1, _geometry(layer_geometry(volume), grid)
         if layer is None:
             # A colormap of its own, since it remembers whether one code only is shown.
             colormap = CyclicLabelColormap(colors=VIVID, name="vqseg-codes")
-            layer = GatedLabels(labels, name="codes", opacity=OPACITY, colormap=colormap, **geometry)
-            self._stage.add("codes", layer)
-            self._stage.seal(layer)
-            layer.mouse_drag_callbacks.append(self._on_drag)
-            self._keys.bind_on(layer)
-            self._stage.listen(layer.events.visible, self.changed.emit)
+            layer = GatedLabels(labels, name="codes", opacity=OPACITY, colormap=colormap, visible=False, **geometry)
+            yield
+            if self._layer is not None or self._stage.volume is not volume:  # a person could not wait, or has gone on
+                return
+            self._add(layer)
         else:
             layer.data, layer.scale, layer.translate = labels, geometry["scale"], geometry["translate"]
+        self._codes = codes
+        yield
         values = np.arange(1, labels.max() + 1)
         layer.features = {"index": values, "code": values - 1}  # napari's status bar tells both
-        return layer
+
+    def show(self, codes: npt.NDArray[np.uint16], grid: TokenGrid) -> None:
+        """Show the codes (z, h, w) of the volume."""
+        for _ in self.prepare(codes, grid):
+            pass
+        layer = self._layer
+        if layer is not None:
+            self._stage.set_visible(layer, True)
+            self.changed.emit()
+
+    def _add(self, layer: GatedLabels) -> None:
+        self._stage.add("codes", layer)
+        self._stage.seal(layer)
+        layer.mouse_drag_callbacks.append(self._on_drag)
+        self._keys.bind_on(layer)
+        self._stage.listen(layer.events.visible, self.changed.emit)
 
     def hide(self) -> None:
-        """Hide the tokens and take the annotation in hand again."""
-        layer, annotation = self._layer, self._stage.layer("annotation")
+        """Hide the tokens."""
+        layer = self._layer
         if layer is not None:
             self._stage.set_visible(layer, False)
-        if annotation is not None:
-            self._stage.viewer.layers.selection.active = annotation
+
+    def select(self) -> None:
+        """Select the tokens while they are shown, so that a click asks about one, and the annotation after that."""
+        layer = self._layer if self.visible else self._stage.layer("annotation")
+        if layer is not None:
+            self._stage.viewer.layers.selection.active = layer
 
     def highlight(self, code: int | None) -> None:
         """Show the tokens of one code only, wherever they are; None shows all."""

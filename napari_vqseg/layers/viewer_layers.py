@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from napari.components.overlays import BrushCircleOverlay
@@ -27,6 +27,11 @@ if TYPE_CHECKING:
 __all__ = ["ViewerLayers"]
 
 
+def _at_once(steps: Iterator[None]) -> None:
+    for _ in steps:
+        pass
+
+
 class ViewerLayers:
     """Image, annotation, prediction and stability of one case in a viewer.
 
@@ -34,6 +39,8 @@ class ViewerLayers:
     ----------
     viewer : napari.Viewer
         The viewer; layers that are not ours are left alone.
+    in_turns : callable, optional
+        Takes steps, each in a turn of the event loop of its own; by default all at once.
 
     Attributes
     ----------
@@ -59,10 +66,10 @@ class ViewerLayers:
         The kind of a layer of ours that a person removed.
     """
 
-    def __init__(self, viewer: napari.Viewer) -> None:
+    def __init__(self, viewer: napari.Viewer, in_turns: Callable[[Iterator[None]], None] = _at_once) -> None:
         self._stage = Stage(viewer)
         self.keys = Keys(self._stage)
-        self.navigation = Navigation(self._stage)
+        self.navigation = Navigation(self._stage, in_turns)
         self.image = ImageLayer(self._stage)
         self.overlay = Overlay(self._stage, self.navigation)
         self.annotation = AnnotationLayer(self._stage, self.navigation, self.keys)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -103,18 +104,32 @@ class Codebook(Concern):
                 self.survey, self.step = survey, message.step
                 self._look_at(None)
                 self.changed.emit(survey)
-                if self.context.view.tokens.visible:
-                    self.show_codes(True)
+                self.context.scheduler.in_turns(self._prepare(survey))
 
         self.context.background(lambda: CodebookSurvey.load(message.path), take)
 
+    def _prepare(self, survey: CodebookSurvey) -> Iterator[None]:
+        """Have the codes ready before a person asks to see them; where older ones are on show, show these."""
+        tokens = self.context.view.tokens
+        if self.survey is survey:
+            shown = tokens.visible
+            yield from tokens.prepare(survey.codes, survey.grid)
+            if shown and self.survey is survey:
+                self.show_codes(True)
+
     def show_codes(self, on: bool) -> None:
         """Show or hide the codes on the image; while they are shown, a click asks about one."""
+        tokens = self.context.view.tokens
         if on and self.survey is not None:
-            self.context.view.tokens.show(self.survey.codes, self.survey.grid)
+            tokens.show(self.survey.codes, self.survey.grid)
             self._highlight()
         else:
-            self.context.view.tokens.hide()
+            tokens.hide()
+        self.context.scheduler.in_turns(self._select())  # once the image is drawn: it draws napari's controls anew
+
+    def _select(self) -> Iterator[None]:
+        yield
+        self.context.view.tokens.select()
 
     def show_only(self, on: bool) -> None:
         """Show the inspected code only, wherever it occurs, or all codes."""

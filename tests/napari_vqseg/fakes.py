@@ -210,13 +210,20 @@ class FakeTokens:
     changed = Signal()
 
     def __init__(self):
-        self.visible, self.codes, self.grid, self.code = False, None, None, None
+        self.visible, self.codes, self.grid, self.code, self.selected = False, None, None, None, False
+
+    def prepare(self, codes, grid):
+        self.codes, self.grid = codes, grid
+        yield
 
     def show(self, codes, grid):
         self.visible, self.codes, self.grid = True, codes, grid
 
     def hide(self):
         self.visible = False
+
+    def select(self):
+        self.selected = self.visible
 
     def highlight(self, code):
         self.code = code

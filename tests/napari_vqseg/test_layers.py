@@ -102,7 +102,7 @@ def test_layers_come_unselected_until_the_annotation_is_taken_in_hand(view, view
     assert set(selected) - {None} == {viewer.layers["annotation"]}
     assert viewer.dims.ndim == 3
     viewer.layers.selection.active = theirs
-    view.tokens.hide()
+    view.tokens.select()
     assert viewer.layers.selection.active is viewer.layers["annotation"]
     another = viewer.add_image(np.zeros((8, 8)), name="another")
     assert viewer.layers.selection.active is another, "napari selects the layers of others as ever"
@@ -149,6 +149,59 @@ def test_letters_at_the_edges(view, viewer, plane, letters):
     assert "".join(shown) == letters
     viewer.dims.ndisplay = 3
     assert not viewer.canvas.overlays["vqseg_top_center"].visible
+
+
+def test_letters_are_right_or_absent_while_planes_turn(viewer):
+    turns, edges = [], ("top_center", "bottom_center", "middle_left", "middle_right")
+    view = ViewerLayers(viewer, turns.append)
+    show(view, fakes.make_volume())
+
+    def letters():
+        return "".join(viewer.canvas.overlays[f"vqseg_{edge}"].text or "." for edge in edges)
+
+    assert letters() == "...."
+    (steps,) = turns
+    next(steps)
+    assert letters() == "AP.."
+    view.navigation.show_plane("coronal")
+    assert letters() == "....", "A and P are wrong now"
+    for _ in steps:
+        pass
+    assert letters() == "SIRL"
+    assert len(turns) == 1
+    view.navigation.show_plane("sagittal")
+    assert letters() == "SI..", "what stays true stays"
+    for _ in turns[1]:
+        pass
+    assert letters() == "SIAP"
+    assert all(viewer.canvas.overlays[f"vqseg_{edge}"].box for edge in edges)
+    view.close()
+
+
+def test_the_canvas_keeps_its_height_while_planes_turn(make_napari_viewer, qtbot):
+    from qtpy.QtCore import QEvent, QObject
+
+    class Sizes(QObject):
+        heard = ()
+
+        def eventFilter(self, watched, event):  # noqa: N802 - Qt's name
+            if event.type() == QEvent.Type.Resize:
+                self.heard = (*self.heard, event.size().height())
+            return False
+
+    viewer = make_napari_viewer(show=True)
+    view, sizes = ViewerLayers(viewer), Sizes()
+    show(view, fakes.make_volume())
+    canvas = viewer.window._qt_viewer.canvas.native
+    qtbot.wait(200)
+    canvas.installEventFilter(sizes)
+    for plane in ("coronal", "sagittal", "axial"):
+        view.navigation.show_plane(plane)
+        qtbot.wait(50)
+    assert sizes.heard == ()
+    viewer.dims.ndisplay = 3
+    qtbot.waitUntil(lambda: len(sizes.heard) > 0, timeout=5000)
+    view.close()
 
 
 @pytest.mark.parametrize("name", SOURCES)
@@ -611,6 +664,32 @@ def test_closing_disconnects(viewer):
     assert not any(overlay.visible for name, overlay in viewer.canvas.overlays.items() if name.startswith("vqseg"))
 
 
+def test_codes_are_made_ready_hidden_and_once(view, viewer):
+    volume = fakes.make_volume()
+    show(view, volume)
+    survey, newer = fakes.make_survey(volume.shape), fakes.make_survey(volume.shape)
+    steps = view.tokens.prepare(survey.codes, survey.grid)
+    next(steps)
+    assert "codes" not in viewer.layers
+    view.tokens.show(survey.codes, survey.grid)  # by a person who does not wait
+    for _ in steps:
+        pass
+    assert [layer.name for layer in viewer.layers].count("codes") == 1
+    view.tokens.select()
+    assert viewer.layers.selection.active.name == "codes"
+    view.tokens.hide()
+    view.tokens.select()
+    assert viewer.layers.selection.active.name == "annotation"
+    for _ in view.tokens.prepare(newer.codes, newer.grid):
+        pass
+    assert not view.tokens.visible
+    layer = viewer.layers["codes"]
+    assert (layer.data == newer.codes.astype(int) + 1).all()
+    view.tokens.show(newer.codes, newer.grid)
+    assert viewer.layers["codes"] is layer
+    assert layer.visible
+
+
 def test_codes_have_vivid_colours_of_their_own_and_napari_names_them(view, viewer):
     volume = fakes.make_volume()
     show(view, volume)
@@ -619,6 +698,7 @@ def test_codes_have_vivid_colours_of_their_own_and_napari_names_them(view, viewe
     view.tokens.highlight(2)
     viewer.layers.remove("codes")
     view.tokens.show(survey.codes, survey.grid)  # a new layer shows all codes
+    view.tokens.select()
     layer = viewer.layers["codes"]
     assert viewer.layers.selection.active is layer
     assert layer.colormap.map(0)[3] == 0, "outside of the tokens nothing is drawn"

@@ -124,7 +124,7 @@ def test_learning_from_the_machine(make_napari_viewer, qtbot, ball):
     assert "codewords are used" in panel.facts.text()
     QTest.mouseClick(panel.codes, LEFT)
     tokens = viewer.layers["codes"]
-    assert viewer.layers.selection.active is tokens
+    qtbot.waitUntil(lambda: viewer.layers.selection.active is tokens, timeout=5000)
     survey, z = session.codebook.survey, 14
     session.go_to(z)
     voxel = (z, 24, 36)
@@ -160,5 +160,5 @@ def test_learning_from_the_machine(make_napari_viewer, qtbot, ball):
     assert session.codebook.inspected.code == used
     QTest.mouseClick(panel.codes, LEFT)
     assert not tokens.visible
-    assert viewer.layers.selection.active is viewer.layers["annotation"]
+    qtbot.waitUntil(lambda: viewer.layers.selection.active is viewer.layers["annotation"], timeout=5000)
     widget.release()

@@ -171,8 +171,12 @@ def test_a_click_tells_the_code_at_once_and_the_engine_the_rest(measured, tmp_pa
 
     codebook, told = measured.session.codebook, []
     codebook.inspected_changed.connect(told.append)
+    tokens = measured.view.tokens
+    assert tokens.codes.shape[0] == 12, "ready before they are asked for"
+    assert not tokens.visible
     codebook.show_codes(True)
-    assert measured.view.tokens.codes.shape[0] == 12
+    assert tokens.visible
+    assert tokens.selected
     measured.view.tokens.clicked.emit((4, 13, 3))
     found = told[-1]
     assert (found.code, found.voxel, found.here_hu.shape) == (2, (4, 13, 3), (6, 6))
