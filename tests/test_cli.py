@@ -401,7 +401,8 @@ def test_a_device_that_is_missing(files, capsys):
 
 @pytest.mark.parametrize(("error", "code", "words"), [
     (KeyboardInterrupt(), 130, "interrupted"),
-    (MemoryError(), 2, "out of memory"),
+    (MemoryError(), 2, "out of memory; train with a smaller"),
+    (RuntimeError("CUDA out of memory."), 2, "out of memory; choose --device cpu"),
     (OSError(28, "No space left on device", "whole.nii.gz"), 2, "No space left on device: whole.nii.gz"),
     (ZeroDivisionError("division by zero"), 2, "unexpected ZeroDivisionError"),
 ])  # fmt: skip

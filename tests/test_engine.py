@@ -24,7 +24,7 @@ from vqseg.config import preset
 from vqseg.engine import Engine
 from vqseg.errors import AnnotationError, CheckpointError, DeviceError
 from vqseg.io import read_volume
-from vqseg.memory import is_out_of_memory, smaller
+from vqseg.memory import is_of_device, is_out_of_memory, smaller, step_down
 from vqseg.overlays import FIRST_AFTER_S
 from vqseg.project import Project, Run, RunState
 from vqseg.protocol import (
@@ -695,14 +695,28 @@ def test_the_clock_stands_still():
     assert clock() == 4.0
 
 
-@pytest.mark.parametrize("words", [
-    "CUDA out of memory. Tried to allocate 2.00 GiB", "DefaultCPUAllocator: can't allocate memory: you tried 4 bytes",
-    "DefaultCPUAllocator: not enough memory: you tried 4 bytes", "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
-    "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+@pytest.mark.parametrize(("words", "of_device"), [
+    ("CUDA out of memory. Tried to allocate 2.00 GiB", True),
+    ("DefaultCPUAllocator: can't allocate memory: you tried 4 bytes", False),
+    ("DefaultCPUAllocator: not enough memory: you tried 4 bytes", False),
+    ("could not create a primitive", False), ("could not create a memory object", False),
+    ("cuDNN error: CUDNN_STATUS_ALLOC_FAILED", True),
+    ("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`", True),
 ])  # fmt: skip
-def test_a_full_memory_is_known_by_its_words(words):
-    assert is_out_of_memory(RuntimeError(words))
-    assert not is_out_of_memory(RuntimeError("shapes do not match"))
+def test_a_full_memory_is_known_by_its_words(words, of_device):
+    error = RuntimeError(words)
+    assert is_out_of_memory(error)
+    assert is_of_device(error) is of_device
+    with pytest.raises(DeviceError, match="or choose the CPU" if of_device else "close other programs, then") as raised:
+        step_down(preset("fast", batch_x=1, batch_u=1, size=64), error)
+    assert ("CPU" in str(raised.value)) is of_device, "nobody is sent to the CPU from the CPU"
+
+
+@pytest.mark.parametrize("words", [
+    "shapes do not match", "could not create a primitive descriptor for a convolution forward propagation primitive",
+])  # fmt: skip
+def test_other_errors_are_not_taken_for_a_full_memory(words):
+    assert not is_out_of_memory(RuntimeError(words))
 
 
 def test_smaller_ends():

@@ -8,11 +8,14 @@ import sys
 from vqseg.config import Config
 from vqseg.errors import DeviceError
 
-__all__ = ["free_memory", "is_out_of_memory", "smaller", "step_down"]
+__all__ = ["free_memory", "is_of_device", "is_out_of_memory", "smaller", "step_down"]
 
 SMALLEST_SIZE = 64
 FULL = ("out of memory", "can't allocate memory", "not enough memory", "alloc_failed")
 """How CUDA, torch's allocators on Linux and on Windows, and cuBLAS and cuDNN say that the memory is full."""
+ONEDNN = ("could not create a primitive", "could not create a memory object")
+"""The whole of what oneDNN, which convolves on the processor, says then; longer sentences of its name other faults."""
+DEVICES = ("cuda", "cudnn", "cublas", "mps")
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -22,7 +25,14 @@ def is_out_of_memory(error: BaseException) -> bool:
         isinstance(error, MemoryError)
         or type(error).__name__ == "OutOfMemoryError"
         or any(words in text for words in FULL)
+        or text.strip() in ONEDNN
     )
+
+
+def is_of_device(error: BaseException) -> bool:
+    """Whether it is a device's memory that an out-of-memory error is about, rather than the processor's."""
+    text = str(error).lower()
+    return type(error).__name__ == "OutOfMemoryError" or any(name in text for name in DEVICES)
 
 
 def smaller(config: Config, devices: int = 1) -> Config | None:
@@ -57,9 +67,8 @@ def step_down(config: Config, error: MemoryError | RuntimeError, devices: int = 
         raise error
     less = smaller(config, devices)
     if less is None:
-        raise DeviceError(
-            "The memory does not suffice even for the smallest batch; close other programs or choose the CPU."
-        ) from error
+        way_out = "close other programs" + (" or choose the CPU." if is_of_device(error) else ", then train again.")
+        raise DeviceError(f"The memory does not suffice even for the smallest batch; {way_out}") from error
     data = less.data
     return less, (
         "The memory is full: training goes on with "

@@ -20,7 +20,7 @@ from importlib import import_module
 import vqseg
 from vqseg.cli.parser import Parser
 from vqseg.errors import VQSegError
-from vqseg.memory import is_out_of_memory
+from vqseg.memory import is_of_device, is_out_of_memory
 
 __all__ = ["VERBS", "main"]
 
@@ -67,7 +67,8 @@ def _sentence(error: Exception) -> str:
     if isinstance(error, VQSegError):
         return text
     if is_out_of_memory(error):
-        return "out of memory; choose --device cpu, train with a smaller --set size=... or batch_u=..., or free some"
+        elsewhere = "choose --device cpu, " if is_of_device(error) else ""
+        return f"out of memory; {elsewhere}train with a smaller --set size=... or batch_u=..., or free some"
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
     return f"unexpected {type(error).__name__}: {text[:300]} (set VQSEG_TRACEBACK=1 to see where, and please report it)"
