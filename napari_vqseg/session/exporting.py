@@ -20,6 +20,9 @@ from vqseg.run import Run
 
 __all__ = ["Exporting"]
 
+NAMED = 3
+"""Files named in the message that they are written; the section Export lists them all."""
+
 
 class Exporting(Concern):
     """Writes and measures what is predicted and labelled.
@@ -83,7 +86,9 @@ class Exporting(Concern):
 
     def _on_written(self, written: Written) -> None:
         self.context.busy_changed.emit("")
-        self.context.notified.emit(f"Exported {', '.join(path.name for path in written.paths)}.", "info")
+        names = [path.name for path in written.paths]
+        more = f" and {len(names) - NAMED} more files" if len(names) > NAMED else ""
+        self.context.notified.emit(f"Exported {', '.join(names[:NAMED])}{more}.", "info")
         for warning in written.warnings:
             self.context.notified.emit(warning, "warning")
         self.exported.emit(written.paths)

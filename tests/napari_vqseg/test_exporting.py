@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from napari_vqseg.classes import CLASS_SETS, class_set
 from napari_vqseg.session import Session
 from vqseg import protocol
 from vqseg.annotations import SliceState
@@ -80,6 +81,16 @@ def test_a_dicom_segmentation_with_its_provenance(open_session, make_ct, tmp_pat
     assert origin["run"]["id"] == run.id == Run(run.path).id
     assert origin["slices"]["drawn"] == [2]
     assert session.exporting.existing(tmp_path / "seg.dcm", Format.DICOM_SEG) == written[0]
+
+
+def test_many_files_are_not_all_named(open_session, image, tmp_path):
+    session = open_session(image)
+    predict(session)
+    session.classes.use_set(class_set(CLASS_SETS["Lungs and tumour"]))
+    session.exporting.export(tmp_path / "out.nii.gz", Format.NIFTI_PER_CLASS)
+    assert session.heard[-1] == (
+        "info", "Exported out_tumour.nii.gz, out_tumour.json, out_left-lung.nii.gz and 4 more files."
+    )  # fmt: skip
 
 
 def test_measurements(open_session, make_ct, tmp_path):
