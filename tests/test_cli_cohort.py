@@ -2,6 +2,7 @@
 
 import csv
 import json
+from contextlib import contextmanager
 
 import nibabel
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 
 from vqseg.annotations import Annotations, SliceState
 from vqseg.cli import main
-from vqseg.cli.predict import Job, predict_image
+from vqseg.cli.predict import Job, Predicted, predict_image
 from vqseg.cohort import Image
 from vqseg.config import preset
 from vqseg.data import TrainingCase
@@ -79,6 +80,43 @@ def test_a_folder_is_predicted_and_compared_and_what_fails_is_told(cohort, capsy
     assert min(dice) > 0.5
     mean = json.loads(output.splitlines()[-1])["classes"]["ball"]["dice"]
     assert mean == pytest.approx(np.mean(dice), abs=1e-5)
+
+
+@pytest.fixture
+def last_first(monkeypatch):
+    """Work that is done here and now, and ends in the opposite order."""
+
+    @contextmanager
+    def cluster_of(*_):
+        yield lambda work, jobs: [(job, work(job)) for job in reversed(jobs)]
+
+    for verb in ("predict", "evaluate"):
+        monkeypatch.setattr(f"vqseg.cli.{verb}.cluster_of", cluster_of)
+
+
+def test_tables_keep_the_order_of_the_files_whichever_is_done_first(tmp_path, last_first, monkeypatch, capsys):
+    names = ["a", "b", "c"]
+    for folder in ("images", "masks", "truth", "model"):
+        (tmp_path / folder).mkdir()
+    for number, name in enumerate(names):
+        labels = np.full((6, 5, 4), 3 - number, np.uint8)
+        for folder in ("images", "masks", "truth"):
+            nibabel.save(nibabel.Nifti1Image(labels, np.eye(4)), tmp_path / folder / f"{name}.nii.gz")
+
+    assert main(["evaluate", str(tmp_path / "masks"), str(tmp_path / "truth"), "--json",
+                 "--output", str(tmp_path / "scores.csv")]) == 0  # fmt: skip
+    result = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert list(result["classes"]) == ["3", "2", "1"]
+    assert [row["name"] for row in result["results"]] == names
+
+    (tmp_path / "model" / "checkpoint.json").write_text("{}")
+    answer = Predicted([], {1: "ball", 2: "box"}, {1: 0.5, 2: 0.0}, (), 1.0)
+    monkeypatch.setattr("vqseg.cli.predict.predict_image", lambda job: answer)
+    assert main(["predict", str(tmp_path / "model"), str(tmp_path / "images"), "--output", str(tmp_path / "out")]) == 0
+    assert "c: not found: box\n" in capsys.readouterr().err
+    for table in (tmp_path / "scores.csv", tmp_path / "out" / "results.csv"):
+        with table.open(newline="") as file:
+            assert [row["name"] for row in csv.DictReader(file)] == names
 
 
 def test_a_process_that_predicts_again_takes_the_network_that_lies_there_now(tmp_path):

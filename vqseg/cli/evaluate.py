@@ -157,24 +157,27 @@ def _evaluate_all(args: argparse.Namespace, console: Console, pairs: list[Pair])
                             reference=pair.reference and pair.reference.resolve())
         for pair in pairs
     ]  # fmt: skip
+    position = {pair.name: number for number, pair in enumerate(pairs)}
     rows: list[dict[str, Any]] = []
-    scores: dict[str, list[ClassScores]] = {}
-    failed = 0
+    found: dict[str, Evaluated] = {}
     with cluster_of(args, len(pairs)) as each:
         for number, (pair, answer) in enumerate(each(evaluate_pair, resolved), start=1):
             if isinstance(answer, str):
-                failed += 1
                 rows.append({"name": pair.name, "status": "failed", "error": answer})
                 console.say(f"{pair.name} failed: {answer}")
             else:
                 rows += _rows(pair, answer)
                 for warning in answer.warnings:
                     console.say(f"{pair.name}: warning: {warning}")
-                for value, score in answer.scores.items():
-                    scores.setdefault(answer.names[value], []).append(score)
+                found[pair.name] = answer
+            rows.sort(key=lambda row: position[row["name"]])  # the fastest comes first otherwise
             if args.output is not None:
                 write_table(args.output, rows)
             console.progress("evaluating", number / len(pairs), f"{number} of {len(pairs)} pairs")
+    scores: dict[str, list[ClassScores]] = {}
+    for name in sorted(found, key=position.__getitem__):
+        for value, score in found[name].scores.items():
+            scores.setdefault(found[name].names[value], []).append(score)
     means = {name: summarise(values) for name, values in scores.items()}
     everything = summarise([score for values in scores.values() for score in values])
     cells = [[*_cells(name, summary.mean), str(len(scores[name]))] for name, summary in means.items()]
@@ -184,7 +187,7 @@ def _evaluate_all(args: argparse.Namespace, console: Console, pairs: list[Pair])
         classes={name: dataclasses.asdict(summary.mean) for name, summary in means.items()},
         mean=dataclasses.asdict(everything.mean), nan=everything.undefined, results=rows,
     )  # fmt: skip
-    if failed:
+    if failed := len(pairs) - len(found):
         raise VQSegError(f"{failed} of {len(pairs)} pairs could not be compared; the lines above say why")
 
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from vqseg.cli.cleaning import Wish, add_clean_up_flags, rules_for, wishes_from
 from vqseg.cli.cohort import add_cluster_flags, check_cluster, cluster_of
-from vqseg.cli.console import Console, table
+from vqseg.cli.console import Console, listed, table
 from vqseg.cli.outputs import add_overwrite_flag, check_outputs, make_folders
 from vqseg.cli.parser import add_output_flags, series
 from vqseg.cohort import Image, images_in, write_table
@@ -118,6 +118,11 @@ class Predicted:
     warnings: tuple[str, ...]
     seconds: float
 
+    @property
+    def missing(self) -> list[str]:
+        """The classes of which nothing was found."""
+        return [name for value, name in self.names.items() if not self.volumes_ml[value]]
+
 
 def predict_image(job: Job, on_progress: Callable[[float], None] | None = None) -> Predicted:
     """Read an image, predict it, write what is asked for."""
@@ -193,6 +198,8 @@ def _predict_one(args: argparse.Namespace, images: list[Image]) -> None:
     done = predict_image(job, lambda share: console.progress("predicting", share))
     for warning in done.warnings:
         console.say(f"warning: {warning}")
+    if done.missing:
+        console.say(f"Not found: {listed(done.missing)}")
     console.result(
         f"Wrote {', '.join(map(str, done.written))}.",
         output=args.output, written=done.written, classes=done.names, volumes_ml=done.volumes_ml,
@@ -209,10 +216,12 @@ def _predict_all(args: argparse.Namespace, images: list[Image]) -> None:
     outputs = [*tables, *(path for job in jobs for path in (job.output, job.probabilities, job.uncertainty))]
     check_outputs(outputs, [image.path for image in images], masks=[job.output for job in jobs],
                   overwrite=args.overwrite, say=console.say)  # fmt: skip
+    position = {job.image.name: number for number, job in enumerate(jobs)}
     rows: list[dict[str, Any]] = []
     with cluster_of(args, len(jobs), args.device) as each:
         for job, answer in each(predict_image, jobs):
             rows.append(_row(job, answer))
+            rows.sort(key=lambda row: position[row["name"]])  # the fastest comes first otherwise
             for path in tables:
                 write_table(path, rows)
             if isinstance(answer, str):
@@ -220,6 +229,8 @@ def _predict_all(args: argparse.Namespace, images: list[Image]) -> None:
             else:
                 for warning in answer.warnings:
                     console.say(f"{job.image.name}: warning: {warning}")
+                if answer.missing:
+                    console.say(f"{job.image.name}: not found: {listed(answer.missing)}")
             console.progress("predicting", len(rows) / len(jobs), f"{len(rows)} of {len(jobs)} images")
     failed = [row for row in rows if row["status"] == "failed"]
     cells = [[row["name"], row["status"], "" if row in failed else f"{row['seconds']:.0f}"] for row in rows]
