@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt, Signal
@@ -39,6 +40,15 @@ def _clock(seconds: float) -> str:
     return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}" if minutes >= 60 else f"{minutes}:{rest:02d}"
 
 
+def _choice(tip: str, items: Iterable[str]) -> QComboBox:
+    """A short list to choose from."""
+    made = QComboBox()
+    made.addItems(list(items))
+    made.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+    made.setToolTip(tip)
+    return made
+
+
 class TrainPanel(Panel):
     """Start, watch and stop training.
 
@@ -54,58 +64,13 @@ class TrainPanel(Panel):
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
-        self.preset = QComboBox()
-        self.preset.addItems(list(PRESETS))
-        self.preset.setFocusPolicy(Qt.FocusPolicy.TabFocus)
-        self.preset.setToolTip("fast: a minute; balanced: ten minutes; paper: the paper's settings, for a GPU.")
-        self.preset.currentTextChanged.connect(session.settings.use_preset)
-        self.budget = QSpinBox()
-        self.budget.setRange(0, 864000)
-        self.budget.setSingleStep(10)
-        self.budget.setSuffix(" s")
-        self.budget.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
-        self.budget.setToolTip("Wall time of training; 0 trains by iterations.")
-        self.budget.valueChanged.connect(lambda value: session.settings.update("time_budget_s", float(value)))
-        self.scope = QComboBox()
-        self.scope.addItems(["this volume", ""])
-        self.scope.setFocusPolicy(Qt.FocusPolicy.TabFocus)
-        self.scope.setToolTip("Learn from the volume on show alone, or from every volume of the project with labels.")
-        self.scope.activated.connect(lambda index: session.training.use_all(index == 1))
-        self.scope_row = QWidget()
-        self.scope_row.setLayout(row(QLabel("Train on"), self.scope, stretch=1))
-        self.unlabelled = QCheckBox("Learn from unlabelled slices too")
-        self.unlabelled.setFocusPolicy(Qt.FocusPolicy.TabFocus)
-        self.unlabelled.setToolTip(
-            "The teacher labels them, where it is confident; switch it over, train "
-            "again and press W: the two are compared."
-        )
-        self.unlabelled.toggled.connect(lambda on: session.settings.update("use_unlabelled", bool(on)))
-        self.compare = button("Compare with the other training (W)", "Show where it and this one disagree.",
-                              self.compared.emit)  # fmt: skip
-        self.start = button("", "Train on the complete and scribbled slices, in the engine process.",
-                            self._start, strong=True)  # fmt: skip
-        self.pause = button("Pause", "Hold training; the time budget stands still.", self._pause)
-        self.anew = button("Train anew", "Begin again, with the settings above; the interrupted training stays "
-                           "on disk.", session.training.start)  # fmt: skip
-        self.stop = button("Stop", "Stop, and keep what has been learnt.", session.training.stop)
-        self.bar = QProgressBar()
-        self.bar.setRange(0, 1000)
-        self.foot = QWidget()
-        foot = QVBoxLayout(self.foot)
-        foot.setContentsMargins(0, 0, 0, 0)
-        foot.addLayout(row(self.start, self.anew, self.pause, self.stop))
-        foot.addWidget(self.bar)
-        self.plot, self.shares = StepPlot(120, LOSSES), StepPlot(120, SHARES, percent=True)
-        self.facts = note()
+        self._build_settings()
+        self._build_foot()
+        self._build_figures()
         groups = [getattr(session.settings.config, group) for group in GROUPS]
         self.form = Form(groups, session.settings.update, without=SHOWN_ABOVE)
         self.advanced = Section("Advanced settings", self.form.native)
-        self.column.addLayout(row(QLabel("Preset"), self.preset, QLabel("Time"), self.budget, stretch=3))
-        self.column.addWidget(self.scope_row)
-        self.column.addWidget(self.unlabelled)
-        self.column.addWidget(self.compare)
-        for widget in (*self._figures, self.advanced):
-            self.column.addWidget(widget)
+        self.column.addWidget(self.advanced)
         self._drawing = Paced(DRAW_EVERY_S, self.show_progress, self)
         self.listen(session.comparing.changed, self.show_compare)
         self.listen(session.settings.changed, self.show_settings)
@@ -118,6 +83,58 @@ class TrainPanel(Panel):
         self.show_compare()
         self._forget()
         self.show_state(session.training.state)
+
+    def _build_settings(self) -> None:
+        settings, training = self.session.settings, self.session.training
+        self.preset = _choice("fast: a minute; balanced: ten minutes; paper: the paper's settings, for a GPU.", PRESETS)
+        self.preset.currentTextChanged.connect(settings.use_preset)
+        self.budget = QSpinBox()
+        self.budget.setRange(0, 864000)
+        self.budget.setSingleStep(10)
+        self.budget.setSuffix(" s")
+        self.budget.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
+        self.budget.setToolTip("Wall time of training; 0 trains by iterations.")
+        self.budget.valueChanged.connect(lambda value: settings.update("time_budget_s", float(value)))
+        self.scope = _choice("Learn from the volume on show alone, or from every volume of the project with labels.",
+                             ("this volume", ""))  # fmt: skip
+        self.scope.activated.connect(lambda index: training.use_all(index == 1))
+        self.scope_row = QWidget()
+        self.scope_row.setLayout(row(QLabel("Train on"), self.scope, stretch=1))
+        self.unlabelled = QCheckBox("Learn from unlabelled slices too")
+        self.unlabelled.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+        self.unlabelled.setToolTip(
+            "The teacher labels them, where it is confident; switch it over, train "
+            "again and press W: the two are compared."
+        )
+        self.unlabelled.toggled.connect(lambda on: settings.update("use_unlabelled", bool(on)))
+        self.compare = button("Compare with the other training (W)", "Show where it and this one disagree.",
+                              self.compared.emit)  # fmt: skip
+        self.column.addLayout(row(QLabel("Preset"), self.preset, QLabel("Time"), self.budget, stretch=3))
+        self.column.addWidget(self.scope_row)
+        self.column.addWidget(self.unlabelled)
+        self.column.addWidget(self.compare)
+
+    def _build_foot(self) -> None:
+        training = self.session.training
+        self.start = button("", "Train on the complete and scribbled slices, in the engine process.",
+                            self._start, strong=True)  # fmt: skip
+        self.pause = button("Pause", "Hold training; the time budget stands still.", self._pause)
+        self.anew = button("Train anew", "Begin again, with the settings above; the interrupted training stays "
+                           "on disk.", training.start)  # fmt: skip
+        self.stop = button("Stop", "Stop, and keep what has been learnt.", training.stop)
+        self.bar = QProgressBar()
+        self.bar.setRange(0, 1000)
+        self.foot = QWidget()
+        foot = QVBoxLayout(self.foot)
+        foot.setContentsMargins(0, 0, 0, 0)
+        foot.addLayout(row(self.start, self.anew, self.pause, self.stop))
+        foot.addWidget(self.bar)
+
+    def _build_figures(self) -> None:
+        self.plot, self.shares = StepPlot(120, LOSSES), StepPlot(120, SHARES, percent=True)
+        self.facts = note()
+        for widget in self._figures:
+            self.column.addWidget(widget)
 
     @property
     def useful(self) -> bool:
@@ -161,6 +178,7 @@ class TrainPanel(Panel):
         self.stop.setVisible(not idle)
         self.stop.setEnabled(state is not TrainingState.STOPPING)
         self.preset.setEnabled(idle)
+        self.budget.setKeyboardTracking(idle)  # the first digit typed of a longer budget would end a training
         self.scope.setEnabled(idle)
         self.show_scope()
         self.form.enable(self.form.widgets if idle else self.form.live)
@@ -227,6 +245,11 @@ class TrainPanel(Panel):
             )  # fmt: skip
         for plot in (self.plot, self.shares):
             plot.refresh()
+        self.shares.setVisible(bool(self.shares.legend))
+        self.facts.setText("<br>".join(self._lines(progress)))
+
+    def _lines(self, progress: protocol.Progress) -> list[str]:
+        """The curves' legends, and the newest figures."""
         facts = [f"step {progress.step}"]
         if progress.confident_share is not None:
             facts.append(f"confident {100 * progress.confident_share:.0f} %")
@@ -236,13 +259,12 @@ class TrainPanel(Panel):
             facts.append(f"perplexity {progress.perplexity:.0f}")
         if self.session.engine.device:
             facts.append(self.session.engine.device)
-        self.shares.setVisible(bool(self.shares.legend))
         lines = [f"Loss: {self.plot.legend}", " · ".join(facts)]
         if self.shares.legend:
             lines.insert(1, f"Per cent: {self.shares.legend}")
         if estimate := estimate_in_words(self.session.quality.curve):
             lines.append(f"Before it saw them: {estimate}")
-        self.facts.setText("<br>".join(lines))
+        return lines
 
     def release(self) -> None:
         """Disconnect, and draw no more."""

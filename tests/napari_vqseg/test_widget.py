@@ -313,6 +313,14 @@ def test_training_buttons_and_the_task_of_napari(window, viewer, qtbot):
     assert panel.shares.isVisibleTo(panel)
     assert not panel.form.widgets["code_dim"].enabled
     assert panel.form.widgets["epsilon"].enabled
+    sent = len(worker.sent)
+    panel.budget.selectAll()
+    QTest.keyClicks(panel.budget, "9")
+    assert not session.training._timer.waiting, "9 s would end the training of somebody about to type 90"
+    QTest.keyClicks(panel.budget, "0")
+    QTest.keyClick(panel.budget, Qt.Key.Key_Return)
+    qtbot.waitUntil(lambda: len(worker.sent) > sent, timeout=5000)
+    assert worker.sent[sent:] == [protocol.UpdateSettings({"time_budget_s": 90.0})]
     press(viewer, "Shift-T")
     assert session.training.state is TrainingState.PAUSED
     QTest.keyClick(window, Qt.Key.Key_T, Qt.KeyboardModifier.ShiftModifier)
