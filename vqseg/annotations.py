@@ -56,6 +56,11 @@ class SliceRecord:
     state: SliceState
     origin: Origin = Origin.DRAWN
 
+    @property
+    def holds_accepted(self) -> bool:
+        """Whether the network made the labels, or some of them, and a person accepted them."""
+        return self.origin in (Origin.ACCEPTED, Origin.MIXED)
+
 
 class Annotations:
     """The labels of a volume and the state of each labelled slice.

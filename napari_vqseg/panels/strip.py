@@ -10,7 +10,7 @@ from qtpy.QtCore import QPointF, QRectF, QSize, Qt
 from qtpy.QtGui import QBrush, QColor, QMouseEvent, QPainter, QPaintEvent, QPen, QPolygonF
 from qtpy.QtWidgets import QSizePolicy, QToolTip, QWidget
 
-from vqseg.annotations import Annotations, Origin, SliceRecord, SliceState
+from vqseg.annotations import Annotations, SliceRecord, SliceState
 
 __all__ = ["MARKS", "Mark", "SliceStrip", "marks_of"]
 
@@ -49,7 +49,7 @@ def marks_of(annotations: Annotations, suggested: Iterable[int], empty: Collecti
 def _mark(record: SliceRecord, empty: bool) -> str:
     if record.state is not SliceState.COMPLETE:
         return str(record.state.value)
-    if record.origin in (Origin.ACCEPTED, Origin.MIXED):
+    if record.holds_accepted:
         return "accepted empty" if empty else "accepted"
     return "empty" if empty else "complete"
 

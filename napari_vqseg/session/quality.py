@@ -12,7 +12,7 @@ from psygnal import Signal
 from napari_vqseg.session.annotating import Annotating
 from napari_vqseg.session.context import Concern, Context
 from napari_vqseg.session.reviewing import Reviewing
-from vqseg.annotations import Origin, SliceRecord, SliceState
+from vqseg.annotations import SliceRecord, SliceState
 from vqseg.quality import QualityCurve, SliceScore, score_slice
 
 __all__ = ["Quality"]
@@ -84,7 +84,7 @@ class Quality(Concern):
         changed = [z for z, record in records.items() if self._records.get(z) != record]
         self._records = dict(records)
         for z in changed:
-            if records[z].origin in (Origin.ACCEPTED, Origin.MIXED):
+            if records[z].holds_accepted:
                 self.curve.note_accepted(z)
                 self._save()
             elif records[z].state is not SliceState.DRAFT:
