@@ -310,7 +310,7 @@ class Predictor:
                 break
             with turn():
                 slices = order[start : start + CHUNK]
-                with self._pausing(pause):
+                with pausing(self.network, None if self.config.train.compile else pause):
                     output = self._output(case, slices)
                 for z, logits in zip(slices, _planes(output.logits), strict=True):
                     self._fill(result, case, z, logits)
@@ -326,9 +326,6 @@ class Predictor:
         """Bring a volume's prediction into accord with what is labelled on it; changes it, needs no network."""
         if annotations is not None:
             prediction.tidy(annotations, self.values, keep_connected=self.config.predict.keep_connected)
-
-    def _pausing(self, pause: Callable[[], None] | None) -> AbstractContextManager[None]:
-        return nullcontext() if pause is None or self.config.train.compile else pausing(self.network, pause)
 
     def _as_values(self, classes: Tensor) -> npt.NDArray[np.uint8]:
         """Classes 0..K -> label values."""

@@ -6,7 +6,6 @@ import dataclasses
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -92,18 +91,7 @@ class Trainer:
         self._require_classes([case.annotations for case in cases])
         torch.manual_seed(config.train.seed)
         self.framing = frame_cases(cases, config.data, config.model.neighbours) if _framing is None else _framing
-        self.cases = [
-            PreparedCase(case.volume, case.annotations, self.framing, list(self.class_names)) for case in cases
-        ]
-        if all(case.is_flat for case in self.cases):
-            low, high = self.framing.window.limits_hu
-            self.warnings.append(
-                f"In the training window ({low:.6g} to {high:.6g}) the labelled slices look the same everywhere, so "
-                "that the image teaches nothing; choose another window, or check the image."
-            )
-        if has_room(self.device, sum(case.bytes for case in self.cases)):
-            for case in self.cases:
-                case.to(self.device)
+        self.cases = self._prepare(cases)
         self.method = self._make_method(_pretrained)
         self._priors = self._load_priors()
         self._features = FeatureCache()
@@ -131,6 +119,20 @@ class Trainer:
                 f"The labels hold class {unknown[0]}, which this training has no name for; name it and start a new "
                 "training, or relabel."
             )
+
+    def _prepare(self, cases: Sequence[TrainingCase]) -> list[PreparedCase]:
+        """The cases in the network's frame, on the device where that has room; warns where they teach nothing."""
+        prepared = [PreparedCase(case.volume, case.annotations, self.framing, list(self.class_names)) for case in cases]
+        if all(case.is_flat for case in prepared):
+            low, high = self.framing.window.limits_hu
+            self.warnings.append(
+                f"In the training window ({low:.6g} to {high:.6g}) the labelled slices look the same everywhere, so "
+                "that the image teaches nothing; choose another window, or check the image."
+            )
+        if has_room(self.device, sum(case.bytes for case in prepared)):
+            for case in prepared:
+                case.to(self.device)
+        return prepared
 
     def _make_method(self, pretrained: bool) -> Method:
         config = self.config
@@ -205,7 +207,7 @@ class Trainer:
             If a gradient is not finite; the weights stay as they were.
         """
         start = self._clock()
-        with self._pausing(pause):
+        with pausing(self.method, None if self.config.train.compile else pause):
             terms = self._differentiated()
         average_gradients(self.method.parameters())
         norm = torch.nn.utils.clip_grad_norm_(self.method.student.parameters(), LARGEST_GRADIENT)
@@ -223,9 +225,6 @@ class Trainer:
         report = self._report(terms)
         self.schedule.advance(from_first(self._clock() - start))
         return report
-
-    def _pausing(self, pause: Callable[[], None] | None) -> AbstractContextManager[None]:
-        return nullcontext() if pause is None or self.config.train.compile else pausing(self.method, pause)
 
     def _differentiated(self) -> dict[str, Tensor]:
         """Loss terms of a new batch, and in the parameters their gradients."""

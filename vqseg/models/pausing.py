@@ -12,7 +12,7 @@ __all__ = ["pausing"]
 
 
 @contextmanager
-def pausing(network: nn.Module, pause: Callable[[], None]) -> Iterator[None]:
+def pausing(network: nn.Module, pause: Callable[[], None] | None) -> Iterator[None]:
     """Call `pause` behind every layer that has weights, and again where the gradient reaches what it put out.
 
     What is computed stays the same to the bit.
@@ -21,9 +21,12 @@ def pausing(network: nn.Module, pause: Callable[[], None]) -> Iterator[None]:
     ----------
     network : nn.Module
         Not a compiled one, which hooks within it would have compiled anew.
-    pause : callable
-        Must leave the network and torch's own random numbers alone.
+    pause : callable or None
+        Must leave the network and torch's own random numbers alone; None for no pauses.
     """
+    if pause is None:
+        yield
+        return
 
     def behind(_layer: nn.Module, _inputs: Any, output: Any) -> None:
         pause()
