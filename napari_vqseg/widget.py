@@ -50,15 +50,13 @@ if TYPE_CHECKING:
 __all__ = ["VQSegWidget"]
 
 PROVIDER = "napari-vqseg"
+UNFOLD_AFTER_S = 0.1
 
 
 def _engine_worker() -> Worker:
     from napari_vqseg.worker import EngineWorker
 
     return EngineWorker()
-
-
-UNFOLD_AFTER_S = 0.1
 
 
 class VQSegWidget(QWidget):

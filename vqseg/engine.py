@@ -308,11 +308,9 @@ def _number(value: Any) -> float | None:
 
 def _device() -> str:
     """Where "auto" computes; loads torch, so that the engine is warm when it says that it is ready."""
-    import torch
+    from vqseg.device import choose_device
 
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
+    return choose_device("auto").type
 
 
 def main(factory: TrainerFactory = make_trainer, load_predictor: Callable[[Path], Predictor] | None = None) -> None:

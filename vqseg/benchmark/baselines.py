@@ -61,7 +61,7 @@ def registration(
     clock: Clock = time.monotonic,
 ) -> Labels:
     """The labelled shapes carried along with the anatomy: what VQ-Seg starts from; takes no training."""
-    unlabelled = [z for z in range(volume.shape[0]) if z not in annotations.complete]
+    unlabelled = sorted(set(range(volume.shape[0])) - set(annotations.complete))
     labels = annotations.labels.copy()
     labels[unlabelled] = fill_along(TrainingCase(volume, annotations), unlabelled)
     return labels
