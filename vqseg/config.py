@@ -25,6 +25,8 @@ __all__ = [
     "ModelConfig",
     "PredictConfig",
     "TrainConfig",
+    "known_settings",
+    "parse_setting",
     "preset",
 ]
 
@@ -327,3 +329,37 @@ def preset(name: str, **settings: Any) -> Config:
     if name not in PRESETS:
         raise ConfigError(f"Unknown preset {name!r}; choose one of {', '.join(PRESETS)}.")
     return dataclasses.replace(Config(), preset=name).replace(**{**PRESETS[name], **settings})
+
+
+def known_settings() -> dict[str, tuple[dataclasses.Field[Any], Any]]:
+    """Field and type of every setting, by name."""
+    groups = [item.default_factory for item in dataclasses.fields(Config)[1:]]
+    return {
+        item.name: (item, get_type_hints(group)[item.name])
+        for group in groups
+        for item in dataclasses.fields(group)  # type: ignore[arg-type]
+    }
+
+
+def parse_setting(name: str, text: str) -> Any:
+    """The value that `text` gives a setting, by the setting's type; choices and limits are the config's to check.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such setting, or the text is none of its type.
+    """
+    known = known_settings()
+    if name not in known:
+        raise ConfigError(f"unknown setting {name!r}; `vqseg info --settings` lists them")
+    kind = known[name][1]
+    if kind is bool:
+        if text.lower() not in ("true", "false", "1", "0", "yes", "no", "on", "off"):
+            raise ConfigError(f"{name} is {text!r}; it must be true or false")
+        return text.lower() in ("true", "1", "yes", "on")
+    if kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            raise ConfigError(f"{name} is {text!r}; it must be {'a whole' if kind is int else 'a'} number") from None
+    return text

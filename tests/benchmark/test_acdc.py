@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from vqseg.benchmark import acdc
-from vqseg.benchmark.cohort_command import UNFINISHED
 from vqseg.benchmark.cohort_training import CohortRun, predict
+from vqseg.benchmark.time_limit import UNFINISHED
 from vqseg.errors import ConfigError, VolumeError
 
 

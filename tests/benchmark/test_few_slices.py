@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from vqseg.benchmark import few_slices
-from vqseg.errors import ConfigError, VolumeError
+from vqseg.errors import ConfigError, VolumeError, VQSegError
 
 
 @pytest.fixture
@@ -109,6 +109,28 @@ def test_time_limit_leaves_rows_for_the_next_call(folder, tmp_path, parse, capsy
     assert few_slices.run(args) == 75
     args.time_limit = 100
     assert few_slices.run(args) == 0
+
+
+@pytest.mark.parametrize(
+    "wrong", [("--seeds", "one"), ("--budgets", "0"), ("--slices", "3.5"), ("--classes", "liver"), ("--budgets", "nan")]
+)
+def test_lists_of_numbers_hold_numbers(folder, tmp_path, parse, wrong):
+    with pytest.raises(ConfigError, match=f"{wrong[0]} is '{wrong[1]}'; give"):
+        few_slices.run(parse(few_slices, "--volumes", folder, *wrong, "--output", tmp_path))
+
+
+def test_a_row_that_cannot_be_measured_is_no_success(folder, tmp_path, parse, capsys, monkeypatch):
+    def absent(*_):
+        raise VQSegError("The random forest needs scikit-learn; install napari-vqseg[benchmark].")
+
+    monkeypatch.setitem(few_slices.BASELINES, "random-forest", absent)
+    args = parse(few_slices, "--volumes", folder, "--slices", "3", "--budgets", "1", "--seeds", "0",
+                 "--methods", "random-forest,interpolation", "--output", tmp_path)  # fmt: skip
+    with pytest.raises(VQSegError, match="1 row could not be measured"):
+        few_slices.run(args)
+    said = capsys.readouterr()
+    assert "needs scikit-learn" in said.err
+    assert "`interpolation`" in said.out
 
 
 def test_unknown_methods_are_refused(folder, tmp_path, parse):

@@ -34,7 +34,8 @@ from vqseg.benchmark.report import (
     read_lines,
     write_text,
 )
-from vqseg.benchmark.variants import split_list
+from vqseg.benchmark.time_limit import add_time_limit, unfinished
+from vqseg.benchmark.variants import split_list, split_numbers
 from vqseg.config import Config, preset
 from vqseg.errors import ConfigError
 from vqseg.evidence import EvidenceSurvey
@@ -174,13 +175,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seeds", default="0,1,2", metavar="LIST", help="seeds (0,1,2)")
     parser.add_argument("--strategies", default=",".join(STRATEGIES), metavar="LIST",
                         help=f"of {','.join(STRATEGIES)} (all)")  # fmt: skip
-    parser.add_argument(
-        "--time-limit",
-        type=float,
-        default=float("inf"),
-        metavar="S",
-        help="start no row after this many seconds; the same command goes on (exit code 75)",
-    )
+    add_time_limit(parser)
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="for rows.jsonl and table.md")
 
 
@@ -194,20 +189,20 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError("The start needs 1 to --slices slices, and a round at least one; change --start or --batch.")
     if not 0 <= args.inset <= 0.4:
         raise ConfigError(f"--inset is a share of the extent from 0 to 0.4; got {args.inset:g}.")
+    seeds = split_numbers("--seeds", args.seeds, int, 0)
     campaign = Campaign(args.start, args.batch, args.slices, args.steps, args.inset)
-    subject = load_subject(f"{args.image}={args.labels}", [int(value) for value in split_list(args.classes)])
+    subject = load_subject(f"{args.image}={args.labels}", split_numbers("--classes", args.classes, int, 1))
     same = {"volume": subject.name, "classes": args.classes or "all", "steps": campaign.steps, "start": campaign.start,
             "inset": campaign.inset, "batch": campaign.batch}  # fmt: skip
     path = args.output / "rows.jsonl"
     rows = read_lines(path)
     known = [row for row in rows if same.items() <= row.items()]
-    for seed in map(int, split_list(args.seeds)):
+    for seed in seeds:
         for strategy, slices in _jobs(subject, campaign, strategies, seed, known):
             if any((row["strategy"], row["seed"], row["slices"]) == (strategy, seed, slices) for row in known):
                 continue
             if time.monotonic() >= deadline:
-                print("The time limit came first; run the same command again to go on.", file=sys.stderr)  # noqa: T201
-                return 75
+                return unfinished()
             result = measure(subject, slices, campaign.steps, seed, campaign.batch)
             row = {**same, "strategy": strategy, "seed": seed, "k": len(slices), **result, "provenance": provenance()}
             rows.append(row)

@@ -6,27 +6,26 @@ What is unfinished when the limit comes is saved, and the same command goes on.
 from __future__ import annotations
 
 import argparse
-import math
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 from vqseg.benchmark.cohort import Cohort, CohortCase, Labels, Protocol
 from vqseg.benchmark.cohort_table import CohortTable, Key
 from vqseg.benchmark.cohort_training import CohortRun, predict
-from vqseg.benchmark.variants import parse_variant, split_list
+from vqseg.benchmark.time_limit import add_time_limit, unfinished
+from vqseg.benchmark.variants import parse_variant, split_list, split_numbers
 from vqseg.device import choose_device
 from vqseg.errors import ConfigError
 from vqseg.methods import METHODS
 from vqseg.metrics import evaluate, summarise
 
-__all__ = ["FULLY_SUPERVISED", "UNFINISHED", "add_cohort_arguments", "add_methods_argument", "run_cohort"]
+__all__ = ["FULLY_SUPERVISED", "add_cohort_arguments", "add_methods_argument", "run_cohort"]
 
-UNFINISHED = 75
-"""Exit code when the time limit came first; the same command goes on."""
 FULLY_SUPERVISED = "fully-supervised"
 SAVE_EVERY_S = 300.0
 SAY_EVERY_S = 30.0
@@ -45,8 +44,7 @@ def add_cohort_arguments(parser: argparse.ArgumentParser, *, labelled: str, iter
     add("--size", type=int, default=size, metavar="PX", help=f"side of the slices ({size})")
     add("--device", default="auto", choices=["auto", "cpu", "cuda", "mps"], help="where to compute")
     add("--evaluate-on", type=Path, metavar="PATH", help="other patients to score: a folder like --data")
-    add("--time-limit", type=float, default=math.inf, metavar="S",
-        help="stop after this many seconds and save; the same command goes on (exit code 75)")  # fmt: skip
+    add_time_limit(parser)
     add("--output", type=Path, required=True, metavar="DIR", help="for results.json and table.md")
 
 
@@ -85,7 +83,7 @@ def run_cohort(
     Returns
     -------
     int
-        0 when the table is complete, ``UNFINISHED`` otherwise.
+        0 when the table is complete, :data:`vqseg.benchmark.time_limit.UNFINISHED` otherwise.
     """
     deadline = time.monotonic() + args.time_limit
     baselines, n_classes = baselines or {}, protocol.n_classes
@@ -93,6 +91,7 @@ def run_cohort(
     _check(variants)
     shown = {title: {**{name: name for name in baselines}, **rows} for title, rows in sections.items()}
     table = CohortTable(args.output / "results.json", protocol, shown)
+    seeds = split_numbers("--seeds", args.seeds, int, 0)
     worked = False  # every call takes a step, however short the limit
     for labelled, wanted in _plan(args, variants):
         cohort = load(labelled)
@@ -100,7 +99,7 @@ def run_cohort(
             key = _key(args, name, labelled, seed=0, iterations=0)
             if not table.has(key):
                 table.add(key, _score(cohort.evaluation, fit(cohort), n_classes))
-        for seed, variant in ((int(seed), variant) for seed in split_list(args.seeds) for variant in wanted):
+        for seed, variant in product(seeds, wanted):
             key = _key(args, variant, labelled, seed=seed, iterations=args.iterations)
             if table.has(key):
                 continue
@@ -187,5 +186,4 @@ def _score(cases: Sequence[CohortCase], predict_case: Callable[[CohortCase], Lab
 
 def _unfinished(table: CohortTable) -> int:
     print(table.markdown())  # noqa: T201
-    print("The time limit came first; run the same command again to go on.", file=sys.stderr)  # noqa: T201
-    return UNFINISHED
+    return unfinished()

@@ -29,7 +29,8 @@ from vqseg.annotations import Annotations
 from vqseg.benchmark.baselines import BASELINES
 from vqseg.benchmark.few_slices_table import table
 from vqseg.benchmark.report import provenance, read_lines, write_text
-from vqseg.benchmark.variants import parse_variant, split_list
+from vqseg.benchmark.time_limit import add_time_limit, unfinished
+from vqseg.benchmark.variants import parse_variant, split_list, split_numbers
 from vqseg.config import Config, preset
 from vqseg.errors import ConfigError, VolumeError, VQSegError
 from vqseg.io import read_labels, read_volume
@@ -41,6 +42,7 @@ __all__ = ["Subject", "add_arguments", "evenly_spaced", "measure", "run"]
 
 DEFAULT_VOLUMES = "lung1_nsclc,abdomen_3mm,lidc_voi/LIDC-IDRI-0702_R_5,lidc_voi/LIDC-IDRI-0066_R_2"
 BUDGETS = "30,60,180,600"
+SHORTEST_BUDGET_S = 0.1
 NEEDS_NO_TIME = NEEDS_NO_SEED = ("interpolation", "registration")
 PLAIN: dict[str, Any] = {"fuse_geometry": False, "keep_connected": False, "register_slices": False}
 """Rivals predict as their papers do; ``supervised:fuse_geometry=true:keep_connected=true`` gives them VQ-Seg's help."""
@@ -198,13 +200,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--warmup", type=float, default=0.0, metavar="S", help="seconds of warm-up before the budget (0)"
     )
-    parser.add_argument(
-        "--time-limit",
-        type=float,
-        default=float("inf"),
-        metavar="S",
-        help="start no row after this many seconds; the same command goes on (exit code 75)",
-    )
+    add_time_limit(parser)
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="for rows.jsonl and table.md")
 
 
@@ -215,53 +211,56 @@ def run(args: argparse.Namespace) -> int:
     for method in methods:
         if method not in BASELINES and parse_variant(method)[0] not in METHODS:
             raise ConfigError(f"Unknown method {method!r}; choose of {', '.join([*BASELINES, *METHODS])}.")
-    args.output.mkdir(parents=True, exist_ok=True)
+    classes = split_numbers("--classes", args.classes, int, 1)
+    plan = list(_jobs(args, [load_subject(text, classes) for text in split_list(args.volumes)], methods))
     path = args.output / "rows.jsonl"
     rows = read_lines(path)
-    done = {_key(row) for row in rows}
-    classes = [int(value) for value in split_list(args.classes)]
-    subjects = [load_subject(text, classes) for text in split_list(args.volumes)]
-    code = 0
-    for subject, job in _jobs(args, subjects, methods):
+    done, failed = {_key(row) for row in rows}, 0
+    for subject, job in plan:
         if _key(job) in done:
             continue
         if time.monotonic() >= deadline:
-            code = 75
-            break
+            print(table(rows))  # noqa: T201
+            return unfinished()
         done.add(_key(job))
         try:
             result = measure(
                 subject, job["method"], job["k"], job["budget_s"], job["seed"], job["warmup_s"], job["clock"]
             )
         except VQSegError as error:
+            failed += 1
             print(f"{job['method']}: {error}", file=sys.stderr)  # noqa: T201
             continue
         row = {**job, **result, "provenance": provenance()}
         rows.append(row)
         write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
         write_text(args.output / "table.md", table(rows))
-        print(  # noqa: T201
-            f"{job['volume']}  k={job['k']}  {job['budget_s']:g} s  {job['method']}: "
-            f"Dice {row['dice']:.3f}  HD95 {row['hd95_mm']:.1f} mm  ({row['wall_s']:.0f} s)",
-            file=sys.stderr, flush=True,
-        )  # fmt: skip
+        print(_in_words(row), file=sys.stderr, flush=True)  # noqa: T201
     print(table(rows))  # noqa: T201
-    if code:
-        print("The time limit came first; run the same command again to go on.", file=sys.stderr)  # noqa: T201
-    return code
+    if failed:
+        raise VQSegError(f"{failed} row{'s' * (failed != 1)} could not be measured; the lines above say why")
+    return 0
+
+
+def _in_words(row: dict[str, Any]) -> str:
+    return (
+        f"{row['volume']}  k={row['k']}  {row['budget_s']:g} s  {row['method']}: "
+        f"Dice {row['dice']:.3f}  HD95 {row['hd95_mm']:.1f} mm  ({row['wall_s']:.0f} s)"
+    )
 
 
 def _jobs(
     args: argparse.Namespace, subjects: Sequence[Subject], methods: Sequence[str]
 ) -> Iterator[tuple[Subject, dict[str, Any]]]:
     """Every row, short budgets and first seeds first; methods that need no seed or no time have one."""
-    budgets, seeds = split_list(args.budgets), split_list(args.seeds)
-    for budget, seed, subject, k in product(budgets, seeds, subjects, split_list(args.slices)):
+    budgets = split_numbers("--budgets", args.budgets, float, SHORTEST_BUDGET_S)
+    seeds, counts = split_numbers("--seeds", args.seeds, int, 0), split_numbers("--slices", args.slices, int, 1)
+    for budget_s, seed, subject, k in product(budgets, seeds, subjects, counts):
         for method in methods:
             yield subject, {
-                "volume": subject.name, "classes": args.classes or "all", "k": int(k),
-                "budget_s": 0.0 if method in NEEDS_NO_TIME else float(budget), "method": method,
-                "seed": 0 if method in NEEDS_NO_SEED else int(seed),
+                "volume": subject.name, "classes": args.classes or "all", "k": k,
+                "budget_s": 0.0 if method in NEEDS_NO_TIME else budget_s, "method": method,
+                "seed": 0 if method in NEEDS_NO_SEED else seed,
                 "warmup_s": args.warmup if parse_variant(method)[0] == "vq-seg" else 0.0, "clock": args.clock,
             }  # fmt: skip
 

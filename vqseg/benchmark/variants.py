@@ -1,19 +1,37 @@
-"""Methods as they are named on the command line: ``vq-seg``, or ``vq-seg:epsilon=0.5:perturbation=dropout``."""
+"""Methods as the command line names them, ``vq-seg:epsilon=0.5:perturbation=dropout`` for one, and lists of such."""
 
 from __future__ import annotations
 
-import dataclasses
-from typing import Any
+import contextlib
+from typing import Any, TypeVar
 
-from vqseg.config import Config
+from vqseg.config import parse_setting
 from vqseg.errors import ConfigError
 
-__all__ = ["parse_variant", "split_list"]
+__all__ = ["parse_variant", "split_list", "split_numbers"]
+
+Number = TypeVar("Number", int, float)
 
 
 def split_list(text: str) -> list[str]:
     """The items of a comma-separated list."""
     return [item.strip() for item in text.split(",") if item.strip()]
+
+
+def split_numbers(flag: str, text: str, kind: type[Number], least: Number) -> list[Number]:
+    """The numbers of a comma-separated list that a flag was given.
+
+    Raises
+    ------
+    ConfigError
+        If an item is no number of this kind, or is less than `least`.
+    """
+    with contextlib.suppress(ValueError):
+        numbers = [kind(item) for item in split_list(text)]
+        if all(number >= least for number in numbers):
+            return numbers
+    what = "whole numbers" if kind is int else "numbers"
+    raise ConfigError(f"{flag} is {text!r}; give {what} from {least:g}, separated by commas.")
 
 
 def parse_variant(text: str) -> tuple[str, dict[str, Any]]:
@@ -25,21 +43,4 @@ def parse_variant(text: str) -> tuple[str, dict[str, Any]]:
         For unknown settings or values of another type.
     """
     name, *items = text.split(":")
-    return name, {key: _value(key, value) for key, _, value in (item.partition("=") for item in items)}
-
-
-def _value(name: str, text: str) -> Any:
-    """`text` as the type of the setting's default."""
-    for group in dataclasses.fields(Config)[1:]:
-        default = getattr(getattr(Config(), group.name), name, None)
-        if default is None:
-            continue
-        if isinstance(default, bool):
-            if text.lower() not in ("true", "false"):
-                raise ConfigError(f"{name} is {text!r}; it must be true or false.")
-            return text.lower() == "true"
-        try:
-            return type(default)(text)
-        except ValueError:
-            raise ConfigError(f"{name} is {text!r}; it must be a number.") from None
-    raise ConfigError(f"Unknown setting {name!r} of a method; `vqseg info --settings` lists them.")
+    return name, {key: parse_setting(key, value) for key, _, value in (item.partition("=") for item in items)}

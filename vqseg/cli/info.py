@@ -13,7 +13,8 @@ from typing import Any, get_args
 import numpy as np
 
 from vqseg.cli.console import Console, table
-from vqseg.cli.parser import add_output_flags, known_settings, series
+from vqseg.cli.parser import add_output_flags, series
+from vqseg.config import known_settings
 from vqseg.errors import CheckpointError, ProjectError, VQSegError
 
 __all__ = ["add_arguments", "run"]

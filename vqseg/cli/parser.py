@@ -6,10 +6,10 @@ import argparse
 import dataclasses
 from collections import Counter
 from pathlib import Path
-from typing import Any, NoReturn, get_args, get_type_hints
+from typing import Any, NoReturn, get_args
 
 from vqseg.cli.console import listed
-from vqseg.config import PRESETS, Config, preset
+from vqseg.config import PRESETS, Config, known_settings, parse_setting, preset
 from vqseg.errors import AnnotationError, ConfigError
 
 __all__ = [
@@ -18,7 +18,6 @@ __all__ = [
     "add_settings",
     "config_from",
     "given_settings",
-    "known_settings",
     "parse_slices",
     "series",
     "slices_from",
@@ -58,38 +57,10 @@ def add_output_flags(parser: argparse.ArgumentParser) -> None:
 # ---------------------------------------------------------------- settings
 
 
-def known_settings() -> dict[str, tuple[dataclasses.Field[Any], Any]]:
-    """Field and type of every setting, by name."""
-    groups = [field.default_factory for field in dataclasses.fields(Config)[1:]]
-    return {
-        field.name: (field, get_type_hints(group)[field.name])
-        for group in groups
-        for field in dataclasses.fields(group)  # type: ignore[arg-type]
-    }
-
-
-def _value(name: str, text: str) -> Any:
-    """The setting's value in `text`, by the setting's type."""
-    known = known_settings()
-    if name not in known:
-        raise ConfigError(f"unknown setting {name!r}; `vqseg info --settings` lists them")
-    kind = known[name][1]
-    if kind is bool:
-        if text.lower() not in ("true", "false", "1", "0", "yes", "no", "on", "off"):
-            raise ConfigError(f"{name} is {text!r}; it must be true or false")
-        return text.lower() in ("true", "1", "yes", "on")
-    if kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            raise ConfigError(f"{name} is {text!r}; it must be {'a whole' if kind is int else 'a'} number") from None
-    return text
-
-
 def _as_argument(name: str) -> Any:
     def convert(text: str) -> Any:
         try:
-            return _value(name, text)
+            return parse_setting(name, text)
         except ConfigError as error:
             raise argparse.ArgumentTypeError(str(error)) from None
 
@@ -139,7 +110,7 @@ def config_from(args: argparse.Namespace) -> Config:
         name, separator, text = item.partition("=")
         if not separator:
             raise ConfigError(f"--set {item!r} has no value; write --set NAME=VALUE")
-        settings[name.strip()] = _value(name.strip(), text.strip())
+        settings[name.strip()] = parse_setting(name.strip(), text.strip())
     config = preset(args.preset, **settings)
     if config.train.time_budget_s == 0 and config.train.iterations == 0:
         raise ConfigError("the time budget is 0 and so are the iterations; give --time-budget or --set iterations=N")
