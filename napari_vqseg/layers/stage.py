@@ -237,7 +237,8 @@ def warm_up() -> None:
     labels = np.zeros((1, 1, 1), dtype=np.uint8)
     label_colormap({1: "white"}).map(labels[0])
     CyclicLabelColormap(colors=[(0, 0, 0, 0), (1, 1, 1, 1)]).map(labels[0].astype(np.int32))
-    Image(labels, contrast_limits=(0, 1), units=("mm", "mm", "mm"))
+    image = Image(labels, contrast_limits=(0, 1), units=("mm", "mm", "mm"))
+    getattr(image, "histogram", None)
     GatedLabels(labels, units=("mm", "mm", "mm"))
     DashAtlas()  # works out the dashes of lines, which all of them share
     gc.collect()

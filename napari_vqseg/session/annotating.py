@@ -162,7 +162,7 @@ class Annotating(Concern):
 
     def _change(self, changes: Mapping[int, SliceChange]) -> Iterator[None]:
         annotations, locked = self.context.annotations, self.context.case.classes.locked
-        layer, records = self.context.view.annotation, {}
+        layer, records, has_class = self.context.view.annotation, {}, {}
         self._painted.clear()
         for number, (z, change) in enumerate(changes.items(), start=1):
             if z not in self._painted:
@@ -170,6 +170,7 @@ class Annotating(Concern):
                 layer.set_slice(z, labels_yx)
                 annotations.labels[z] = labels_yx  # where the layer has been removed from the view
                 self._copies.keep(z, labels_yx)
+                has_class[z] = annotations.has_class(z)
                 records[z] = (annotations.records.get(z), change.record)
             if not number % AT_ONCE or number == len(changes) > AT_ONCE:
                 yield
@@ -177,12 +178,13 @@ class Annotating(Concern):
             before, after = records[z]
             records[z] = before, None if after is None else SliceRecord(after.state, Origin.DRAWN)
         layer.commit(records)
-        self._take_records({z: after for z, (_, after) in records.items()})
+        known = {z: has for z, has in has_class.items() if z not in self._painted}
+        self._take_records({z: after for z, (_, after) in records.items()}, known)
 
     def _on_replayed(self, records: Mapping[int, tuple[SliceRecord | None, SliceRecord | None]], undone: bool) -> None:
-        self._take_records({z: before if undone else after for z, (before, after) in records.items()})
+        self._take_records({z: before if undone else after for z, (before, after) in records.items()}, {})
 
-    def _take_records(self, records: Mapping[int, SliceRecord | None]) -> None:
+    def _take_records(self, records: Mapping[int, SliceRecord | None], has_class: Mapping[int, bool]) -> None:
         annotations = self.context.annotations
         used = set(annotations.used)
         for z, record in records.items():
@@ -191,6 +193,7 @@ class Annotating(Concern):
                 annotations.records.pop(z, None)
             else:
                 annotations.mark(z, record.state, record.origin)
+        self._has_class.update(has_class)
         self._note_change(for_training=not records.keys().isdisjoint(used | set(annotations.used)))
         self.slices_changed.emit()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from vqseg.quality import QualityCurve, SliceScore, score_slice
 __all__ = ["Quality"]
 
 AGAIN_AFTER_S = 0.5
+AT_ONCE = 32
+"""Slices put aside in one turn of the event loop."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,13 +86,31 @@ class Quality(Concern):
         records = self.context.annotations.records
         changed = [z for z, record in records.items() if self._records.get(z) != record]
         self._records = dict(records)
-        for z in changed:
-            if records[z].holds_accepted:
-                self.curve.note_accepted(z)
-                self._save()
-            elif records[z].state is not SliceState.DRAFT:
-                self._keep_before(z)
-                self._score(z)
+        accepted = [z for z in changed if records[z].holds_accepted]
+        for z in accepted:
+            self.curve.note_accepted(z)
+        if accepted:
+            self._save()
+        used = [z for z in changed if not records[z].holds_accepted and records[z].state is not SliceState.DRAFT]
+        reviewing = self._reviewing
+        steps = self._take(used, reviewing.prediction, reviewing.learnt, reviewing.prediction_step)
+        if len(used) > AT_ONCE:
+            self.context.scheduler.in_turns(steps)
+        else:
+            for _ in steps:
+                pass
+
+    def _take(
+        self, slices: Sequence[int], prediction: npt.NDArray[np.uint8] | None, learnt: Collection[int], step: int
+    ) -> Iterator[None]:
+        """Put the prediction of slices aside, a few in each turn, as training learns from them from now on; score."""
+        for number, z in enumerate(slices, start=1):
+            known = z in self._before or z in learnt or not self.curve.may_count(z)
+            if not known and prediction is not None:
+                self._before[z] = _Before(np.array(prediction[z]), len(learnt), step)
+            self._score(z)
+            if not number % AT_ONCE:
+                yield
 
     def _on_painted(self, slices: set[int]) -> None:
         if not self._before.keys().isdisjoint(slices):
@@ -100,14 +121,6 @@ class Quality(Concern):
         for z in self._mended:
             self._score(z)
         self._mended.clear()
-
-    def _keep_before(self, z: int) -> None:
-        """Put the prediction of a slice aside, as training learns from the slice from now on."""
-        reviewing = self._reviewing
-        known = z in self._before or z in reviewing.learnt or not self.curve.may_count(z)
-        if not known and reviewing.prediction is not None:
-            labels = np.array(reviewing.prediction[z])
-            self._before[z] = _Before(labels, len(reviewing.learnt), reviewing.prediction_step)
 
     # ------------------------------------------------------------ scoring
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from vqseg import protocol
-from vqseg.annotations import SliceState
+from vqseg.accept import SliceChange
+from vqseg.annotations import SliceRecord, SliceState
 from vqseg.quality import QualityCurve
 
 spec = importlib.util.spec_from_file_location("fakes", Path(__file__).with_name("fakes.py"))
@@ -73,6 +74,27 @@ def test_accepted_slices_do_not_count_even_when_corrected(predicted):
     draw(predicted, 6)
     assert session.quality.curve.scores == []
     assert on_disk(predicted).accepted == {6}
+
+
+def test_many_slices_at_once_count_for_what_was_predicted_before_them(predicted, tmp_path, monkeypatch):
+    session, turns, told = predicted.session, [], []
+    monkeypatch.setattr("napari_vqseg.session.quality.AT_ONCE", 2)
+    monkeypatch.setattr(session._context.scheduler, "in_turns", turns.append)
+    drawn = SliceChange(square(session.volume.shape)[0], SliceRecord(SliceState.COMPLETE))
+    session.annotating.change(dict.fromkeys([5, 6, 7], drawn))
+    (steps,) = turns
+    later = tmp_path / "later"
+    later.mkdir()
+    fakes.ready_to_predict(predicted, later, square(session.volume.shape), learnt=[2, 5, 6, 7], step=80)
+    for _ in steps:
+        pass
+    assert [(score.z, score.step, score.dice) for score in session.quality.curve.scores] == [
+        (z, 40, pytest.approx(0.5)) for z in (5, 6, 7)
+    ]
+    session.quality.changed.connect(lambda: told.append(1))
+    session.accepting.range(8, 11)
+    assert on_disk(predicted).accepted == {8, 9, 10, 11}
+    assert len(told) == 1
 
 
 def test_a_slice_that_is_mended_is_scored_again_against_the_same_prediction(predicted, tmp_path):
