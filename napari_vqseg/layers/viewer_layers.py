@@ -84,6 +84,7 @@ class ViewerLayers:
         """Make, step by step, what is better made before a volume is shown."""
         yield from self.navigation.add_letters()
         yield from self._prepare_scale()
+        self._stage.freeze()
 
     def show_volume(self, volume: Volume, window: Window, name: str) -> Iterator[None]:
         """Show a volume, step by step; the layers of the one before are taken away."""

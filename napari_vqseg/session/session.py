@@ -279,6 +279,7 @@ class Session:
         self.annotating.finish()
         self.annotating.save()
         self.engine.close()
+        self.training.let_collect()
         if self._context.opened is not None:
             self._context.background(self._context.opened.project.unlock, lambda _: None)  # after the last save
         self._scheduler.close()

@@ -22,6 +22,8 @@ from vqseg.step_report import StepReport
 __all__ = ["Training", "TrainingState"]
 
 SETTINGS_AFTER_S = 0.2
+NEVER = 1_000_000
+"""Collections of young objects after which Python would look through the old ones, too."""
 
 
 class TrainingState(StrEnum):
@@ -57,6 +59,7 @@ class Training(Concern):
         super().__init__(context)
         self._engine, self._annotating, self._settings = engine, annotating, settings
         self.on_all = False
+        self._collects = gc.get_threshold()
         self.forget()
         self._timer = context.scheduler.debounce(SETTINGS_AFTER_S, self._send_settings)
         engine.on(protocol.Progress, self._on_progress)
@@ -81,11 +84,16 @@ class Training(Concern):
     def _become(self, state: TrainingState) -> None:
         if state is not self.state:
             if state is TrainingState.STARTING:
-                gc.freeze()  # collecting napari's 300 000 objects took 85 to 125 ms of the event loop
+                self._collects = gc.get_threshold()  # to look through all objects takes up to 125 ms: not meanwhile
+                gc.set_threshold(*self._collects[:2], NEVER)
             elif state is TrainingState.IDLE:
-                gc.unfreeze()
+                self.let_collect()
             self.state = state
             self.changed.emit(state)
+
+    def let_collect(self) -> None:
+        """Let Python look for rubbish among all objects again."""
+        gc.set_threshold(*self._collects)
 
     # ------------------------------------------------------------ the person
 

@@ -648,6 +648,20 @@ def test_the_brush_keeps_its_mm_in_planes_of_finer_pixels(view, viewer):
     assert view.annotation.brush_mm == pytest.approx(5.6, abs=0.4)
 
 
+def test_what_napari_is_made_of_is_not_looked_through_for_rubbish_unless_there_are_layers(view, viewer):
+    for _ in view.prepare():
+        pass
+    assert gc.get_freeze_count()
+    show(view, fakes.make_volume())
+    view.close()
+    assert not gc.get_freeze_count()
+    beside = ViewerLayers(viewer)
+    for _ in beside.prepare():
+        pass
+    assert not gc.get_freeze_count(), "the data of layers that go would stay in memory"
+    beside.close()
+
+
 def test_closing_disconnects(viewer):
     view = ViewerLayers(viewer)
     view.keys.bind({"C": lambda: None}, {"1": lambda: None})

@@ -1,5 +1,6 @@
 """The session without a window: what is saved when, what the engine is told, what people hear."""
 
+import gc
 import importlib.util
 import sys
 from functools import partial
@@ -163,6 +164,20 @@ def test_training_saves_first_then_starts(desk):
     assert str(run.path) == started.run_path
     assert run.config == session.settings.config
     assert session.training.state is TrainingState.STARTING
+
+
+def test_python_looks_for_rubbish_among_all_objects_but_while_training(desk):
+    before = gc.get_threshold()
+    desk.session.annotating.mark(SliceState.COMPLETE, 4)
+    desk.session.training.start()
+    assert gc.get_threshold()[:2] == before[:2]
+    assert gc.get_threshold()[2] > before[2]
+    desk.worker.message.emit(protocol.Progress(1, 0.1, 50.0))
+    desk.worker.message.emit(protocol.TrainingEnded("finished", 5, "x"))
+    assert gc.get_threshold() == before
+    desk.session.training.start()
+    desk.session.close()
+    assert gc.get_threshold() == before
 
 
 def test_training_can_be_started_again_after_labels_could_not_be_saved(desk, monkeypatch):
