@@ -49,6 +49,13 @@ def test_voxels_that_are_sheared_are_no_larger():
     assert box.volume_ml == pytest.approx(120 / 1000)
 
 
+def test_whatever_a_person_has_looked_at_is_checked():
+    labels = np.ones((len(MAKERS), 5, 6), np.uint8)
+    [box] = measure(labels, make_volume(labels), {1: "box"}, lambda z: np.full((5, 6), z, np.uint8))
+    assert [getattr(box, str(maker)) for maker in MAKERS] == pytest.approx([1 / len(MAKERS)] * len(MAKERS))
+    assert box.checked == pytest.approx(1 - box.predicted)
+
+
 def test_a_box_at_the_edge_of_the_image():
     labels = np.ones((4, 5, 6), np.uint8)
     image = np.arange(120, dtype=np.int16).reshape(4, 5, 6)

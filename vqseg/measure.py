@@ -73,6 +73,11 @@ class Measurement:
     imported: float
     predicted: float
 
+    @property
+    def checked(self) -> float:
+        """Share of the voxels that a person drew, accepted or imported, 0..1."""
+        return self.drawn + self.accepted + self.mixed + self.imported
+
 
 def measure(
     labels: npt.NDArray[np.uint8],

@@ -52,9 +52,8 @@ class FiguresTable(QTableWidget):
 
 def _cells(item: Measurement, volume: Volume) -> tuple[str, ...]:
     value = "" if np.isnan(item.mean_hu) else f"{volume.digits(item.mean_hu)} ± {volume.digits(item.sd_hu)}"
-    checked = item.drawn + item.accepted + item.imported
     return (item.name, _short(item.volume_ml, 2), value, _short(item.surface_mm2 / 100, 1), str(item.slices),
-            f"{100 * checked:.0f}" if item.slices else "")  # fmt: skip
+            f"{100 * item.checked:.0f}" if item.slices else "")  # fmt: skip
 
 
 def _short(value: float, digits: int) -> str:
