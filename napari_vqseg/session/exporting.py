@@ -95,11 +95,12 @@ class Exporting(Concern):
 
     def measure(self) -> None:
         """Measure each class."""
-        make = self._prepare()
+        opened, make = self.context.case, self._prepare()
         self.context.busy_changed.emit("Measuring")
 
         def done(measurements: object) -> None:
             self.context.busy_changed.emit("")
-            self.measured.emit(measurements)
+            if self.context.opened is opened:
+                self.measured.emit(measurements)
 
         self.context.aside(lambda: make().measure(), done)

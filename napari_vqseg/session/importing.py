@@ -62,10 +62,10 @@ class Importing(Concern):
         """Read what a file of labels holds."""
         from vqseg.io import read_labels
 
-        source, volume, classes = Path(path), self.context.volume, self._classes.names
+        source, opened, classes = Path(path), self.context.case, self._classes.names
 
         def work() -> tuple[Found, tuple[str, ...]]:
-            labels = read_labels(source, volume)
+            labels = read_labels(source, opened.volume)
             if not labels.array.any():
                 raise AnnotationError(f"{source.name} holds no label on this image; choose another file.")
             slices = slices_by_label(labels)
@@ -75,6 +75,8 @@ class Importing(Concern):
         def done(answer: tuple[Found, tuple[str, ...]]) -> None:
             found, warnings = answer
             self.context.busy_changed.emit("")
+            if self.context.opened is not opened:
+                return
             for warning in warnings:
                 self.context.notified.emit(warning, "warning")
             self.found.emit(found)

@@ -118,3 +118,16 @@ def test_a_volume_that_is_no_series_and_another_case(open_session, make_ct, tmp_
     session.annotating.mark(SliceState.COMPLETE, 1)
     session.exporting.export(tmp_path / "table.csv", Format.CSV)
     assert json.loads((tmp_path / "table.csv.provenance.json").read_text())["run"] is None
+
+
+def test_what_was_measured_of_a_case_that_is_closed_since_is_not_shown(open_session, make_ct, tmp_path, monkeypatch):
+    session, heard, later = open_session(make_ct(tmp_path / "ct")), [], []
+    session.exporting.measured.connect(heard.append)
+    session.annotating.mark(SliceState.COMPLETE, 3)
+    with monkeypatch.context() as slow:
+        slow.setattr(session._scheduler, "aside", lambda *job: later.append(job))
+        session.exporting.measure()
+    session.open_volume(make_ct(tmp_path / "the next patient"))
+    [(work, done, _)] = later
+    done(work())
+    assert heard == [], "figures of one patient must not stand beside the images of another"

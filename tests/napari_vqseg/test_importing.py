@@ -77,3 +77,15 @@ def test_another_image_and_nothing_to_import(session, labels, make_ct, tmp_path)
     session.importing.read(tmp_path / "empty.nii.gz")
     assert "holds no label" in session.heard[-1][1]
     assert not session.offers and not session.annotations.records
+
+
+def test_what_was_read_for_a_case_that_is_closed_since_is_not_offered(session, labels, make_ct, tmp_path, monkeypatch):
+    write_labels(tmp_path / "mask.nii.gz", labels, session.volume, {1: "lung", 2: "Tumour"})
+    later = []
+    with monkeypatch.context() as slow:
+        slow.setattr(session._scheduler, "aside", lambda *job: later.append(job))
+        session.importing.read(tmp_path / "mask.nii.gz")
+    session.open_volume(make_ct(tmp_path / "the next patient"))
+    [(work, done, _)] = later
+    done(work())
+    assert session.offers == []
