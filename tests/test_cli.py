@@ -386,6 +386,16 @@ def test_one_file_for_two_outputs(files, capsys):
     assert "two outputs" in error_of(files.segment("--uncertainty", str(files.output)), capsys)
 
 
+def test_a_checkpoint_takes_no_mask_along(files, capsys):
+    model = files.folder / "model"
+    inside = ["--checkpoint", str(model), "--output", str(model / "whole.nii.gz")]
+    assert "would lie in the checkpoint's folder" in error_of(files.segment(*inside), capsys)
+    model.mkdir()
+    (model / "checkpoint.json").write_text("{}")
+    (model / "of another image.nii.gz").write_bytes(b"predicted with it")
+    assert "holds other files" in error_of(files.segment("--checkpoint", str(model)), capsys)
+
+
 def test_a_checkpoint_never_replaces_other_files(files, capsys):
     assert "holds other files" in error_of(files.segment("--checkpoint", str(files.folder)), capsys)
     assert files.image.exists()

@@ -129,8 +129,16 @@ def make_folders(outputs: Iterable[Path | None]) -> None:
         output.parent.mkdir(parents=True, exist_ok=True)
 
 
-def check_checkpoint(folder: Path) -> None:
-    """Raise before any work unless a checkpoint can be kept in `folder`: a new or empty one, or an older checkpoint."""
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / "checkpoint.json").is_file():
+def check_checkpoint(folder: Path, outputs: Iterable[Path | None] = ()) -> None:
+    """Raise before any work unless a checkpoint can be kept in `folder`, which it replaces with all that lies there.
+
+    The folder may be new, empty, or hold an older checkpoint and nothing else; and no output may be written into it.
+    """
+    there = [path for path in folder.iterdir() if not path.name.startswith(".")] if folder.is_dir() else []
+    own = [path for path in there if path.name == "checkpoint.json" or path.suffix == ".safetensors"]
+    if len(own) < len(there) or (own and folder / "checkpoint.json" not in own):
         raise VQSegError(f"{folder} holds other files, which a checkpoint would replace; choose a new folder")
+    for output in filter(None, outputs):
+        if folder.resolve() in output.resolve().parents:
+            raise VQSegError(f"{output} would lie in the checkpoint's folder, which is replaced; choose another output")
     require_writable(folder)

@@ -174,7 +174,7 @@ def _predictor(checkpoint: Path, device: str, written_ns: int) -> Predictor:
 def run(args: argparse.Namespace) -> None:
     """Predict images that need not have been trained on."""
     images = [
-        dataclasses.replace(image, series=image.series or str(args.series or ""),
+        dataclasses.replace(image, series=image.series or ("" if args.series is None else str(args.series)),
                             axis=args.axis if image.axis is None else image.axis)
         for image in images_in(args.images)
     ]  # fmt: skip

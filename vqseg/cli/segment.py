@@ -165,7 +165,7 @@ def run(args: argparse.Namespace) -> None:
 def _check_checkpoint(args: argparse.Namespace) -> None:
     """Raise before any work unless the network can be kept, and found where it is to go on."""
     if args.checkpoint:
-        check_checkpoint(args.checkpoint)
+        check_checkpoint(args.checkpoint, (args.output, args.probabilities, args.uncertainty))
     if args.resume and not args.checkpoint:
         raise ConfigError("--resume goes on with the training in --checkpoint; give that folder, too")
     if args.resume and (given := given_settings(args)):
