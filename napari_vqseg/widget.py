@@ -7,7 +7,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from napari.utils.notifications import show_error, show_info, show_warning
-from napari.utils.task_status import Status
 from qtpy.QtCore import QSize, Qt
 from qtpy.QtGui import (
     QCloseEvent,
@@ -25,6 +24,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_vqseg.closing import Closing
 from napari_vqseg.layers import Pointed, ViewerLayers, warm_up
 from napari_vqseg.panels.annotate import AnnotatePanel
 from napari_vqseg.panels.card import KeyCard
@@ -39,7 +39,7 @@ from napari_vqseg.panels.review import ReviewPanel
 from napari_vqseg.panels.train import TrainPanel
 from napari_vqseg.panels.view_bar import NAMES, ViewBar
 from napari_vqseg.preferences import from_napari
-from napari_vqseg.session import Session, TrainingState, Worker
+from napari_vqseg.session import Session, Worker
 from napari_vqseg.timers import QtScheduler
 from vqseg.annotations import PAINTED_BACKGROUND
 from vqseg.tasks import TaskState
@@ -49,7 +49,6 @@ if TYPE_CHECKING:
 
 __all__ = ["VQSegWidget"]
 
-PROVIDER = "napari-vqseg"
 UNFOLD_AFTER_S = 0.1
 
 
@@ -82,9 +81,9 @@ class VQSegWidget(QWidget):
         view.keys.bind(self._keys(), {str(n): partial(self._select_nth, n) for n in range(1, 10)}
                   | {"0": partial(self.session.classes.select, PAINTED_BACKGROUND)})  # fmt: skip
         self.setAcceptDrops(True)
-        # napari hands plugins a proxy, which warns of the private names that _follow_task needs.
-        self._window: Any = getattr(getattr(napari_viewer, "__wrapped__", napari_viewer), "window", None)
-        self._task: Any = None
+        # napari hands plugins a proxy, which warns of the private names that registering a task needs.
+        window = getattr(getattr(napari_viewer, "__wrapped__", napari_viewer), "window", None)
+        self._closing = Closing(self.session, window, self)
         self._comparison_asked, self._offered = False, ""
         self._card: KeyCard | None = None
         self.sections: dict[str, tuple[Section, Panel]] = {}
@@ -109,7 +108,6 @@ class VQSegWidget(QWidget):
         session.annotating.saved_changed.connect(self._show_saved)
         session.busy_changed.connect(self._show_busy)
         session.notified.connect(self._notify)
-        session.training.changed.connect(self._follow_task)
         session.filling.changed.connect(self._hold_escape)
         self.destroyed.connect(partial(_close_session, session))
         self._show_useful()
@@ -232,26 +230,6 @@ class VQSegWidget(QWidget):
         if show is not None:
             show(text)
 
-    def _follow_task(self, state: TrainingState) -> None:
-        """Tell napari that training is under way, so that closing the window asks first."""
-        if state is TrainingState.IDLE:
-            self._end_task(Status.COMPLETED)
-        elif state is TrainingState.STARTING and hasattr(self._window, "_register_task_status"):
-            # napari's own thread workers register in the same way; there is no public name for it yet.
-            self._task = self._window._register_task_status(
-                PROVIDER, Status.BUSY, "training; it stops, and what it has learnt stays", self._cancel_task
-            )
-
-    def _end_task(self, status: Status) -> None:
-        if self._task is not None and self._window is not None:
-            self._window._update_task_status(self._task, status)
-            self._task = None
-
-    def _cancel_task(self) -> bool:
-        self._task = None
-        self.session.training.stop()
-        return True
-
     # ------------------------------------------------------------ keys
 
     def _keys(self) -> dict[str, Callable[[], None]]:
@@ -368,13 +346,16 @@ class VQSegWidget(QWidget):
 
     def release(self) -> None:
         """Bank the work and let go of engine, viewer and timers; safe to call twice."""
-        self._end_task(Status.CANCELLED)
+        self._closing.release()
         for panel in (self.bar, self.messages, *(panel for _, panel in self.sections.values())):
             panel.release()
         self.session.close()
 
     def closeEvent(self, event: QCloseEvent | None) -> None:  # noqa: N802 - Qt's name
         """Closing the dock ends the session."""
+        if event is not None and not self._closing.may_close():
+            event.ignore()
+            return
         self.release()
         super().closeEvent(event)
 

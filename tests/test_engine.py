@@ -21,6 +21,7 @@ import pytest
 
 from vqseg.annotations import Annotations, SliceState
 from vqseg.config import preset
+from vqseg.desk import Desk
 from vqseg.engine import Engine
 from vqseg.errors import AnnotationError, CheckpointError, DeviceError
 from vqseg.io import read_volume
@@ -65,6 +66,8 @@ from vqseg.protocol import (
 from vqseg.run_loop import PausableClock, RunLoop
 from vqseg.runner import train_run
 from vqseg.tokens import CodebookSurvey, Codeword
+from vqseg.turns import Turns
+from vqseg.weights import Weights
 from vqseg.workspace import Workspace
 
 FAKE = Path(__file__).parent / "fake_engine.py"
@@ -717,6 +720,31 @@ def test_a_full_memory_is_known_by_its_words(words, of_device):
 ])  # fmt: skip
 def test_other_errors_are_not_taken_for_a_full_memory(words):
     assert not is_out_of_memory(RuntimeError(words))
+
+
+@pytest.mark.parametrize(("error", "words"), [
+    (RuntimeError("could not create a primitive"), "The memory is too full for that; close other programs"),
+    (RuntimeError("shapes do not match"), "unexpected error; its log says more"),
+])  # fmt: skip
+def test_an_answer_for_which_the_memory_is_too_full_says_so(project, error, words):
+    run, sent = new_run(project, 0.1), []
+    train_run(run, factory=fake.make_fake)
+
+    def load(path):
+        raise error
+
+    workspace = Workspace(sent.append)
+    desk = Desk(workspace, Weights(), Turns(), sent.append, load)
+    desk.tray.put(LoadCheckpoint(str(run.path)))
+    desk.start()
+    deadline = time.monotonic() + 20
+    while not any(isinstance(message, Failed) for message in sent) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    desk.leave()
+    desk.join(20)
+    failed = next(message for message in sent if isinstance(message, Failed))
+    assert failed.request == "LoadCheckpoint"
+    assert words in failed.text
 
 
 def test_smaller_ends():

@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from vqseg.errors import EngineError, VQSegError
 from vqseg.io.mapped import open_array
+from vqseg.memory import unless_full
 from vqseg.project import Run
 from vqseg.protocol import (
     CodebookReady,
@@ -120,9 +121,9 @@ class Desk(threading.Thread):
             log.info("%s was given up", name)
         except VQSegError as error:
             self._send(Failed(str(error), name))
-        except Exception:
+        except Exception as error:
             log.exception("%s failed", name)
-            self._send(Failed(UNEXPECTED, name))
+            self._send(Failed(unless_full(error, UNEXPECTED), name))
         finally:
             if isinstance(item, PredictionJob):
                 item.done.set()

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from vqseg import protocol
 from vqseg.desk import UNEXPECTED, Desk
 from vqseg.errors import VQSegError
+from vqseg.memory import unless_full
 from vqseg.overlays import Overlays
 from vqseg.pipe import Pipe, hide_in_log, log_to, start_log
 from vqseg.project import Project, Run, RunState
@@ -152,9 +153,9 @@ class Engine:
                     self._send(protocol.Failed(f"The engine has no answer to {name}.", name))
         except VQSegError as error:
             self._send(protocol.Failed(str(error), name))
-        except Exception:
+        except Exception as error:
             log.exception("%s failed", name)
-            self._send(protocol.Failed(UNEXPECTED, name))
+            self._send(protocol.Failed(unless_full(error, UNEXPECTED), name))
 
     def _pause(self, paused: bool) -> None:
         if self._loop is None or self._paused == paused:
@@ -196,9 +197,9 @@ class Engine:
         except VQSegError as error:
             log.info("the training failed: %s", error)
             self._send(protocol.Failed(str(error), "StartTraining"))
-        except Exception:
+        except Exception as error:
             log.exception("the training failed")
-            self._send(protocol.Failed(UNEXPECTED_IN_TRAINING, "StartTraining"))
+            self._send(protocol.Failed(unless_full(error, UNEXPECTED_IN_TRAINING), "StartTraining"))
         finally:
             self.weights.expect(False)
             self._end(run, reason)

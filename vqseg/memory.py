@@ -8,7 +8,7 @@ import sys
 from vqseg.config import Config
 from vqseg.errors import DeviceError
 
-__all__ = ["free_memory", "is_of_device", "is_out_of_memory", "smaller", "step_down"]
+__all__ = ["free_memory", "is_of_device", "is_out_of_memory", "smaller", "step_down", "unless_full"]
 
 SMALLEST_SIZE = 64
 FULL = ("out of memory", "can't allocate memory", "not enough memory", "alloc_failed")
@@ -16,6 +16,7 @@ FULL = ("out of memory", "can't allocate memory", "not enough memory", "alloc_fa
 ONEDNN = ("could not create a primitive", "could not create a memory object")
 """The whole of what oneDNN, which convolves on the processor, says then; longer sentences of its name other faults."""
 DEVICES = ("cuda", "cudnn", "cublas", "mps")
+TOO_FULL = "The memory is too full for that; close other programs, then try again."
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -33,6 +34,11 @@ def is_of_device(error: BaseException) -> bool:
     """Whether it is a device's memory that an out-of-memory error is about, rather than the processor's."""
     text = str(error).lower()
     return type(error).__name__ == "OutOfMemoryError" or any(name in text for name in DEVICES)
+
+
+def unless_full(error: BaseException, sentence: str) -> str:
+    """The sentence for an unexpected error, unless that means that the memory is full."""
+    return TOO_FULL if is_out_of_memory(error) else sentence
 
 
 def smaller(config: Config, devices: int = 1) -> Config | None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from psygnal import Signal
 
-from napari_vqseg.session.context import Concern, Context
+from napari_vqseg.session.context import Concern, Context, in_words
 from napari_vqseg.session.copies import SliceCopies
 from vqseg.accept import SliceChange
 from vqseg.annotations import Annotations, Origin, SliceRecord, SliceState
@@ -32,12 +32,15 @@ class Annotating(Concern):
         The state of a slice has changed.
     saved_changed : Signal(bool)
         Whether all work is on disk.
+    save_refused : Signal(str)
+        A save has failed, and why.
     training_slices_saved : Signal()
         Slices that training learns from have changed, and are on disk.
     """
 
     slices_changed = Signal()
     saved_changed = Signal(bool)
+    save_refused = Signal(str)
     training_slices_saved = Signal()
 
     def __init__(self, context: Context) -> None:
@@ -257,10 +260,21 @@ class Annotating(Concern):
             self.unsaved = True
             self._training_slices_changed = self._training_slices_changed or for_training
             self.context.refused(error)
+            self.save_refused.emit(in_words(error))
             if failed is not None:
                 failed()
 
         self.context.scheduler.background(lambda: case.save_annotations(snapshot()), saved, refused)
+
+    @property
+    def banked(self) -> bool:
+        """Whether all work is on disk."""
+        return not self.unsaved and not self._saves_under_way
+
+    def bank(self, then: Callable[[], None]) -> None:
+        """Save what is not saved yet; `then` is called once every save is done, or refused."""
+        self.save()
+        self.context.background(lambda: None, lambda _: then())
 
     def snapshot(self) -> Callable[[], Annotations]:
         """What makes, off the event loop, a copy of the annotated slices as they are now."""

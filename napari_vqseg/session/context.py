@@ -14,7 +14,7 @@ from vqseg.errors import AnnotationError, VQSegError
 from vqseg.tasks import Task
 from vqseg.volume import Volume
 
-__all__ = ["Concern", "Context"]
+__all__ = ["Concern", "Context", "in_words"]
 
 
 class Context:
@@ -117,15 +117,16 @@ class Context:
     def refused(self, error: BaseException) -> None:
         """Say what went wrong in the background."""
         self.busy_changed.emit("")
-        if isinstance(error, VQSegError):
-            text = str(error)
-        elif isinstance(error, OSError) and error.strerror:
-            text = (
-                f"The disk refused that ({error.strerror}); make room, or see to the right to write there, and go on."
-            )
-        else:
-            text = f"{type(error).__name__}: {error}. Please report this."
-        self.notified.emit(text, "error")
+        self.notified.emit(in_words(error), "error")
+
+
+def in_words(error: BaseException) -> str:
+    """What went wrong, in a sentence for the person."""
+    if isinstance(error, VQSegError):
+        return str(error)
+    if isinstance(error, OSError) and error.strerror:
+        return f"The disk refused that ({error.strerror}); make room, or see to the right to write there, and go on."
+    return f"{type(error).__name__}: {error}. Please report this."
 
 
 class Concern:
