@@ -106,6 +106,7 @@ class VQSegWidget(QWidget):
         session.view.image.offer_changed.connect(self._show_offer)
         session.view.pointer.pointed.connect(self._show_pointed)
         session.annotating.saved_changed.connect(self._show_saved)
+        session.annotating.save_refused.connect(self._show_refused)
         session.busy_changed.connect(self._show_busy)
         session.notified.connect(self._notify)
         session.filling.changed.connect(self._hold_escape)
@@ -219,6 +220,9 @@ class VQSegWidget(QWidget):
 
     def _show_saved(self, saved: bool) -> None:
         self.state.setText("saved" if saved else "saving…")
+
+    def _show_refused(self, _reason: str) -> None:
+        self.state.setText("not saved")
 
     def _show_busy(self, what: str) -> None:
         self.under_cursor.setVisible(not what)

@@ -97,6 +97,7 @@ def test_a_last_save_that_fails_is_told_and_keeps_the_window(widget, viewer, mon
     assert not viewer.window._qt_window.close()
     assert viewer.window._qt_window.isVisible()
     assert "could not be saved. The disk refused that (No space left on device)" in said[0]
+    assert widget.state.text() == "not saved"
     press(BUTTONS.Discard)
     assert widget._closing.may_close()
     assert session.annotating.unsaved
