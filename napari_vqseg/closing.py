@@ -119,7 +119,7 @@ class Closing(QObject):
             return True
         self._reason, loop = "", QEventLoop()
         QTimer.singleShot(WAIT_MS, loop.quit)
-        annotating.bank(loop.quit)
+        annotating.save(loop.quit, loop.quit)
         loop.exec()
         return not self._reason
 

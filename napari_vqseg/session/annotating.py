@@ -271,11 +271,6 @@ class Annotating(Concern):
         """Whether all work is on disk."""
         return not self.unsaved and not self._saves_under_way
 
-    def bank(self, then: Callable[[], None]) -> None:
-        """Save what is not saved yet; `then` is called once every save is done, or refused."""
-        self.save()
-        self.context.background(lambda: None, lambda _: then())
-
     def snapshot(self) -> Callable[[], Annotations]:
         """What makes, off the event loop, a copy of the annotated slices as they are now."""
         return self._copies.snapshot(self.context.annotations)
