@@ -8,7 +8,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
@@ -26,10 +26,12 @@ from vqseg.io import read_volume, write_labels, write_map
 from vqseg.metrics import ClassScores, evaluate
 from vqseg.phantom import synthetic_thorax
 from vqseg.project import Project
-from vqseg.protocol import Notice, Progress
+from vqseg.protocol import Progress
+from vqseg.volume import Volume
 
 __all__ = ["IMAGES", "DemoResult", "demo_config", "run_demo", "sensible_slices"]
 
+CASE = "thorax"
 CANDIDATES = 28
 IMAGES = ("thorax.nii.gz", "reference.nii.gz", "labels.nii.gz", "prediction.nii.gz")
 """What a demo leaves beside its project."""
@@ -159,9 +161,8 @@ def run_demo(
         For a number of slices or a time budget out of range, or a CT too small to show its structures.
     """
     config = demo_config(time_budget_s, n_slices, seed)
-    project_path = output / "project"
     image_path, reference_path, labels_path, prediction_path = (output / name for name in IMAGES)
-    _remove_earlier(project_path)
+    _remove_earlier(output / "project")
     phantom, reference = synthetic_thorax(seed=seed) if shape is None else synthetic_thorax(seed=seed, shape=shape)
     output.mkdir(parents=True, exist_ok=True)
     write_map(image_path, phantom.array, phantom)
@@ -172,39 +173,49 @@ def run_demo(
     annotations = Annotations.from_slices(reference.array, slices)
     write_labels(reference_path, reference.array, volume, reference.names)
     write_labels(labels_path, annotations.labels, volume, reference.names)
-    project = Project.create(project_path, "Synthetic thorax", reference.names)
-    project.info["demo"] = True
-    project.save()
-    case = project.add_case(volume, "thorax")
-    case.save_annotations(annotations)
+    project = _make_project(output / "project", volume, annotations, reference.names)
     stored = sorted(volume.to_stored_index(z) for z in slices)
     say(f"Labelled slices: {', '.join(map(str, stored))} of {volume.shape[0]}.")
 
-    run = project.new_run(config, [case.id])
     say(f"Training for {time_budget_s:.0f} s in the engine process...")
-
-    def pass_on(notice: Notice) -> None:
-        say(notice.text)
-
-    with Engine(output / "engine.log", on_progress, pass_on) as engine:
-        engine.open_case(project, case.id)
-        ended = engine.train(run)
-        if not run.prediction_path(case.id).exists():
-            engine.predict(case.id)
-    prediction = np.load(run.prediction_path(case.id), allow_pickle=False)
+    prediction, steps = _train(project, config, output / "engine.log", on_progress, say)
     write_labels(prediction_path, prediction, volume, reference.names)
     scores = evaluate(prediction, reference.array, volume.spacing_mm, list(reference.names), exclude_slices=slices)
 
-    screenshot_path: Path | None = output / "window.png"
-    problem = take_screenshot(project.path, output / "window.png") if window else "not asked for"
-    if problem is not None:
+    screenshot_path = output / "window.png" if window else None
+    if screenshot_path is not None and (problem := take_screenshot(project.path, screenshot_path)) is not None:
+        say(f"No screenshot: {problem}.")
         screenshot_path = None
-        if window:
-            say(f"No screenshot: {problem}.")
     return DemoResult(
         project.path, image_path, labels_path, reference_path, prediction_path, screenshot_path,
-        stored, ended.step, dict(reference.names), scores,
+        stored, steps, dict(reference.names), scores,
     )  # fmt: skip
+
+
+def _make_project(path: Path, volume: Volume, annotations: Annotations, names: Mapping[int, str]) -> Project:
+    """A project that may be replaced by the next demo, with one case."""
+    project = Project.create(path, "Synthetic thorax", names)
+    project.info["demo"] = True
+    project.save()
+    project.add_case(volume, CASE).save_annotations(annotations)
+    return project
+
+
+def _train(
+    project: Project,
+    config: Config,
+    log: Path,
+    on_progress: Callable[[Progress], None] | None,
+    say: Callable[[str], None],
+) -> tuple[npt.NDArray[np.uint8], int]:
+    """The prediction (z, y, x) of a run that the engine trains, and the steps that it took."""
+    run = project.new_run(config, [CASE])
+    with Engine(log, on_progress, lambda notice: say(notice.text)) as engine:
+        engine.open_case(project, CASE)
+        ended = engine.train(run)
+        if not run.prediction_path(CASE).exists():
+            engine.predict(CASE)
+    return np.load(run.prediction_path(CASE), allow_pickle=False), ended.step
 
 
 def _remove_earlier(project_path: Path) -> None:
