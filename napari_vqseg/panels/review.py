@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from html import escape
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -90,6 +91,7 @@ class ReviewPanel(Panel):
         self.epsilon_value = QLabel("0.00")
         self.epsilon_value.setMinimumWidth(32)
         self.words = note()
+        self.words.setTextFormat(Qt.TextFormat.RichText)  # whatever the classes are called
         self.column.addLayout(row(self.visible, self.drawn, stretch=1))
         self.column.addLayout(row(self.contour, self.opacity, self.opacity_value, stretch=1))
         self.column.addLayout(row(QLabel("Perturb  ε"), self.epsilon, self.epsilon_value, stretch=1))
@@ -246,7 +248,8 @@ class ReviewPanel(Panel):
 
     def _by_class(self, means: dict[int, float]) -> str:
         names = self.session.classes.names
-        return ", ".join(f"{names.get(value, value)} {100 * mean:.0f}\u00a0%" for value, mean in means.items())
+        shares = ((escape(names.get(value, str(value))), 100 * mean) for value, mean in means.items())
+        return ", ".join(f"{name} {percent:.0f}\u00a0%" for name, percent in shares)
 
     def show_profiles(self) -> None:
         """Draw the profiles, as far as they are known."""

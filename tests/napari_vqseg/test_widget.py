@@ -448,6 +448,9 @@ def test_where_nothing_is_predicted_nothing_is_offered_or_drawn(window, tmp_path
     predict(window, tmp_path, qtbot, slice(7, 8), step=4)
     qtbot.waitUntil(lambda: panel.accept.text() == "Accept (A)", timeout=2000)
     qtbot.waitUntil(lambda: drawn() == [7], timeout=5000)
+    session.classes.rename(1, "GTV <2 cm")
+    panel.show_z(7)
+    assert "confidence in GTV &lt;2 cm" in panel.words.text()
 
 
 def test_why_nothing_could_be_opened_stays_in_sight(viewer, qtbot, tmp_path):
