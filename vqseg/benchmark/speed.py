@@ -22,6 +22,7 @@ from vqseg.benchmark.quantization import peak_mb, synchronise
 from vqseg.benchmark.report import markdown_table, provenance, provenance_line, read_lines
 from vqseg.config import preset
 from vqseg.data import TrainingCase
+from vqseg.errors import ConfigError
 from vqseg.train import Trainer
 from vqseg.volume import StoredLayout, Volume
 
@@ -175,6 +176,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure what is missing and print the table."""
+    if args.steps < 1:
+        raise ConfigError(f"--steps is {args.steps}; it must be 1 or more.")
     items = [item for item in plan(tuple(args.volume)) if args.only in item.what]
     args.output.parent.mkdir(parents=True, exist_ok=True)
     for item in _unfinished(items, read_lines(args.output)):
