@@ -106,9 +106,8 @@ class Suggesting(Concern):
     def _on_slices(self) -> None:
         """What has been labelled is asked for no longer, and tells what is worth labelling after it."""
         used = self.context.annotations.used
-        if self.current is not None and self.current.z in used:
-            self.current = None
         if used != self._used:
+            self.current = None  # the reason given for it may hold no longer
             self._used = used
             if self.suggestions and not self._has_say:
                 self._rank()

@@ -563,6 +563,10 @@ def test_next_suggestion_without_a_network_gives_a_reason(desk):
         desk.view.stroke(session.z)
         session.annotating.mark(SliceState.COMPLETE, session.z)
     assert suggesting.current is None, "what is labelled is asked for no longer"
+    suggesting.next()
+    assert suggesting.current is not None
+    session.annotating.mark(SliceState.COMPLETE, session.z - 1)
+    assert suggesting.current is None, "its reason was that of the labels before"
 
 
 def test_the_next_slice_waits_for_the_ranking_that_knows_of_the_last_one(desk, monkeypatch):
