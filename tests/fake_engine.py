@@ -56,7 +56,7 @@ class FakePredictor:
                 on_slices([z], labels[[z]])
         return SimpleNamespace(labels=labels, uncertainty=np.full(volume.shape, 0.25, np.float16))
 
-    def tidy(self, prediction, annotations):
+    def tidy(self, prediction, volume, annotations):
         pass
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -14,28 +14,53 @@ __all__ = ["keep_reachable", "reach"]
 
 Box = tuple[slice, ...]
 
+LONGEST = 2.0
+"""How far a class may reach from the only labelled slice, in widths that it has there."""
 
-def reach(annotations: Annotations, value: int) -> tuple[int, int] | None:
+
+def reach(annotations: Annotations, value: int, spacing_mm: Sequence[float]) -> tuple[int, int] | None:
     """First and last slice a class may be in; None where no used slice holds it.
 
     Where every labelled slice contains a structure, nothing tells where it ends: it may go on for half a gap between
-    labelled slices. A labelled slice without it, beyond the outermost with it, is the end for certain.
+    labelled slices, and from a single complete one for twice its width in it. A labelled slice without it, beyond the
+    outermost with it, is the end for certain.
+
+    Parameters
+    ----------
+    annotations : Annotations
+        The labelled slices.
+    value : int
+        The class.
+    spacing_mm : sequence of float
+        Along (z, y, x), mm.
     """
     used = annotations.used
     holding = [z for z in used if (annotations.labels[z] == value).any()]
     if not holding:
         return None
-    gaps = np.diff(used)
-    half_gap = max(1, int(np.median(gaps)) // 2) if len(gaps) else annotations.labels.shape[0]
-    complete = annotations.complete
+    gaps, complete = np.diff(used), annotations.complete
+    if len(gaps):
+        further = max(1, int(np.median(gaps)) // 2)
+    elif complete:
+        further = max(1, int(LONGEST * _width_mm(annotations.labels[used[0]] == value, spacing_mm[1:]) / spacing_mm[0]))
+    else:  # a scribble is narrower than what it is in
+        further = annotations.labels.shape[0]
     before = [z for z in complete if z < holding[0]]
     after = [z for z in complete if z > holding[-1]]
-    first = before[-1] + 1 if before else max(0, holding[0] - half_gap)
-    last = after[0] - 1 if after else min(annotations.labels.shape[0] - 1, holding[-1] + half_gap)
+    first = before[-1] + 1 if before else max(0, holding[0] - further)
+    last = after[0] - 1 if after else min(annotations.labels.shape[0] - 1, holding[-1] + further)
     return first, last
 
 
-def keep_reachable(labels: npt.NDArray[np.uint8], annotations: Annotations, highest: int) -> None:
+def _width_mm(drawn: npt.NDArray[np.bool_], spacing_yx_mm: Sequence[float]) -> float:
+    """The longer side of the box round what is drawn in a slice (y, x), mm."""
+    box = ndimage.find_objects(drawn.view(np.uint8))[0]
+    return float(max((side.stop - side.start) * mm for side, mm in zip(box, spacing_yx_mm, strict=True)))
+
+
+def keep_reachable(
+    labels: npt.NDArray[np.uint8], annotations: Annotations, highest: int, spacing_mm: Sequence[float]
+) -> None:
     """Erase, in place, predicted voxels out of reach and components that touch no labelled slice of their class.
 
     On a volume without a labelled slice, as one that a network from elsewhere is tried on, nothing is erased.
@@ -48,13 +73,15 @@ def keep_reachable(labels: npt.NDArray[np.uint8], annotations: Annotations, high
         The labelled slices.
     highest : int
         Highest label value.
+    spacing_mm : sequence of float
+        Along (z, y, x), mm.
     """
     if not annotations.used:
         return
     for value, box in enumerate(ndimage.find_objects(labels, max_label=highest), start=1):
         if box is None:
             continue
-        limits = reach(annotations, value)
+        limits = reach(annotations, value, spacing_mm)
         if limits is None:
             _erase(labels[box], value)
             continue

@@ -262,7 +262,7 @@ class Predictor:
         prediction = self.predict_slices(
             volume, annotations, keep_probabilities=keep_probabilities, on_progress=on_progress
         )
-        self.tidy(prediction, annotations)
+        self.tidy(prediction, volume, annotations)
         return prediction
 
     def predict_slices(
@@ -322,10 +322,12 @@ class Predictor:
                 on_progress((start + len(slices)) / depth)
         return result
 
-    def tidy(self, prediction: Prediction, annotations: Annotations | None) -> None:
+    def tidy(self, prediction: Prediction, volume: Volume, annotations: Annotations | None) -> None:
         """Bring a volume's prediction into accord with what is labelled on it; changes it, needs no network."""
         if annotations is not None:
-            prediction.tidy(annotations, self.values, keep_connected=self.config.predict.keep_connected)
+            prediction.tidy(
+                annotations, self.values, volume.spacing_mm, keep_connected=self.config.predict.keep_connected
+            )
 
     def _as_values(self, classes: Tensor) -> npt.NDArray[np.uint8]:
         """Classes 0..K -> label values."""

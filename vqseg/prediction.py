@@ -44,7 +44,9 @@ class Prediction:
             prediction.probabilities[0] = 1
         return prediction
 
-    def tidy(self, annotations: Annotations, values: Sequence[int], *, keep_connected: bool) -> None:
+    def tidy(
+        self, annotations: Annotations, values: Sequence[int], spacing_mm: Sequence[float], *, keep_connected: bool
+    ) -> None:
         """Bring it into accord with what is labelled on the volume; changes it.
 
         Parameters
@@ -53,11 +55,13 @@ class Prediction:
             What is labelled: complete slices come back unchanged, painted voxels of scribbled ones too.
         values : sequence of int
             Label value of each class 1..K, rising.
+        spacing_mm : sequence of float
+            Along (z, y, x), mm.
         keep_connected : bool
             Drop first what lies out of reach (vqseg.extent); of the labels only, not of the probabilities.
         """
         if keep_connected:
-            keep_reachable(self.labels, annotations, max(values))
+            keep_reachable(self.labels, annotations, max(values), spacing_mm)
         for z in annotations.used:
             drawn = annotations.target(z, UNKNOWN)
             known = drawn != UNKNOWN

@@ -175,7 +175,7 @@ def predict_case(
         return False
 
     def finish() -> None:
-        predictor.tidy(prediction, annotations)
+        predictor.tidy(prediction, case.volume, annotations)
         _save_array(run.confidence_path(case_id), confidence_profile(prediction.labels, prediction.uncertainty))
         _save_array(run.uncertainty_path(case_id), prediction.uncertainty)
         _save_array(run.rests_on_path(case_id), np.array(sorted(annotations.used), np.int64))
