@@ -157,8 +157,8 @@ class CodebookPanel(Panel):
         ]
         grey = '<span style="color:#8a93a3">●</span>&nbsp;background'
         return (
-            f"{' &nbsp; '.join([*signs, grey])}. The two directions hold {100 * survey.explained:.0f} % of the variance; "
-            "the middle is spread out."
+            f"{' &nbsp; '.join([*signs, grey])}. The two directions hold {100 * survey.explained:.0f} % of the "
+            "variance; the middle is spread out."
         )
 
     @staticmethod

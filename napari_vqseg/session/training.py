@@ -237,8 +237,8 @@ class Training(Concern):
             text = f"{done} after {message.step} step{'s' * (message.step != 1)}."
             if message.untaught:
                 text += (
-                    f" Not learned yet: {', '.join(message.untaught)}. There the overlay is only the shape between your "
-                    "slices; train longer."
+                    f" Not learned yet: {', '.join(message.untaught)}. There the overlay is only the shape between "
+                    "your slices; train longer."
                 )
             self.context.notified.emit(text, "info")
 
