@@ -649,6 +649,27 @@ def test_a_disk_that_is_full_at_the_end_of_a_run_does_not_keep_the_next_from_sta
     assert Run(first.path).interrupted, "so that it can be gone on with"
 
 
+def test_what_a_full_disk_keeps_from_being_banked_at_the_end_can_still_be_predicted_with(project, monkeypatch):
+    def refuse(trainer, path):
+        raise CheckpointError("The checkpoint could not be written (No space left on device); make room there.")
+
+    monkeypatch.setattr(fake.FakeTrainer, "save", refuse)
+    told, run = queue.Queue(), new_run(project, 0.3)
+    engine = Engine(told.put, fake.make_fake, fake.FakePredictor.load)
+    thread = threading.Thread(target=engine.serve, daemon=True)
+    thread.start()
+    engine.deliver(StartTraining(str(run.path)))
+    while not isinstance(ended := told.get(timeout=WAIT_S), TrainingEnded):
+        pass
+    assert ended.reason == "failed"
+    engine.deliver(RequestPrediction(1, run.case_ids[0]))
+    while getattr(predicted := told.get(timeout=WAIT_S), "request_id", None) != 1:
+        pass
+    assert predicted.step == ended.step, "by the network as it was at the end"
+    engine.deliver(Shutdown())
+    thread.join(WAIT_S)
+
+
 def test_an_interrupt_keeps_the_checkpoint(project):
     run = new_run(project, 30)
 

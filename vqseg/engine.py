@@ -255,8 +255,8 @@ class Engine:
                 self._poll(wait_s=0.5)
         overlays.cancel()
         self._tell(force=True, predicting=True)
+        self._offer_weights(loop, force=True)  # first: a disk too full for the checkpoint leaves them to predict with
         loop.save()
-        self._offer_weights(loop, force=True)
         if not self._leaving:
             reason = "stopped" if self._stopping and not loop.finished else "finished"
             self._wait_for(PredictionJob(self._to_predict(loop.run), final=True))
