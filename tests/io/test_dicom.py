@@ -218,7 +218,7 @@ def test_missing_slices_are_interpolated_with_a_warning(folder):
     kept = [0, 1, 2, 4, 5, 6, 7]
     volume = read_volume(write_series(folder, [(0, 0, 2.0 * index) for index in kept], STORED[kept]))
     assert volume.shape[0] == SLICES
-    assert "1 of 8 slices were interpolated" in volume.warnings[0]
+    assert "1 of 8 slices interpolated" in volume.warnings[0]
     assert volume.metadata["interpolated_stored_slices"] == (3,)
     expected = STORED.astype(float) - 1024
     expected[3] = (expected[2] + expected[4]) / 2
@@ -253,7 +253,7 @@ def test_copies_of_files_are_left_out(folder):
     shutil.copy(folder / "IM0003.dcm", folder / "copy.dcm")
     volume = read_volume(folder)
     assert volume.shape[0] == SLICES
-    assert volume.warnings == ("1 copies of slices were left out.",)
+    assert volume.warnings == ("Copies of slices left out: 1.",)
 
 
 def test_other_modalities_warn(folder):

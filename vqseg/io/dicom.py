@@ -148,7 +148,7 @@ def _remarks(series: _Series, ignored: Counter[str]) -> Iterator[str]:
     if series.frames[0].tags["photometric"] == "MONOCHROME1":
         yield "The series is meant to be shown inverted (MONOCHROME1); its values were left as they are."
     if series.copies:
-        yield f"{series.copies} copies of slices were left out."
+        yield f"Copies of slices left out: {series.copies}."
     for what, count in ignored.items():
         yield f"{count} {what} in the folder {'was' if count == 1 else 'were'} left out."
 

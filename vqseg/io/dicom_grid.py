@@ -123,7 +123,7 @@ def _stack(along_mm: npt.NDArray[np.float64]) -> tuple[list[tuple[int, int, floa
     made = sum(weight > 0 for _, _, weight in sources)
     return sources, step, [
         f"The slices are not evenly spaced ({steps.min():.4g} to {steps.max():.4g} mm; some may be missing): "
-        f"{made} of {len(sources)} slices were interpolated at {step:.4g} mm."
+        f"{made} of {len(sources)} slices interpolated at {step:.4g} mm."
     ]  # fmt: skip
 
 
