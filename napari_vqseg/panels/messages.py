@@ -38,6 +38,7 @@ class Messages(Panel):
         self.listen(session.notified, self.say)
         self.listen(session.view.navigation.z_changed, self._leave_slice)
         self.listen(session.training.changed, self._begin_training)
+        self.listen(session.view.annotation.replayed, self._undone)
         self._show()
 
     def say(self, text: str, level: str) -> None:
@@ -57,6 +58,11 @@ class Messages(Panel):
     def _begin_training(self, state: TrainingState) -> None:
         """How the training before ended is old news."""
         if state is TrainingState.STARTING and self.kept and self.kept[-1][0] == "info":
+            self._take_away()
+
+    def _undone(self, *_: object) -> None:
+        """What Ctrl+Z was to take back has been."""
+        if self.kept and "Ctrl+Z" in self.kept[-1][1]:
             self._take_away()
 
     def _show(self) -> None:

@@ -125,8 +125,9 @@ class Accepting(Concern):
         empty = sum(not _holds_structure(change) for change in changes.values())
         if len(slices) > 1:
             without = f", {empty} of them without any structure" if empty else ""
-            kept = f" {left} drawn ones stay as they are." if left else ""
-            self._say(f"{len(changes)} slices accepted{without}; Ctrl+Z takes them back.{kept}", "info")
+            kept = f" Drawn slices stay as they are: {left}." if left else ""
+            done = f"{len(changes)} slice{'s' * (len(changes) != 1)} accepted{without}"
+            self._say(f"{done}; Ctrl+Z takes that back.{kept}", "info")
         elif empty:
             self._say(f"Slice {slices[0]} is accepted as holding no structure; Ctrl+Z takes it back.", "info")
 

@@ -527,6 +527,17 @@ def test_other_layers_themes_and_a_second_viewer(window, viewer, make_napari_vie
     viewer.theme = "dark"
 
 
+def test_what_has_been_undone_is_offered_no_longer(window, viewer, tmp_path, qtbot):
+    predict(window, tmp_path, qtbot)
+    window.session.accepting.range(2, 4)
+    assert "3 slices accepted" in window.messages.words.text()
+    assert "Ctrl+Z takes that back." in window.messages.words.text()
+    layer = viewer.layers["annotation"]
+    next(layer.keymap[key] for key in layer.keymap if str(key) == "Ctrl+Z")(layer)
+    assert not window.session.annotations.complete
+    assert window.messages.isHidden()
+
+
 def test_closing_the_dock_saves_and_leaves_nothing(viewer, qtbot, image, tmp_path):
     widget = VQSegWidget(viewer, fakes.FakeWorker)
     dock = viewer.window.add_dock_widget(widget, name="VQ-Seg")
