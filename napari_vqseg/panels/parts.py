@@ -16,6 +16,7 @@ from qtpy.QtWidgets import (
     QHBoxLayout,
     QLabel,
     QPushButton,
+    QScrollArea,
     QScrollBar,
     QSizePolicy,
     QVBoxLayout,
@@ -27,12 +28,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DRAW_EVERY_S", "FOLLOW_EVERY_S", "STRONG", "InputGuard", "Panel", "Section", "button", "choice", "dropped",
-    "menu_button", "note", "row", "silently",
+    "lay_out", "menu_button", "note", "row", "silently",
 ]  # fmt: skip
 
 silently = QSignalBlocker
 
-DRAW_EVERY_S = 0.5
+DRAW_EVERY_S = 1.0
 """The progress of a training is drawn that often."""
 FOLLOW_EVERY_S = 0.2
 """What is said of a slice follows a person who scrolls that often."""
@@ -153,6 +154,18 @@ def note(text: str = "") -> QLabel:
     label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
     label.setFocusPolicy(Qt.FocusPolicy.NoFocus)
     return label
+
+
+def lay_out(widget: QWidget) -> None:
+    """Lay out what is around a widget whose words have changed, before it is drawn.
+
+    Else Qt draws the whole window for the words, and once or twice more for where they come to lie: 10 ms each.
+    """
+    around = widget.parentWidget()
+    while around is not None and not isinstance(around, QScrollArea):
+        if (layout := around.layout()) is not None:
+            layout.activate()
+        around = around.parentWidget()
 
 
 class Section(QWidget):

@@ -13,7 +13,7 @@ from qtpy.QtWidgets import QCheckBox, QLabel, QSlider, QSpinBox
 from napari_vqseg.looks import EVERY
 from napari_vqseg.panels.cleanup import CleanUpPanel
 from napari_vqseg.panels.comparing import ComparePanel
-from napari_vqseg.panels.parts import FOLLOW_EVERY_S, Panel, Section, button, choice, note, row, silently
+from napari_vqseg.panels.parts import FOLLOW_EVERY_S, Panel, Section, button, choice, lay_out, note, row, silently
 from napari_vqseg.panels.profile import ProfilePlot
 from napari_vqseg.session import Preview
 from napari_vqseg.timers import Paced
@@ -205,6 +205,7 @@ class ReviewPanel(Panel):
         else:
             text = f"Slice {z}: nothing is predicted here."
         self.words.setText(f"{text} {self._origin()}")
+        lay_out(self.words)
 
     def _follow(self, z: int) -> None:
         """Follow a person who scrolls: the button at once, the rest, which takes 9 ms, now and then."""

@@ -9,7 +9,7 @@ from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QCheckBox, QComboBox, QLabel, QProgressBar, QSpinBox, QVBoxLayout, QWidget
 
 from napari_vqseg.form import Form
-from napari_vqseg.panels.parts import DRAW_EVERY_S, Panel, Section, button, note, row, silently
+from napari_vqseg.panels.parts import DRAW_EVERY_S, Panel, Section, button, lay_out, note, row, silently
 from napari_vqseg.panels.plots import Line, StepPlot
 from napari_vqseg.panels.quality import estimate_in_words
 from napari_vqseg.session import TrainingState
@@ -247,6 +247,7 @@ class TrainPanel(Panel):
             plot.refresh()
         self.shares.setVisible(bool(self.shares.legend))
         self.facts.setText("<br>".join(self._lines(progress)))
+        lay_out(self.facts)
 
     def _lines(self, progress: protocol.Progress) -> list[str]:
         """The curves' legends, and the newest figures."""
