@@ -15,9 +15,14 @@ from napari_vqseg.session.context import Concern, Context
 from vqseg.accept import SliceChange
 from vqseg.annotations import Origin, SliceRecord, SliceState
 from vqseg.errors import AnnotationError
-from vqseg.intake import Intake, prepare, slices_by_label
+from vqseg.intake import Intake, planes_across, prepare, slices_by_label
 
 __all__ = ["Found", "Importing"]
+
+ACROSS = (
+    "These labels were drawn in sagittal or coronal slices; taken over, every axial slice they cross would count as "
+    "complete, with nothing beside them. Import labels drawn in axial slices, or all of the structure."
+)
 
 
 @dataclass(frozen=True)
@@ -70,7 +75,8 @@ class Importing(Concern):
                 raise AnnotationError(f"{source.name} holds no label on this image; choose another file.")
             slices = slices_by_label(labels)
             names = {value: labels.names.get(value) or classes.get(value, f"label {value}") for value in slices}
-            return Found(source, names, slices), labels.warnings
+            across = (ACROSS,) if planes_across(labels.array) else ()
+            return Found(source, names, slices), (*labels.warnings, *across)
 
         def done(answer: tuple[Found, tuple[str, ...]]) -> None:
             found, warnings = answer

@@ -68,6 +68,18 @@ def test_one_structure_of_a_range_with_empty_slices(session, labels, tmp_path):
     assert session.classes.names == {1: "tumour", 2: "vessel"}
 
 
+def test_labels_drawn_across_the_slices_are_warned_of(session, labels, tmp_path):
+    write_labels(tmp_path / "axial.nii.gz", labels, session.volume, {})
+    session.importing.read(tmp_path / "axial.nii.gz")
+    assert not session.heard
+    labels[:, :, [2, 4, 6, 7]] = 0
+    write_labels(tmp_path / "sagittal.nii.gz", labels, session.volume, {})
+    session.importing.read(tmp_path / "sagittal.nii.gz")
+    [(level, text)] = session.heard
+    assert level == "warning" and "drawn in sagittal or coronal slices" in text
+    assert len(session.offers) == 2, "a person decides"
+
+
 def test_another_image_and_nothing_to_import(session, labels, make_ct, tmp_path):
     other = read_volume(make_ct(tmp_path / "other"))
     write_segmentation(tmp_path / "seg.dcm", labels, other, {})
