@@ -22,8 +22,10 @@ from vqseg.step_report import StepReport
 __all__ = ["Training", "TrainingState"]
 
 SETTINGS_AFTER_S = 0.2
+COLLECTIONS = gc.get_threshold()
+"""When Python looks for rubbish among young, older and all objects, as it was before anything was trained."""
 NEVER = 1_000_000
-"""Collections of young objects after which Python would look through the old ones, too."""
+"""Collections of older objects after which Python would look through all of them, too."""
 
 
 class TrainingState(StrEnum):
@@ -59,7 +61,6 @@ class Training(Concern):
         super().__init__(context)
         self._engine, self._annotating, self._settings = engine, annotating, settings
         self.on_all = False
-        self._collects = gc.get_threshold()
         self.forget()
         self._timer = context.scheduler.debounce(SETTINGS_AFTER_S, self._send_settings)
         engine.on(protocol.Progress, self._on_progress)
@@ -84,8 +85,7 @@ class Training(Concern):
     def _become(self, state: TrainingState) -> None:
         if state is not self.state:
             if state is TrainingState.STARTING:
-                self._collects = gc.get_threshold()  # to look through all objects takes up to 125 ms: not meanwhile
-                gc.set_threshold(*self._collects[:2], NEVER)
+                gc.set_threshold(*COLLECTIONS[:2], NEVER)  # to look through all objects takes up to 125 ms
             elif state is TrainingState.IDLE:
                 self.let_collect()
             self.state = state
@@ -93,7 +93,7 @@ class Training(Concern):
 
     def let_collect(self) -> None:
         """Let Python look for rubbish among all objects again."""
-        gc.set_threshold(*self._collects)
+        gc.set_threshold(*COLLECTIONS)
 
     # ------------------------------------------------------------ the person
 
